@@ -1,0 +1,222 @@
+"""Every exception of the package, in one tree under `PartisanError`.
+
+Facts are attributes and the message is derived from them. Each class also inherits the builtin that a newcomer would
+catch. Blame has two faces (as in h11): `LocalProtocolError` means that this program misused the library,
+`RemoteProtocolError` means that a peer broke the wire.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CallTimeout",
+    "ConfigError",
+    "ConnectFailed",
+    "DecodeError",
+    "EncodeError",
+    "Exit",
+    "FrameError",
+    "HandshakeError",
+    "LocalProtocolError",
+    "NameTaken",
+    "NoProc",
+    "NodeDown",
+    "NotConnected",
+    "NotInProcess",
+    "Overloaded",
+    "PartisanError",
+    "ProtocolError",
+    "ReceiveTimeout",
+    "RemoteProtocolError",
+    "TermError",
+    "Truncated",
+    "WrongThread",
+]
+
+
+class PartisanError(Exception):
+    """Root of every exception that this package raises on purpose."""
+
+
+class ProtocolError(PartisanError):
+    """Abstract: somebody broke a protocol; see the two subclasses for whom to blame."""
+
+    def __init__(self, *args: object) -> None:
+        if type(self) is ProtocolError:
+            raise TypeError("ProtocolError is abstract: raise its Local or Remote subclass")
+        super().__init__(*args)
+
+
+class LocalProtocolError(ProtocolError, RuntimeError):
+    """This program called the library in a way or at a time that it does not allow."""
+
+
+class NotInProcess(LocalProtocolError):
+    """A call that needs a current process (`self()`, `receive()`) was made outside of one."""
+
+
+class WrongThread(LocalProtocolError):
+    """A node was touched from a thread other than its loop's; `node.threadsafe` is the door."""
+
+
+class NameTaken(LocalProtocolError, ValueError):
+    """The name is registered to another process already.
+
+    Attributes:
+        name: the name asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the name {name!r} is registered already")
+        self.name = name
+
+
+class RemoteProtocolError(ProtocolError):
+    """A peer sent octets or messages that the protocol does not allow."""
+
+
+class FrameError(RemoteProtocolError):
+    """A frame cannot be accepted: empty, above the configured size, or no term.
+
+    Attributes:
+        reason: one of "empty", "oversized", "malformed", "truncated".
+        octets: the frame's announced length, in octets.
+    """
+
+    def __init__(self, reason: str, octets: int, detail: str = "") -> None:
+        super().__init__(f"{reason} frame of {octets} octets" + (f": {detail}" if detail else ""))
+        self.reason = reason
+        self.octets = octets
+
+
+class HandshakeError(RemoteProtocolError):
+    """A connection did not become usable: a wrong name, a refusal, silence, or another protocol.
+
+    Attributes:
+        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed".
+        peer: the node that was expected or that spoke, if known.
+    """
+
+    def __init__(self, reason: str, peer: str | None = None, detail: str = "") -> None:
+        who = f" with {peer}" if peer else ""
+        super().__init__(f"handshake{who} failed: {reason}" + (f" ({detail})" if detail else ""))
+        self.reason = reason
+        self.peer = peer
+
+
+class TermError(PartisanError, ValueError):
+    """A term cannot be encoded or decoded."""
+
+
+class EncodeError(TermError):
+    """A Python value has no external term format, or is above a limit."""
+
+
+class DecodeError(TermError):
+    """The octets are no term, or one above a limit.
+
+    Attributes:
+        offset: where in the input, in octets from its first.
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"{message} at octet {offset}")
+        self.offset = offset
+
+
+class Truncated(DecodeError):
+    """The octets are the beginning of a term: more are needed.
+
+    Attributes:
+        offset: where the input ended.
+        need: how many more octets are needed at least.
+    """
+
+    def __init__(self, need: int, offset: int) -> None:
+        super().__init__(f"truncated: at least {need} more octets are needed", offset)
+        self.need = need
+
+
+class NotConnected(PartisanError, ConnectionError):
+    """No connection to the node exists.
+
+    Attributes:
+        node: the node's name.
+        known: True when the node was connected before, False when it never was.
+    """
+
+    def __init__(self, node: str, known: bool = False) -> None:
+        super().__init__(f"{'no longer' if known else 'not yet'} connected to {node}")
+        self.node = node
+        self.known = known
+
+
+class ConnectFailed(PartisanError, ConnectionError):
+    """A contact could not be reached or joined before the time given.
+
+    Attributes:
+        contact: whom, as given.
+    """
+
+    def __init__(self, contact: str, detail: str) -> None:
+        super().__init__(f"cannot join {contact}: {detail}")
+        self.contact = contact
+
+
+class Overloaded(PartisanError):
+    """The send queue of a (peer, channel) is full, and its policy refuses more.
+
+    Attributes:
+        node: the peer.
+        channel: the channel's name.
+        queued_octets: how much was queued.
+    """
+
+    def __init__(self, node: str, channel: str, queued_octets: int) -> None:
+        super().__init__(f"{queued_octets} octets are queued to {node} on channel {channel}")
+        self.node = node
+        self.channel = channel
+        self.queued_octets = queued_octets
+
+
+class ReceiveTimeout(PartisanError, TimeoutError):
+    """No message that matches arrived in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no matching message within {seconds} s")
+        self.seconds = seconds
+
+
+class Exit(PartisanError):
+    """A process ends, or one that was called ended.
+
+    Attributes:
+        reason: the reason term, as in Erlang: the atom normal, shutdown, kill, or any term.
+    """
+
+    def __init__(self, reason: object = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NoProc(Exit):
+    """The target of a call does not exist."""
+
+
+class NodeDown(Exit):
+    """The node of the target of a call is gone."""
+
+
+class CallTimeout(PartisanError, TimeoutError):
+    """A call was not answered in time."""
+
+
+class ConfigError(PartisanError, ValueError):
+    """An option is unknown or its value is wrong.
+
+    Attributes:
+        option: the option's dotted name.
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"option {option}: {problem}")
+        self.option = option

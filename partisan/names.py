@@ -1,0 +1,156 @@
+"""Plain values that every layer may know: node names, listen addresses, channel maps and node specs.
+
+A node is named `name@host`, as in Erlang. What a node tells its peers about itself is its `NodeSpec`: real nodes compare
+specs as whole terms, so a spec that was learnt from a peer keeps exactly what the peer sent (an option that the peer left
+out stays out) and is never completed or invented here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .errors import ConfigError
+
+DEFAULT_CHANNEL = "undefined"
+"""The channel of messages that name none, and of every first connection (partisan 5.0.3)."""
+
+MEMBERSHIP_CHANNEL = "partisan_membership"
+"""The channel of membership gossip (partisan 5.0.3)."""
+
+_NODE_NAME = re.compile(r"[^@\s]{1,127}@[^@\s]{1,127}")
+
+
+def check_node_name(name: str, option: str = "name") -> str:
+    """Return `name` if it has the form `name@host`; raise ConfigError that blames `option` otherwise."""
+    if not isinstance(name, str) or not _NODE_NAME.fullmatch(name):
+        raise ConfigError(option, f"{name!r} is no node name of the form name@host")
+    return name
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ListenAddress:
+    """An IP address and port, or a Unix-socket path, at which a node can be dialled.
+
+    Attributes:
+        host: a numeric IPv4 or IPv6 address.
+        port: 0 to 65535; 0 asks the system for a free one and never leaves the node.
+    """
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError as error:
+            raise ConfigError("listen_addrs", f"{self.host!r} is no numeric IP address") from error
+        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+            raise ConfigError("listen_addrs", f"{self.port!r} is no port between 0 and 65535")
+
+    @classmethod
+    def parse(cls, text: str) -> ListenAddress:
+        """Read `127.0.0.1:10200` or `[::1]:10200`."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not port.isdecimal():
+            raise ConfigError("listen_addrs", f"{text!r} is no address of the form ip:port")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelOptions:
+    """What a node says about one of its channels. An option that is None is absent from its spec.
+
+    Attributes:
+        parallelism: how many connections a peer should open for the channel, at least 1.
+        monotonic: newer frames may supersede older ones that still wait to be sent.
+        compression: False, True (level 6) or a zlib level 0 to 9.
+    """
+
+    parallelism: int = 1
+    monotonic: bool | None = False
+    compression: bool | int | None = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.parallelism, bool) or not isinstance(self.parallelism, int) or self.parallelism < 1:
+            raise ConfigError("channels.parallelism", f"{self.parallelism!r} is no number of connections (1 or more)")
+        if self.monotonic is not None and not isinstance(self.monotonic, bool):
+            raise ConfigError("channels.monotonic", f"{self.monotonic!r} is neither true nor false")
+        level = self.compression
+        if level is not None and not isinstance(level, bool) and not (isinstance(level, int) and 0 <= level <= 9):
+            raise ConfigError("channels.compression", f"{level!r} is neither true, false nor a level 0 to 9")
+
+    @property
+    def compression_level(self) -> int:
+        """The zlib level to use: 0 for none."""
+        if self.compression is True:
+            return 6
+        return int(self.compression or 0)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """What a node tells its peers about itself: name, where it listens, which channels it wants.
+
+    Attributes:
+        name: `name@host`.
+        listen_addrs: where it can be dialled, in the order it says.
+        channels: (channel name, options), sorted by name. The default channel's name is "undefined".
+    """
+
+    name: str
+    listen_addrs: tuple[ListenAddress, ...]
+    channels: tuple[tuple[str, ChannelOptions], ...]
+    _hash: int = field(init=False, repr=False, compare=False, default=0)
+
+    def __post_init__(self) -> None:
+        check_node_name(self.name)
+        object.__setattr__(self, "_hash", hash((self.name, self.listen_addrs, self.channels)))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @classmethod
+    def of(cls, name: str, listen_addrs: tuple[ListenAddress, ...], channels: Mapping[str, ChannelOptions]) -> NodeSpec:
+        """Build this node's own spec: addresses and channels sorted, as a real node sorts them."""
+        return cls(name, tuple(sorted(set(listen_addrs))), tuple(sorted(channels.items())))
+
+    def channel(self, name: str) -> ChannelOptions | None:
+        """The options of the channel, or None if the node has no such channel."""
+        for key, options in self.channels:
+            if key == name:
+                return options
+        return None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A node to join of which only an address is known, and perhaps its name; its spec is learnt from it.
+
+    Attributes:
+        address: where to dial.
+        name: `name@host` to insist on, or None to take whoever answers.
+    """
+
+    address: ListenAddress
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Contact:
+        """Read `b@127.0.0.1:10201` (the host must be numeric), `127.0.0.1:10201` or `[::1]:10201`."""
+        name, at, _ = text.partition("@")
+        if not at:
+            return cls(ListenAddress.parse(text))
+        address = ListenAddress.parse(text[len(name) + 1 :])
+        return cls(address, check_node_name(f"{name}@{address.host}"))
+
+    def __str__(self) -> str:
+        return f"{self.name or '?'} at {self.address}"
