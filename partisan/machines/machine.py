@@ -1,19 +1,19 @@
 """The vocabulary of every protocol machine: events in, effects out.
 
-A protocol here is a value. It is told what happened (an event, and what time it is) and answers with what the world must
-now do (a list of effects, in order). It opens no socket, reads no clock and draws from no randomness but the `rng` it was
-born with; so the same object runs over sockets and under virtual time, and equal seeds give equal runs.
+A protocol here is a value. It is told what happened (an event, and what time it is) and answers with what the world
+must now do (a list of effects, in order). It opens no socket, reads no clock and draws from no randomness but the `rng`
+it was born with; so the same object runs over sockets and under virtual time, and equal seeds give equal runs.
 
-The shape follows h11 (protocol without I/O), iroh-gossip (`handle(event, now) -> effects`, simulated as it is deployed),
-RabbitMQ's Ra (`apply` returning effects) and gen_statem (named, restartable timeouts as actions).
+The shape follows h11 (protocol without I/O), iroh-gossip (`handle(event, now) -> effects`, simulated as it is
+deployed), RabbitMQ's Ra (`apply` returning effects) and gen_statem (named, restartable timeouts as actions).
 
 What a driver owes a machine:
 
 - effects are carried out in order, after `handle` has returned; `handle` is never re-entered;
 - `Connect(peer)`: keep an edge to the peer from now on: dial, and dial again with back-off, until `Disconnect`. Asking
   twice is asking once. A `Contact` may stand for a peer of which only an address is known;
-- `Connected(peer, contact, greeting)`: the edge asked for as `contact` became usable. If `contact` is not `peer`, the edge
-  is called `peer` from now on and `contact` is forgotten;
+- `Connected(peer, contact, greeting)`: the edge asked for as `contact` became usable. If `contact` is not `peer`, the
+  edge is called `peer` from now on and `contact` is forgotten;
 - `Disconnected(peer, reason)`: the last connection of an edge is gone; the driver keeps dialling;
 - messages sent on a connected edge arrive in order or the edge reports `Disconnected`; a `Send` to a peer without a
   connected edge is dropped;
@@ -21,8 +21,8 @@ What a driver owes a machine:
 - timers are keyed, relative and restartable: starting a live key replaces it, and a timer that was stopped or replaced
   must not fire.
 
-Peers are opaque and hashable: `NodeSpec` in life, integers in simulation. Nothing here orders them but by a key function
-that the machine was given.
+Peers are opaque and hashable: `NodeSpec` in life, integers in simulation. Nothing here orders them but by a key
+function that the machine was given.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..errors import LocalProtocolError
+from partisan.errors import LocalProtocolError
 
 Peer: TypeAlias = Hashable
 """A node at the other end of an edge, or a contact that stands for one."""
@@ -216,7 +216,8 @@ class JoinFailed:
 
     Attributes:
         contact: as in the command.
-        reason: one of "self" (the contact is ourselves), "greeting" (its state is none we understand), "left" (we left).
+        reason: one of "self" (the contact is ourselves), "greeting" (its state is none we understand), "left" (we or
+            the caller gave up).
     """
 
     contact: Peer
@@ -235,7 +236,7 @@ class Machine:
     """A protocol as a value: events in, effects out. No I/O, no clock, no global randomness.
 
     A subclass fills `_events` and `_messages` with its handlers, keyed by exact type. Handlers take the event (for
-    messages: the peer and the message) and `now`, and leave their effects in the outbox by `_send`, `_notify` and so on.
+    messages: the peer and the message) and `now`, and leave their effects in the outbox by `_send`, `_notify`, ...
 
     Args:
         myself: our own value among peers.
