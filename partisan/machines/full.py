@@ -21,8 +21,8 @@ does around it) and differs on purpose in this:
 - one node, one spec: a node's own word about its spec replaces what the set held under its name. The reference keeps
   both and dials the old address for ever;
 - who left stays away. A node that begins again keeps its dead tokens. By them it recognises gossip of members who have
-  not heard that it left, and ignores it, where the reference would be drawn back in; and a member who still dials it
-  learns the news from its greeting.
+  not heard that it left, and turns them away, where the reference would be drawn back in; and a member who dials it
+  once more learns the news from its greeting.
 
 A node that restarts without its saved state adds itself under one more token, as in the reference; with its saved state
 (`Save`, `restored`) it goes on under the token that it had. Tokens are thus spent by departures and by losses of the
@@ -195,19 +195,21 @@ class FullMembership(Machine):
     def _leave_ourselves(self) -> None:
         if len(self.members) > 1:
             self._gossip(self.state.remove([self.myself]), self._up)
-        if len(self.members) > 1 or self._edges:
             self._begin_again("left")
+        for contact in list(self._pending):
+            self._give_up(contact, "left")
 
     def _on_connected(self, event: Connected, now: float) -> None:
         peer, contact = event.peer, event.contact
         if contact not in self._edges and peer not in self._edges:
             return  # given up while the news was under way
         joining = contact in self._pending or peer in self._pending
-        if self.config.name(peer) == self._name:
-            self._give_up(contact, "self")
-            return
         if contact != peer:
             self._rename(contact, peer)
+        if self.config.name(peer) == self._name:
+            self._give_up(contact, "self")
+            self._drop(peer, "self")
+            return
         greeting = event.greeting
         problem = None if greeting is None else self._problem_of_state(greeting)
         if problem is not None:
@@ -276,7 +278,10 @@ class FullMembership(Machine):
             self._violation(peer, f"gossip: {problem}")
             return
         theirs = message.state
-        if theirs == self.state or self._from_former_life(theirs):
+        if theirs == self.state:
+            return
+        if self._from_former_life(theirs):
+            self._disconnect(message.sender, "left")
             return
         state = self._merged(message.sender, theirs)
         changed = state is not self.state

@@ -5,8 +5,8 @@ after so many in vain it gives the connection up. Anything heard is life.
 
 It speaks section 2.7 of the partisan 5.0.3 reference, with these differences:
 
-- a pong that answers an earlier ping than the latest is life; the reference closes the connection. A pong to a ping that
-  we never sent is a violation and no more;
+- a pong that answers an earlier ping than the latest is life; the reference closes the connection. A pong to a ping
+  that we never sent is a violation and no more;
 - it can be disabled, and then still answers;
 - `Probe` pings at once and tells when the answer is there: as both ends keep order, everything sent before on this
   connection was then handled by the peer.
@@ -30,6 +30,9 @@ IDLE_TIMER = "idle"
 
 REPLY_TIMER = "reply"
 """Fires when the answer to a ping is late."""
+
+_GRAIN = 0.001
+"""Seconds below which the rest of an idle time counts as over: float sums of times are not exact."""
 
 _KEPT_IDS = 64
 """How many unanswered pings are remembered (ours)."""
@@ -146,7 +149,7 @@ class Keepalive(Machine):
         self._epoch = epoch
         self._next_id = rng.getrandbits(60)
         self._attempts = 0
-        self._asked_at = 0.0  # when the first ping since the peer was last heard was sent
+        self._heard_before_asking = 0.0  # what `last_heard` was when we sent the first ping of those in vain
         self._pings: dict[int, float] = {}  # id of an unanswered ping -> when it was sent
         self._probes: dict[int, tuple[object, float]] = {}  # id of an unanswered probe -> its tag, when it was sent
 
@@ -191,7 +194,7 @@ class Keepalive(Machine):
         if event.timer == IDLE_TIMER:
             self._idle(now)
         elif event.timer == REPLY_TIMER:
-            if self.last_heard > self._asked_at:
+            if self.last_heard > self._heard_before_asking:
                 self._attempts = 0
                 self._idle(now)
             elif self._attempts >= self.config.max_attempts:
@@ -202,10 +205,10 @@ class Keepalive(Machine):
     def _idle(self, now: float) -> None:
         """Sleep until the peer has been silent for long enough, or ask."""
         remaining = self.last_heard + self._idle_timeout - now
-        if remaining > 0.0:
+        if remaining > _GRAIN:
             self._start_timer(IDLE_TIMER, remaining)
         else:
-            self._asked_at = now
+            self._heard_before_asking = self.last_heard
             self._ask(now)
 
     def _ask(self, now: float) -> None:

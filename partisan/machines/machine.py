@@ -18,7 +18,8 @@ What a driver owes a machine:
 - messages sent on a connected edge arrive in order or the edge reports `Disconnected`; a `Send` to a peer without a
   connected edge is dropped;
 - `Disconnect(peer, reason)`: the edge is given up once everything sent before it has left; no `Disconnected` follows.
-  Connections that the peer opened to us are closed as well: if it still wants us, it dials again and is greeted anew;
+  What the peer opened to us is closed a second later, when it has had the time to read why: if it still wants us, it
+  dials again and is greeted anew. That holds as well if there was no edge;
 - timers are keyed, relative and restartable: starting a live key replaces it, and a timer that was stopped or replaced
   must not fire.
 
