@@ -238,7 +238,7 @@ cdef class FrameReader:
                     <char*>self.body.data + self.scanned, self.body.length - self.scanned)
                 self.body.length = self.scanned
                 self.gathered -= len(excess)
-                self.collect(PyBytes_AS_STRING(excess), len(excess))
+                self.collect(<const uint8_t*>PyBytes_AS_STRING(excess), len(excess))
         if self.gathered == self.assembling:
             self.complete()
         return 0

@@ -446,9 +446,9 @@ cdef class Scheduler:
         process.waiting = None
         process.budget = BUDGET
         self.steps += 1
+        self.enter_task(self.loop, process)  # refuses inside a task: nothing is changed yet then
         PyContext_Enter(context)
         self.running = process
-        self.enter_task(self.loop, process)
         try:
             yielded = self.resume(process, &ended)
         except Exit as error:
@@ -461,9 +461,9 @@ cdef class Scheduler:
         except BaseException as error:
             return self.finish(process, error, error)
         finally:
-            self.leave_task(self.loop, process)
             self.running = None
             PyContext_Exit(context)
+            self.leave_task(self.loop, process)
         if ended:
             return self.finish(process, NORMAL, None)
         return self.suspend(process, yielded)

@@ -144,6 +144,12 @@ cdef class SendQueue:
         """Append the frame of a whole term, such as a handshake or a ping."""
         self.push_body(codec, term, key, now)
 
+    def rebind(self, Bound bound not None):
+        """Account what waits, and all that comes, to another bound."""
+        self.bound.discharge(self.queued_octets)
+        self.bound = bound
+        bound.charge(self.queued_octets)
+
     def push_raw(self, bytes body):
         """Append a frame whose body is encoded already, version octet and all."""
         start = self.begin()

@@ -11,8 +11,8 @@ import logging
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
-from partisan.errors import ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError
-from partisan.machines.full import FullConfig, FullMembership
+from partisan.errors import ConnectFailed, HandshakeError, NotConnected
+from partisan.machines.full import FullConfig, FullMembership, Gossip
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -32,12 +32,22 @@ from partisan.machines.machine import (
     Start,
     Violation,
 )
-from partisan.names import MEMBERSHIP_CHANNEL, Contact, NodeSpec
+from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
 from partisan.net.link import Link
-from partisan.wire import forward, full, order
+from partisan.wire import full
+from partisan.wire.forward import (
+    Distance,
+    Forward,
+    Inbound,
+    Strategy,
+    Unknown,
+    distance_to_term,
+    inbound_from_term,
+)
+from partisan.wire.order import spec_key
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +76,7 @@ class PluggableManager:
                 gossip=config.gossip,
                 period=config.periodic_interval,
                 fanout=None if config.periodic_enabled else 0,
-                key=order.spec_key,
+                key=spec_key,
             ),
             context.rng,
         )
@@ -93,6 +103,7 @@ class PluggableManager:
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
 
     def start(self) -> None:
         """Begin as a cluster of one."""
@@ -156,33 +167,57 @@ class PluggableManager:
 
     def receive(self, term: object, link: Link | None) -> None:
         """Take a message that is addressed to the manager."""
-        message = forward.manager_message(term)
-        if isinstance(message, forward.Membership):
-            peer = link.peer if link is not None and link.peer is not None else message.gossip.sender.name
-            self._driver.handle(Received(peer, message.gossip))
+        self._take(inbound_from_term(term), link)
+
+    def receive_bare(self, term: object, link: Link) -> None:
+        """Take a frame that is neither a plain message nor part of a handshake or keepalive."""
+        inbound = inbound_from_term(term)
+        if isinstance(inbound, Unknown):
+            self._violation(Violation(link.peer, f"unexpected frame {term!r:.120}"))
         else:
-            self._context.router.deliver
-            log.debug("%s ignores %r", self._context.node, term)
+            self._take(inbound, link)
 
-    def receive_bare(self, term: object, link: object) -> None:
-        raise RemoteProtocolError(f"{term!r:.200} is no frame that a peer may send")
+    def _take(self, inbound: Inbound, link: Link | None) -> None:
+        if isinstance(inbound, Strategy):
+            gossip = full.gossip_from_term(inbound.term)
+            sender = link.peer if link is not None else None
+            self._driver.handle(Received(sender or gossip.sender.name, gossip))
+        elif isinstance(inbound, Forward):
+            if inbound.acknowledge is not None:
+                self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
+            self._context.router.deliver(inbound.target, inbound.message)
+        elif isinstance(inbound, Distance) and not inbound.answer:
+            answer = Distance(True, inbound.source, inbound.destination, inbound.time)
+            self._send_term(inbound.source.name, distance_to_term(answer))
+        else:
+            log.debug("%s has no use for %r", self._context.node, inbound)
 
-    def _send(self, peer: NodeSpec, message: object) -> None:
+    def _acknowledge(self, node: str, term: tuple[object, ...], channel: str | None) -> None:
+        """Tell the sender that its message arrived; without a connection to it, it will send again."""
         try:
-            self._context.router.send((WIRE_NAME, peer.name), full.to_term(message), channel=MEMBERSHIP_CHANNEL)
+            self._context.router.send((WIRE_NAME, node), term[2], channel=channel)
         except NotConnected:
-            log.debug("%s has no connection to tell %s", self._context.node, peer)
+            log.debug("%s cannot acknowledge to %s: not connected", self._context.node, node)
+
+    def _send(self, peer: NodeSpec, gossip: Gossip) -> None:
+        """Send a machine's message; one value that goes to many peers is made a term once."""
+        if self._written[0] is not gossip:
+            self._written = (gossip, full.gossip_to_term(gossip))
+        self._send_term(peer.name, self._written[1])
+
+    def _send_term(self, node: str, term: object) -> None:
+        try:
+            self._context.router.send((WIRE_NAME, node), term, channel=MEMBERSHIP_CHANNEL)
+        except NotConnected:
+            log.debug("%s has no connection to tell %s", self._context.node, node)
 
     # What the dialer tells.
 
-    def identify(self, name: str, target: Target, tag: object, state: object) -> NodeSpec:
-        greeting = full.state_from_term(state)
-        found = [member for member in greeting.state.members if member.name == name]
-        if not found:
+    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
+        found = full.speaker(full.state_from_term(state), name, address)
+        if found is None:
             raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
-        if isinstance(target, NodeSpec) and target in found:
-            return target
-        return found[-1]
+        return found
 
     def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
         self._driver.handle(Connected(peer, target, full.state_from_term(state)))

@@ -29,8 +29,8 @@ Target = NodeSpec | Contact
 class Overlay(Protocol):
     """Who asked for the edges, and hears of them."""
 
-    def identify(self, name: str, target: Target, tag: object, state: object) -> NodeSpec:
-        """The spec of the peer that answered with this state. Raises RemoteProtocolError to refuse it."""
+    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
+        """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
 
     def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
         """The first connection of an edge has shaken hands."""
@@ -180,34 +180,37 @@ class Dialer:
             peer=edge.target.name,
             channel=channel,
             options=options,
-            bound=self._table.lane(edge.target.name or str(address), channel).bound,
             opened=self._opened,
             greeted=self._greeted,
             lost=self._link_lost,
         )
-        link.edge = edge
+        link.owner = edge
+        link.address = address
         edge.links[link] = channel
         link.start()
 
     def _opened(self, link: DialledLink) -> None:
         """The peer has said who it is, and we have answered: the connection carries messages from now on."""
-        edge = link.edge
+        edge = link.owner
         if isinstance(edge.target, Contact) and any(
             other.up and isinstance(other.target, NodeSpec) and other.target.name == link.peer
             for other in self._edges.values()
         ):
             return  # the contact is a peer that has an edge: its greeting will tell which
-        self._table.add(link.peer, link.channel, link.queue)
+        name = link.peer
+        assert name is not None  # it has said so just now
+        link.queue.rebind(self._table.lane(name, link.channel).bound)
+        self._table.add(name, link.channel, link.queue)
         link.in_table = True
         edge.attempts = 0
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
-        edge = link.edge
+        edge = link.owner
         if edge.up or self._edges.get(edge.target) is not edge:
             return
         target = edge.target
-        spec = self._overlay.identify(link.peer, target, tag, state)
+        spec = self._overlay.identify(link.peer, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
             self._merge(edge, known)
@@ -231,7 +234,7 @@ class Dialer:
         for link, channel in list(edge.links.items()):
             if link.in_table:
                 known.links[link] = channel
-                link.edge = known
+                link.owner = known
             else:
                 link.close()
         edge.links.clear()
@@ -243,8 +246,8 @@ class Dialer:
             self._table.remove(link.peer, link.channel, link.queue)
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
-        self._leave_table(link.edge, link)
-        self._lost(link.edge, error)
+        self._leave_table(link.owner, link)
+        self._lost(link.owner, error)
 
     def _lost(self, edge: Edge, error: BaseException | None) -> None:
         """A connection of the edge could not be made, or is gone: tell, and dial again after a pause."""

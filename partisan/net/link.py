@@ -13,23 +13,31 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import HandshakeError, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
-from partisan.names import DEFAULT_CHANNEL, ChannelOptions
+from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.driver import Driver
 from partisan.net.stream import Stream
-from partisan.wire import handshake
-from partisan.wire import keepalive as wire_keepalive
+from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
+from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
 if TYPE_CHECKING:
     from partisan.net.context import Context
 
 log = logging.getLogger(__name__)
+
+DEFAULT_TAG = "undefined"
+
+
+def handshake_bound(context: Context) -> Bound:
+    """An octet bound for a connection on which only the handshake and pings are said."""
+    limit = context.config.max_frame_octets
+    return Bound(context.node, DEFAULT_CHANNEL, high_water=limit, hard_limit=limit)
 
 
 class Link:
@@ -69,7 +77,7 @@ class Link:
             self.keepalive,
             context.loop,
             {
-                Send: lambda effect: self._say(wire_keepalive.to_term(effect.message)),
+                Send: lambda effect: self._say(keepalive_to_term(effect.message)),
                 Disconnect: lambda effect: self.fail(HandshakeError("timeout", self.peer, effect.reason)),
                 Notify: self._keepalive_tells,
             },
@@ -168,17 +176,17 @@ class Link:
 
     def _control(self, term: object) -> None:
         """Take a frame that is no plain message."""
-        message = wire_keepalive.from_term(term)
+        message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
             return
-        greeting = handshake.from_term(term)
+        greeting = handshake_from_term(term)
         if greeting is not None:
             self._shake(greeting)
         else:
             self.context.manager.receive_bare(term, self)
 
-    def _shake(self, greeting: handshake.Greeting) -> None:
+    def _shake(self, greeting: Handshake) -> None:
         raise NotImplementedError
 
     def _keepalive_tells(self, effect: Notify) -> None:
@@ -209,25 +217,30 @@ class AcceptedLink(Link):
 
     def __init__(self, context: Context, sock: socket.socket, lost: Callable[[AcceptedLink], None]) -> None:
         config = context.config
-        bound = Bound("?", DEFAULT_CHANNEL, high_water=config.max_frame_octets, hard_limit=config.max_frame_octets)
-        queue = SendQueue(bound, write=self._write, schedule=context.router.mark, quantum=config.write_octets)
+        queue = SendQueue(
+            handshake_bound(context),
+            write=self._write,
+            schedule=context.router.mark,
+            max_frame=config.max_frame_octets,
+            quantum=config.write_octets,
+        )
         super().__init__(context, sock, None, DEFAULT_CHANNEL, queue)
         self._lost = lost
 
     def start(self) -> None:
         super().start()
-        self._say(handshake.to_term(handshake.Hello(self.context.node)))
+        self._say(handshake_to_term(Hello(self.context.node)))
 
-    def _shake(self, greeting: handshake.Greeting) -> None:
+    def _shake(self, greeting: Handshake) -> None:
         """The dialler says who it is and what for; it may say so again."""
-        if not isinstance(greeting, handshake.Hello) or greeting.channel is None:
+        if not isinstance(greeting, Hello) or greeting.channel is None:
             raise HandshakeError("malformed", self.peer, "a dialler says hello with its name and a channel")
         allowed = self.context.config.allowed_nodes
         if allowed is not None and greeting.node not in allowed:
             raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
-        self._say(handshake.to_term(handshake.State(self.context.config.tag, self.context.manager.local_state())))
+        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:
             self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
             self._shaken()
@@ -244,10 +257,13 @@ class DialledLink(Link):
         peer: who must answer, or None to take whoever does.
         channel: what the connection is for.
         options: what the peer's spec says about the channel, or None if that is not known.
-        opened: callable(): the peer has answered as expected, messages may be sent.
-        greeted: callable(tag, state): the peer has sent its membership state.
-        lost: callable(error): the connection is gone.
-        bound: the octet bound of the (peer, channel).
+        opened: callable(link): the peer has answered as expected, messages may be sent.
+        greeted: callable(link, tag, state): the peer has sent its membership state.
+        lost: callable(link, error): the connection is gone.
+    Attributes:
+        owner: whatever the dialer keeps it for.
+        address: where it was dialled.
+        in_table: whether messages are routed here.
     """
 
     def __init__(
@@ -258,19 +274,21 @@ class DialledLink(Link):
         peer: str | None,
         channel: str,
         options: ChannelOptions | None,
-        bound: Bound,
         opened: Callable[[DialledLink], None],
         greeted: Callable[[DialledLink, object, object], None],
         lost: Callable[[DialledLink, Exception | None], None],
     ) -> None:
         self.in_table = False
+        self.owner: Any = None
+        self.address: ListenAddress
         self.opened = opened
         self.greeted = greeted
         self.lost = lost
-        super().__init__(context, sock, peer, channel, self._make_queue(context, bound, options or ChannelOptions()))
+        super().__init__(context, sock, peer, channel, self._make_queue(context, channel, options or ChannelOptions()))
 
-    def _make_queue(self, context: Context, bound: Bound, options: ChannelOptions) -> SendQueue:
+    def _make_queue(self, context: Context, channel: str, options: ChannelOptions) -> SendQueue:
         config = context.config
+        bound = handshake_bound(context)  # until the table gives it the one that the channel's connections share
         shared = {
             "write": self._write,
             "schedule": context.router.mark,
@@ -279,17 +297,17 @@ class DialledLink(Link):
             "max_frame": config.max_frame_octets,
             "quantum": config.write_octets,
         }
-        ours = config.channel(bound.channel)
+        ours = config.channels.get(channel, config.channels[DEFAULT_CHANNEL])
         if options.monotonic:
             return MonotonicQueue(bound, send_window=ours.send_window, **shared)
         if ours.queue_policy == "drop_oldest":
             return DroppingQueue(bound, **shared)
         return SendQueue(bound, **shared)
 
-    def _shake(self, greeting: handshake.Greeting) -> None:
-        if isinstance(greeting, handshake.Refused):
-            raise HandshakeError("refused", self.peer, greeting.reason)
-        if isinstance(greeting, handshake.State):
+    def _shake(self, greeting: Handshake) -> None:
+        if isinstance(greeting, Refused):
+            raise HandshakeError("refused", self.peer, "it answered pang")
+        if isinstance(greeting, State):
             if not self.up:
                 raise HandshakeError("malformed", self.peer, "it sent its state before its name")
             self._timer.cancel()
@@ -301,7 +319,7 @@ class DialledLink(Link):
             raise HandshakeError("unexpected_peer", self.peer, f"{greeting.node} answered")
         if not self.up:
             self.peer = greeting.node
-            self._say(handshake.to_term(handshake.Hello(self.context.node, self.channel)))
+            self._say(handshake_to_term(Hello(self.context.node, self.channel)))
             self._shaken()
             self.opened(self)
 

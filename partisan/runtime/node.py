@@ -13,27 +13,38 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextvars import Token
 from types import TracebackType
 from typing import Any
 
+from partisan import telemetry
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process, Scheduler
 from partisan._core.router import Router, current_router_var
 from partisan._core.sendqueue import Bound
 from partisan.config import Config
-from partisan.errors import ConfigError, LocalProtocolError, NotConnected
+from partisan.errors import ConfigError, LocalProtocolError, NameTaken, NoProc
 from partisan.etf import Atom, Codec, Pid, Reference
 from partisan.managers.pluggable import PluggableManager
-from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress, NodeSpec
+from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
-from partisan.net.gate import Gate
+from partisan.net.acceptor import Acceptor
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, report_exit
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
+"""Whom a message can be sent to: a pid, a name on this node, or (name, node)."""
+
+LOOPBACK = "127.0.0.1:0"
+"""Where a node listens that is given no address."""
+
+FORWARD_OPTIONS = frozenset({"channel", "partition_key", "key"})
+"""Message options that `forward_message` and `cast_message` take."""
 
 
 class Node:
@@ -52,7 +63,7 @@ class Node:
     def __init__(self, name: str | None = None, /, *, config: Config | None = None, **options: Any) -> None:
         if config is not None and options:
             raise ConfigError(next(iter(options)), "give options in a Config or as arguments, not both")
-        self.config = config if config is not None else Config.load(node_options(name, options))
+        self.config = config if config is not None else Config.load(named(name, options))
         if self.config.name is None:
             raise ConfigError("name", "a node needs a name: name@host")
         self.name: str = self.config.name
@@ -71,6 +82,7 @@ class Node:
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._rng = random.Random(os.urandom(16))
+        self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self._ref_count = self._rng.getrandbits(48)
         self.scheduler = Scheduler(
@@ -82,7 +94,7 @@ class Node:
             enter_task=asyncio.tasks._enter_task,
             leave_task=asyncio.tasks._leave_task,
             cancelled=asyncio.CancelledError,
-            exited=report_exit,
+            exited=self._exited,
         )
         self.table = ConnectionTable(bound=self._bound, fallback=config.channel_fallback)
         self.router = Router(
@@ -103,31 +115,39 @@ class Node:
             telemetry=self.telemetry,
             rng=self._rng,
         )
-        self._gate = Gate(self._context, [ListenAddress.parse(text) for text in config.listen_addrs])
-        self.spec = NodeSpec.of(self.name, tuple(self._gate.addresses), config.channel_map())
+        addresses = config.listen_addrs or (LOOPBACK,)
+        self._acceptor = Acceptor(self._context, [ListenAddress.parse(text) for text in addresses])
+        self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._manager = PluggableManager(self._context, self.table, self.spec)
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
         self._running = True
-        self._gate.open()
         self._manager.start()
-        log.info("%s listens on %s", self.name, ", ".join(map(str, self._gate.addresses)))
+        log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
 
-    async def stop(self) -> None:
-        """End every process, close every connection and listener. Peers keep this node as a member: see `leave`."""
+    async def stop(self, *, grace: float = 5.0) -> None:
+        """End every process, then close every connection and listener. Peers keep this node as a member: see `leave`.
+
+        Args:
+            grace: seconds that processes have to end after their exit signal `shutdown`.
+        """
         if not self._running:
             return
         self._running = False
+        self._ended.clear()
         for process in list(self.scheduler.processes.values()):
             self.scheduler.interrupt(process, ExitSignal(Atom("shutdown")))
-        self.router.turn()
+        if self.scheduler.processes:
+            try:
+                await asyncio.wait_for(self._ended.wait(), grace)
+            except TimeoutError:
+                log.warning("%s leaves processes behind: %s", self.name, list(self.scheduler.processes.values()))
         self._manager.stop()
-        self._gate.close()
+        self._acceptor.close()
         for waiters in self._relief.values():
             for waiter in waiters:
                 waiter.cancel()
-        await asyncio.sleep(0)
 
     async def __aenter__(self) -> Node:
         await self.start()
@@ -204,6 +224,8 @@ class Node:
             name: a name to register it under; raises NameTaken.
         """
         self._check()
+        if name is not None and name in self.scheduler.names:
+            raise NameTaken(name)
         coroutine = function(*args, **options)
         if not inspect.iscoroutine(coroutine):
             raise TypeError(f"{function!r} gave {type(coroutine).__name__}, not a coroutine: spawn an async function")
@@ -211,21 +233,18 @@ class Node:
         context.run(current.set, self)
         context.run(current_router_var.set, self.router)
         title = getattr(function, "__qualname__", type(function).__name__)
-        if name is not None and name in self.scheduler.names:
-            coroutine.close()
-        process = self._spawn(coroutine, title, context, name)
-        return process.pid
-
-    def _spawn(self, coroutine: Any, title: str, context: contextvars.Context, name: str | None) -> Process:
         process = self.scheduler.spawn(coroutine, title, context)
         if name is not None:
             self.scheduler.register(name, process)
-        return process
+        return process.pid
 
     def register(self, name: str, pid: Pid) -> None:
         """Give a living process of this node a name. Raises NameTaken; NoProc if the process does not live."""
         self._check()
-        self.scheduler.register(name, self._living(pid))
+        process = self.scheduler.find(pid) if pid.node == self.name else None
+        if process is None:
+            raise NoProc(Atom("noproc"))
+        self.scheduler.register(name, process)
 
     def unregister(self, name: str) -> None:
         """Take a name away. Raises KeyError if nobody has it."""
@@ -243,3 +262,132 @@ class Node:
         process = self.scheduler.find(pid) if pid.node == self.name else None
         if process is not None and reason != Atom("normal"):
             self.scheduler.interrupt(process, ExitSignal(reason))
+
+    # Messages.
+
+    def forward_message(self, target: Target, message: object, **options: Any) -> None:
+        """Send a message with options, as `send`: channel, partition_key, key. Named as in Partisan."""
+        self._check_options(options)
+        self.send(target, message, **options)
+
+    def cast_message(self, target: Target, message: object, **options: Any) -> None:
+        """Send `{'$gen_cast', Message}`: what a gen_server takes as a cast."""
+        self._check_options(options)
+        self.send(target, (Atom("$gen_cast"), message), **options)
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        unknown = sorted(options.keys() - FORWARD_OPTIONS)
+        if unknown:
+            raise TypeError(f"unknown message option {unknown[0]!r}; known are {', '.join(sorted(FORWARD_OPTIONS))}")
+
+    def make_ref(self) -> Reference:
+        """A reference that this node has not made before."""
+        self._check()
+        self._ref_count += 1
+        count = self._ref_count
+        return Reference(self.name, (count & 0x3FFFF, count >> 18 & 0xFFFFFFFF, count >> 50))
+
+    async def drain(self, name: str, channel: str | None = None) -> None:
+        """Wait until what is queued to the node on the channel is below high water: back-pressure outside of processes.
+
+        Returns at once if it is. A lost connection drains its queue.
+        """
+        self._check()
+        bound = self.table.lane(name, channel or DEFAULT_CHANNEL).bound
+        if bound.over:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._relief.setdefault((bound.node, bound.channel), []).append(waiter)
+            await waiter
+
+    def queued_octets(self, name: str, channel: str | None = None) -> int:
+        """How many octets wait to be sent to the node on the channel."""
+        return int(self.table.lane(name, channel or DEFAULT_CHANNEL).bound.queued_octets)
+
+    def threadsafe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
+        """From another thread: call `function(*args, **options)` in the node's thread; a future of its result.
+
+        The one door into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`.
+        """
+        future: Future[Any] = Future()
+
+        def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function(*args, **options))
+            except Exception as error:
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(call)
+        return future
+
+    def _bound(self, name: str, channel: str) -> Bound:
+        """The octet bound of a (peer, channel)."""
+        channels = self.config.channels
+        options = channels.get(channel, channels[DEFAULT_CHANNEL])
+        return Bound(
+            name,
+            channel,
+            high_water=options.max_queue_octets,
+            hard_limit=options.hard_queue_octets,
+            policy=options.queue_policy,
+            changed=self._bound_changed,
+        )
+
+    def _bound_changed(self, bound: Bound) -> None:
+        about = {"node": bound.node, "channel": bound.channel, "over": bound.over}
+        self.telemetry.emit(telemetry.QUEUE_HIGH_WATER, {"octets": bound.queued_octets}, about)
+        if not bound.over:
+            for waiter in self._relief.pop((bound.node, bound.channel), ()):
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    def _exited(self, process: Process, reason: object, error: BaseException | None) -> None:
+        report_exit(process, reason, error)
+        if not self.scheduler.processes:
+            self._ended.set()
+
+    def _undeliverable(self, target: object, message: object) -> None:
+        """A message came for nobody: counted, and dropped as in Erlang."""
+        if self.telemetry.wants(telemetry.QUEUE_UNDELIVERED):
+            self.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, {"target": target})
+        else:
+            self.telemetry.count(telemetry.QUEUE_UNDELIVERED)
+
+
+def named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with what the first argument of `Node` says: `name@host` or `name@ip:port`."""
+    if name is None:
+        return options
+    if "name" in options:
+        raise ConfigError("name", "it is given twice")
+    host = name.partition("@")[2]
+    if ":" not in host:
+        return {"name": name, **options}
+    if "listen_addrs" in options:
+        raise ConfigError("listen_addrs", f"the name {name!r} says an address already")
+    contact = Contact.parse(name)
+    return {"name": contact.name, "listen_addrs": [str(contact.address)], **options}
+
+
+def channel_map(config: Config) -> dict[str, ChannelOptions]:
+    """What a node's spec says about its channels."""
+    return {
+        name: ChannelOptions(channel.parallelism, channel.monotonic, channel.compression)
+        for name, channel in config.channels.items()
+    }
+
+
+def make_codec(config: Config) -> Codec:
+    """The codec of a node's wire."""
+    codec = config.codec
+    return Codec(
+        none=codec.none,
+        strings=codec.strings,
+        binaries=codec.binaries,
+        remote_refs=True,
+        max_depth=codec.max_depth,
+        max_items=codec.max_items,
+        max_octets=config.max_frame_octets,
+        max_inflated=codec.max_inflated_octets,
+    )
