@@ -2,7 +2,7 @@
 
 A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
 options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
-order of precedence; the machinery is in `config_load`. A `Config` never changes: to change options is to make another one.
+order of precedence; the machinery is in `config_load`. A `Config` never changes: to change options is to make another.
 """
 
 from __future__ import annotations
