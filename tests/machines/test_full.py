@@ -28,6 +28,7 @@ from partisan.machines.machine import (
     Start,
     StartTimer,
     TimedOut,
+    UpdateMembers,
     Violation,
 )
 from partisan.machines.orset import OrSet
@@ -299,6 +300,24 @@ class TestEdges:
         effects = ours.handle(Connected(B, B, theirs.greeting), 2.0)
         assert Disconnect(B, "left") in effects
         assert ours.members == (A,)
+
+
+class TestUpdateMembers:
+    def test_who_is_new_is_joined_and_who_is_missing_leaves(self):
+        machine = member(node(), B, C)
+        contact = Contact(ListenAddress("127.0.0.1", 5), "d@h")
+        effects = machine.handle(UpdateMembers((A, spec("b", 7), contact)), 1.0)
+        assert Disconnect(C, "left") in effects
+        assert Connect(contact) in effects
+        assert machine.members == (A, B)
+
+    def test_without_ourselves_we_leave(self):
+        machine = member(node(), B, C)
+        machine.handle(UpdateMembers((B, C)), 1.0)
+        assert machine.members == (A,)
+
+    def test_no_members_at_all_changes_nothing(self):
+        assert member(node(), B).handle(UpdateMembers(()), 1.0) == []
 
 
 class TestReplacement:
