@@ -18,6 +18,7 @@ does around it) and differs on purpose in this:
   learnt it, or will be when its edge comes up;
 - the greeting of every edge that comes up is merged, not only that of a join, and answered if it lacks something;
 - a join adds: if either side was removed from the other's set, it gets a fresh token there;
+- `UpdateMembers` compares names, where the reference compares specs: what a node says of itself stands;
 - one node, one spec: a node's own word about its spec replaces what the set held under its name. The reference keeps
   both and dials the old address for ever;
 - who left stays away. A node that begins again keeps its dead tokens. By them it recognises gossip of members who have
@@ -32,10 +33,9 @@ back.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from partisan.machines.machine import (
     Connected,
@@ -51,9 +51,13 @@ from partisan.machines.machine import (
     Peer,
     Start,
     TimedOut,
+    UpdateMembers,
 )
 from partisan.machines.orset import OrSet
 from partisan.names import Contact, NodeSpec
+
+if TYPE_CHECKING:
+    from random import Random
 
 GOSSIP_TIMER = "gossip"
 """The machine's one timer."""
@@ -134,12 +138,13 @@ class FullMembership(Machine):
 
     config: FullConfig
 
-    def __init__(self, myself: Peer, config: FullConfig, rng: random.Random, restored: FullState | None = None) -> None:
+    def __init__(self, myself: Peer, config: FullConfig, rng: Random, restored: FullState | None = None) -> None:
         super().__init__(myself, config, rng)
         self._events |= {
             Start: self._on_start,
             Join: self._on_join,
             Leave: self._on_leave,
+            UpdateMembers: self._on_update_members,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
             TimedOut: self._on_timed_out,
@@ -198,6 +203,20 @@ class FullMembership(Machine):
             self._begin_again("left")
         for contact in list(self._pending):
             self._give_up(contact, "left")
+
+    def _on_update_members(self, event: UpdateMembers, now: float) -> None:
+        name = self.config.name
+        wanted = {name(peer): None for peer in event.members}
+        known = {name(peer): None for peer in self.members}
+        leavers = [peer for peer in self.members if name(peer) not in wanted] if wanted else []
+        if self.myself in leavers:
+            self._leave_ourselves()
+            return
+        for peer in leavers:
+            self._on_leave(Leave(peer), now)
+        for peer in event.members:
+            if name(peer) not in known:
+                self._on_join(Join(peer), now)
 
     def _on_connected(self, event: Connected, now: float) -> None:
         peer, contact = event.peer, event.contact

@@ -20,10 +20,13 @@ of one peer waiting should hand over the last alone.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from partisan.machines.machine import Machine, Peer, Received, Start, TimedOut
+
+if TYPE_CHECKING:
+    from random import Random
 
 IDLE_TIMER = "idle"
 """Fires when the connection may have been silent for long enough."""
@@ -135,7 +138,7 @@ class Keepalive(Machine):
         self,
         myself: Peer,
         config: KeepaliveConfig,
-        rng: random.Random,
+        rng: Random,
         peer: Peer | None = None,
         acceptor: bool = False,
         epoch: float = 0.0,

@@ -29,12 +29,14 @@ function that the machine was given.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from partisan.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from random import Random
 
 Peer: TypeAlias = Hashable
 """A node at the other end of an edge, or a contact that stands for one."""
@@ -112,6 +114,17 @@ class Leave:
     """Make the peer leave the cluster, or give up joining it; None is ourselves."""
 
     peer: Peer | None = None
+
+
+@dataclass(slots=True)
+class UpdateMembers:
+    """Make these the members, ourselves included: join who is new, make leave who is not among them.
+
+    Attributes:
+        members: peers or contacts; none at all changes nothing.
+    """
+
+    members: tuple[Peer, ...]
 
 
 Event: TypeAlias = Any
@@ -246,7 +259,7 @@ class Machine:
         rng: the only source of chance.
     """
 
-    def __init__(self, myself: Peer, config: Any, rng: random.Random) -> None:
+    def __init__(self, myself: Peer, config: Any, rng: Random) -> None:
         self.myself = myself
         self.config = config
         self._rng = rng

@@ -45,8 +45,8 @@ class Network:
 
     Args:
         seed: decides every latency and every machine's chance.
-        build: (peer, rng, restored state or None) -> machine.
-        target: what a contact stands for; by default a ("contact", peer) pair stands for the peer.
+        build: (peer, rng, restored state or None) -> machine. Peers are integers; the pair ("contact", peer) is a
+            contact that stands for the peer.
     """
 
     def __init__(self, seed: int, build: Callable[[Any, random.Random, Any], m.Machine]) -> None:
@@ -76,6 +76,10 @@ class Network:
         for other in self.nodes:
             self._break(other, peer)
 
+    def vanish(self, peer: Any) -> None:
+        """Stop a node so that nobody notices, as when its host loses power."""
+        del self.nodes[peer]
+
     def cut(self, a: Any, b: Any) -> None:
         """Break every edge between the two nodes, and let none be dialled."""
         self._cut |= {(a, b): None, (b, a): None}
@@ -92,6 +96,10 @@ class Network:
         for effect in node.machine.handle(event, self.now):
             self._digest.update(f"{self.now!r} {peer!r} {effect!r}\n".encode())
             self._effects[type(effect)](self, peer, node, effect)
+
+    def connect(self, peer: Any, target: Any) -> None:
+        """Keep an edge for a machine that does not ask for its edges itself, and tell it nothing."""
+        self.nodes[peer].edges[target] = Edge(target, up=True)
 
     def run(self, seconds: float) -> None:
         """Let that much time pass."""
@@ -146,7 +154,7 @@ class Network:
         del node.edges[contact]
         node.edges[edge.target] = edge
         edge.up = True
-        self.tell(peer, m.Connected(edge.target, contact, other.machine.greeting))
+        self.tell(peer, m.Connected(edge.target, contact, getattr(other.machine, "greeting", None)))
 
     def _on_disconnect(self, peer: Any, node: Node, effect: m.Disconnect) -> None:
         edge = node.edges.pop(effect.peer, None)
