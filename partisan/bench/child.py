@@ -1,7 +1,7 @@
 """The inside of a Python child process: `python -m partisan.bench.child TRANSPORT server|client ARGUMENT`.
 
-A server announces itself with one JSON line of facts and serves until its standard input ends. A client gets those facts,
-announces itself, and then answers each job line with one line of JSON.
+A server announces itself with one JSON line of facts and serves until its standard input ends. A client gets those
+facts, announces itself, and then answers each job line with one line of JSON.
 """
 
 from __future__ import annotations
@@ -41,11 +41,6 @@ def next_job() -> Job | None:
 def reply(result: Measurement) -> None:
     """Answer the last job."""
     print(result.line(), flush=True)
-
-
-def reply_error(problem: str) -> None:
-    """Answer the last job with why it could not be done."""
-    print(json.dumps({"error": problem}), flush=True)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,7 +1,7 @@
 """What is measured, and how it travels between the processes of an experiment: points, jobs, measurements.
 
-A point is one cell of an experiment. A job is a point to be measured for some seconds; it goes to a client process as one
-line of words, which a BEAM process splits as easily as a Python one. A measurement comes back as one line of JSON.
+A point is one cell of an experiment. A job is a point to be measured for some seconds; it goes to a client process as
+one line of words, which a BEAM process splits as easily as a Python one. A measurement comes back as one line of JSON.
 """
 
 from __future__ import annotations
@@ -93,12 +93,9 @@ class Measurement:
 
     @classmethod
     def parse(cls, line: str) -> Measurement:
-        """Read a measurement; raise MeasurementFailed if the line is none, or carries an error instead."""
+        """Read a measurement; raise MeasurementFailed if the line is none."""
         try:
-            row = json.loads(line)
-            if "error" in row:
-                raise MeasurementFailed(str(row["error"]))
-            return cls(**row)
+            return cls(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise MeasurementFailed(f"no measurement but {line.strip()[:200]!r}") from error
 

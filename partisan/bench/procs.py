@@ -1,8 +1,8 @@
 """Child processes that speak lines: a ready line first, bounded waits, and an end that always comes.
 
-Three things end a child: `stop`, the end of its standard input (a child watches it, so that even a parent that was killed
-leaves nothing behind), and its process group's signal. Children live in sessions of their own: Ctrl-C reaches the parent
-alone, and the parent ends them.
+Three things end a child: `stop`, the end of its standard input (a child watches it, so that even a parent that was
+killed leaves nothing behind), and its process group's signal. Children live in sessions of their own: Ctrl-C reaches
+the parent alone, and the parent ends them.
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ class Child:
 
     def __init__(self, title: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         self.title = title
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
         self._buffer = bytearray()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, **(environment or {})},
-            start_new_session=True,
-        )
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed by stop)
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
+        except OSError:
+            self._errors.close()
+            raise
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin = self._process.stdin

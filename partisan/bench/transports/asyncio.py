@@ -1,7 +1,7 @@
 """A minimal uvloop protocol: msgpack in frames of a 4-byte length, named receivers that are plain callbacks.
 
-It is what one writes in an afternoon without an actor library: no mailboxes, no processes, no supervision, no reconnecting.
-Frames are gathered and written once a loop turn, and a paused transport pauses the senders.
+It is what one writes in an afternoon without an actor library: no mailboxes, no processes, no supervision, no
+reconnecting. Frames are gathered and written once a loop turn, and a paused transport pauses the senders.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from .. import child
-from ..measure import Job, Measurement
+from partisan.bench import child
+from partisan.bench.measure import Job, Measurement
+
 from .base import PythonTransport
 
 LENGTH = struct.Struct(">I")
@@ -21,7 +22,7 @@ GATHER = 65536
 """Gathered frames are written at once from this many octets on."""
 
 BUFFER = 262144
-"""Frames that fit in so many octets are received many at a time; a larger one straight into a body of its own."""
+"""Frames that fit in so many octets are received many at a time; a larger one straight into a body that is kept."""
 
 Handler = Callable[[str, Any], None]
 """Called with the name to answer to and the payload."""
@@ -46,7 +47,7 @@ class Link(asyncio.BufferedProtocol):
     """
 
     def __init__(self, receivers: dict[str, Handler]) -> None:
-        import msgpack
+        import msgpack  # type: ignore[import-untyped]
 
         self.receivers = receivers
         self.connected = asyncio.get_running_loop().create_future()
@@ -54,6 +55,7 @@ class Link(asyncio.BufferedProtocol):
         self._unpack: Callable[[memoryview], tuple[str, str, Any]] = msgpack.unpackb
         self._transport: asyncio.Transport | None = None
         self._buffer = memoryview(bytearray(BUFFER))
+        self._kept = memoryview(b"")
         self._body: memoryview | None = None
         self._filled = 0
         self._gathered: list[bytes] = []
@@ -111,7 +113,7 @@ class Link(asyncio.BufferedProtocol):
             self._body, self._filled = None, 0
 
     def _take_frames(self) -> None:
-        """Deliver every whole frame in the buffer; let a frame that cannot fit in it have a body of its own."""
+        """Deliver every whole frame in the buffer; receive the rest of one that cannot fit in it elsewhere."""
         view, size, at = self._buffer, self._filled, 0
         while size - at >= LENGTH.size:
             (length,) = LENGTH.unpack_from(view, at)
@@ -122,7 +124,9 @@ class Link(asyncio.BufferedProtocol):
             at = end
         rest = size - at
         if rest >= LENGTH.size and length + LENGTH.size > len(view):
-            self._body = memoryview(bytearray(length))
+            if length > len(self._kept):
+                self._kept = memoryview(bytearray(length))
+            self._body = self._kept[:length]
             self._filled = rest - LENGTH.size
             self._body[: self._filled] = view[at + LENGTH.size : size]
             return

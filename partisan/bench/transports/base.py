@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ..measure import Job, Measurement, MeasurementFailed, Point
-from ..procs import Child, ChildFailed
+from partisan.bench.measure import Job, Measurement, MeasurementFailed, Point
+from partisan.bench.procs import Child, ChildFailed
 
 START_SECONDS = 20.0
 """How long a process may take until it is ready."""
@@ -34,7 +34,7 @@ class Transport:
     def why_skip(self, point: Point) -> str | None:
         """Say why the transport has no such point, or None if it has."""
         if point.workload == "hol":
-            return "it has no channels to keep a small echo and a stream apart"
+            return "it has no channels that keep a small echo and a stream apart"
         return None
 
     @property

@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..measure import MeasurementFailed, Point
-from ..procs import Child, ChildFailed
+from partisan.bench.measure import MeasurementFailed, Point
+from partisan.bench.procs import Child, ChildFailed
+
 from .base import START_SECONDS, Transport
 
 MODULE = "partisan_bench_peer"

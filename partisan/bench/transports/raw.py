@@ -1,7 +1,7 @@
 """A blocking TCP socket and nothing else: frames of a 4-byte length, no names, no terms, one conversation.
 
-It is the floor of latency and the ceiling of a stream. Its receiver keeps one buffer and receives every large frame into
-it again, so it allocates nothing a message.
+It is the floor of latency and the ceiling of a stream. Its receiver keeps one buffer and receives every large frame
+into it again, so it allocates nothing a message.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import struct
 import time
 from typing import Any
 
-from .. import child
-from ..measure import Job, Measurement, Point
+from partisan.bench import child
+from partisan.bench.measure import Job, Measurement, Point
+
 from .base import PythonTransport
 
 LENGTH = struct.Struct(">I")

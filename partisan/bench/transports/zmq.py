@@ -8,8 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from .. import child
-from ..measure import Job, Measurement
+from partisan.bench import child
+from partisan.bench.measure import Job, Measurement
+
 from .base import PythonTransport
 
 if TYPE_CHECKING:
