@@ -170,6 +170,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     commands = {"micro": _micro, "memory": _memory, "demo": _demo}
     try:
+        if getattr(options, "json", None) is not None:
+            # Before anything is measured: a wrong path must not cost the run.
+            write_json(options.json, [])
         return commands[options.command](options)
     except KeyboardInterrupt:
         return 130

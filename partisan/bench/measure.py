@@ -107,8 +107,13 @@ class Measurement:
     @classmethod
     def of_echo(cls, point: Point, count: int, seconds: float, nanoseconds: list[int]) -> Measurement:
         """Build from completed operations and their recorded latencies."""
+        return cls.beside(count * point.octets / seconds, count, seconds, nanoseconds)
+
+    @classmethod
+    def beside(cls, stream: float | None, count: int, seconds: float, nanoseconds: list[int]) -> Measurement:
+        """Build from an echo beside a stream of so many octets a second, None for no stream."""
         p50, p99 = percentiles_us(nanoseconds)
-        return cls(count / seconds, count * point.octets / seconds, p50, p99)
+        return cls(count / seconds, stream, p50, p99)
 
 
 def percentiles_us(nanoseconds: list[int]) -> tuple[float | None, float | None]:

@@ -21,6 +21,10 @@ from .base import START_SECONDS, Transport
 
 MODULE = "partisan_bench_peer"
 
+EPMD = "epmd -d -d -port $0 -address 127.0.0.1 2>&1 & cat >/dev/null; kill $!"
+"""EPMD does not look at its input, so a shell does: it ends with its parent like every other child. -d -d makes it say
+when it listens."""
+
 SOURCE = r"""
 %% One side of a throughput experiment between two stock nodes.
 -module(partisan_bench_peer).
@@ -233,7 +237,7 @@ class Disterl(Transport):
             port = str(probe.getsockname()[1])
         # A home of their own keeps the user's cookie and start files out of it.
         self._environment = {"ERL_EPMD_PORT": port, "HOME": str(self._directory)}
-        self._epmd = Child("EPMD", ["sh", "-c", "exec epmd -d -d -port $0 -address 127.0.0.1 2>&1", port])
+        self._epmd = Child("EPMD", ["sh", "-c", EPMD, port])
         self._epmd.read_until("main select() loop", START_SECONDS)
 
     def start_server(self, actors: int) -> Child:

@@ -87,15 +87,13 @@ async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
         count, seconds, _ = await _measure(node, server, _Stream(job, None))
         return Measurement.of_stream(point, count, seconds)
     exchange = _Exchange(job)
-    if point.workload == "echo" or point.config == "idle":
-        count, seconds, latencies = await _measure(node, server, exchange)
-        return Measurement.of_echo(point, count, seconds, latencies)
+    if point.workload == "echo":
+        return Measurement.of_echo(point, *await _measure(node, server, exchange))
+    if point.config == "idle":
+        return Measurement.beside(None, *await _measure(node, server, exchange))
     stream = _Stream(Job(Point("oneway", 1, LARGE), job.seconds), "stream" if point.config == "other_channel" else None)
-    (sent, took, _), (count, seconds, latencies) = await asyncio.gather(
-        _measure(node, server, stream), _measure(node, server, exchange)
-    )
-    echo = Measurement.of_echo(point, count, seconds, latencies)
-    return Measurement(echo.messages_per_second, sent * LARGE / took, echo.p50_us, echo.p99_us)
+    (sent, took, _), echo = await asyncio.gather(_measure(node, server, stream), _measure(node, server, exchange))
+    return Measurement.beside(sent * LARGE / took, *echo)
 
 
 async def _measure(node: partisan.Node, server: str, work: _Stream | _Exchange) -> tuple[int, float, list[int]]:

@@ -126,7 +126,7 @@ def _stream(push: zmq.Socket[bytes], dealer: zmq.Socket[bytes], job: Job) -> Mea
         for name in names:
             for _ in burst:
                 send(name, more)
-                send(payload, copy=copy)
+                send(payload, 0, copy=copy)
     for name in names:
         send(name, more)
         send(REPORT)
@@ -146,7 +146,7 @@ def _echo(dealer: zmq.Socket[bytes], job: Job) -> Measurement:
     def request(client: bytes) -> None:
         send(names[client], more)
         send(client, more)
-        send(payload, copy=copy)
+        send(payload, 0, copy=copy)
 
     latencies: list[int] = []
     start = clock()
