@@ -47,16 +47,14 @@ async def listener(channel: str) -> None:
             counts[talker] = 0
             # What asks on a monotonic channel is answered on another: an answer is no state that may be overtaken.
             reply_on = "control" if CHANNELS[channel].get("monotonic") else channel
-            partisan.send(talker, (ANSWER, number, count), reply_on)
+            partisan.send(talker, (ANSWER, number, count), channel=reply_on)
 
 
 async def ask(target: tuple[str, str], channel: str, number: int, payload: bytes) -> int | None:
     """Send a message that asks; return how many arrived since the last answer, None if no answer came in time."""
-    partisan.send(target, (partisan.self(), number, payload), channel)
+    partisan.send(target, (partisan.self(), number, payload), channel=channel)
     try:
-        answer = await partisan.receive(
-            lambda message: message[0] == ANSWER and message[1] == number, timeout=ANSWER_SECONDS
-        )
+        answer = await partisan.receive((ANSWER, number, int), timeout=ANSWER_SECONDS)
     except partisan.ReceiveTimeout:
         return None
     return int(answer[2])
@@ -88,7 +86,7 @@ async def talker(talk: Talk, seconds: float, done: asyncio.Queue[dict[str, objec
     number = 0
     while time.perf_counter() < stop_at:
         for _ in range(burst - 1):
-            partisan.send(target, (me, 0, payload), talk.channel)
+            partisan.send(target, (me, 0, payload), channel=talk.channel)
         await partisan.checkpoint()
         number += 1
         before = time.perf_counter_ns()

@@ -107,5 +107,7 @@ class Child:
 
     def _failure(self, what: str) -> ChildFailed:
         self._errors.seek(0)
-        tail = self._errors.read().decode(errors="replace").strip().splitlines()[-8:]
+        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines()]
+        # The markers under a traceback's lines say nothing once the lines are joined.
+        tail = [line for line in lines if line.strip("^~")][-4:]
         return ChildFailed(f"the {self.title} {what}" + (": " + " | ".join(tail) if tail else ""))

@@ -1,7 +1,8 @@
 """Two nodes with the defaults of a fresh node, and one more channel for the workload `hol`; the receivers are named.
 
 A stream goes to a sink that counts. A request carries its sender's pid, and the echo sends the payload there. Senders
-look at the clock and call `checkpoint` once a burst: between two bursts the node may hold them back.
+look at the clock and call `checkpoint` once a burst: between two bursts the node may hold them back. Many large messages
+at once meet the hard cap of a queue; whoever does waits until it has drained, and sends again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ CHANNELS: dict[str, dict[str, object]] = {"stream": {}}
 
 LARGE = 8 * 1024 * 1024
 REPORT = Atom("report")
+
+Target = partisan.Pid | tuple[str, str]
 
 
 class Partisan(PythonTransport):
@@ -45,7 +48,7 @@ async def _serve(actors: int) -> None:
     async with partisan.Node("b@127.0.0.1:0", channels=CHANNELS) as node:
         for i in range(actors):
             node.spawn(_sink, name=f"sink_{i}")
-            node.spawn(_echo, name=f"echo_{i}")
+            node.spawn(_echo, node, name=f"echo_{i}")
         child.announce(node=node.name, address=str(node.listen_addrs[0]))
         await asyncio.Event().wait()
 
@@ -61,10 +64,22 @@ async def _sink() -> None:
             count += 1
 
 
-async def _echo() -> None:
+async def _echo(node: partisan.Node) -> None:
     while True:
         sender, payload = await partisan.receive()
-        partisan.send(sender, payload)
+        try:
+            partisan.send(sender, payload)
+        except partisan.Overloaded:
+            await _send_patiently(node, sender, payload)
+
+
+async def _send_patiently(node: partisan.Node, target: Target, message: object, channel: str | None = None) -> None:
+    """Send a message; while a full queue refuses it, wait until there is room."""
+    while True:
+        try:
+            return partisan.send(target, message, channel=channel)
+        except partisan.Overloaded as refused:
+            await node.drain(refused.node, refused.channel)
 
 
 def drive(facts: dict[str, Any]) -> None:
@@ -84,14 +99,15 @@ async def _drive(facts: dict[str, Any]) -> None:
 async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
     point = job.point
     if point.workload == "oneway":
-        count, seconds, _ = await _measure(node, server, _Stream(job, None))
+        count, seconds, _ = await _measure(node, server, _Stream(node, job, None))
         return Measurement.of_stream(point, count, seconds)
-    exchange = _Exchange(job)
+    exchange = _Exchange(node, job)
     if point.workload == "echo":
         return Measurement.of_echo(point, *await _measure(node, server, exchange))
     if point.config == "idle":
         return Measurement.beside(None, *await _measure(node, server, exchange))
-    stream = _Stream(Job(Point("oneway", 1, LARGE), job.seconds), "stream" if point.config == "other_channel" else None)
+    channel = "stream" if point.config == "other_channel" else None
+    stream = _Stream(node, Job(Point("oneway", 1, LARGE), job.seconds), channel)
     (sent, took, _), echo = await asyncio.gather(_measure(node, server, stream), _measure(node, server, exchange))
     return Measurement.beside(sent * LARGE / took, *echo)
 
@@ -121,7 +137,8 @@ async def _worker(work: _Stream | _Exchange, server: str, i: int, done: asyncio.
 
 
 class _Work:
-    def __init__(self, job: Job) -> None:
+    def __init__(self, node: partisan.Node, job: Job) -> None:
+        self.node = node
         self.job = job
         self.payload = bytes(job.point.octets)
         self.latencies: list[int] = []
@@ -131,8 +148,8 @@ class _Work:
 class _Stream(_Work):
     """Senders that stop for nothing but the node's back-pressure."""
 
-    def __init__(self, job: Job, channel: str | None) -> None:
-        super().__init__(job)
+    def __init__(self, node: partisan.Node, job: Job, channel: str | None) -> None:
+        super().__init__(node, job)
         self.channel = channel
 
     async def actor(self, server: str, i: int) -> int:
@@ -141,9 +158,12 @@ class _Stream(_Work):
         clock, send, burst = time.perf_counter, partisan.send, range(self.job.point.burst)
         while clock() < stop_at:
             for _ in burst:
-                send(target, payload, channel)
+                try:
+                    send(target, payload, channel=channel)
+                except partisan.Overloaded:
+                    await _send_patiently(self.node, target, payload, channel)
             await partisan.checkpoint()
-        send(target, (REPORT, partisan.self()), channel)
+        await _send_patiently(self.node, target, (REPORT, partisan.self()), channel)
         return int(await partisan.receive(int))
 
 
@@ -162,7 +182,10 @@ class _Exchange(_Work):
                 send(target, request)
                 await receive()
             before = clock()
-            send(target, request)
+            try:
+                send(target, request)
+            except partisan.Overloaded:
+                await _send_patiently(self.node, target, request)
             await receive()
             after = clock()
             latencies.append(after - before)
