@@ -1,8 +1,8 @@
 """Two nodes with the defaults of a fresh node, and one more channel for the workload `hol`; the receivers are named.
 
 A stream goes to a sink that counts. A request carries its sender's pid, and the echo sends the payload there. Senders
-look at the clock and call `checkpoint` once a burst: between two bursts the node may hold them back. Many large messages
-at once meet the hard cap of a queue; whoever does waits until it has drained, and sends again.
+look at the clock and call `checkpoint` once a burst: between two bursts the node may hold them back. Many large
+messages at once meet the hard cap of a queue; whoever does waits until it has drained, and sends again.
 """
 
 from __future__ import annotations
