@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import partisan
 from partisan import Atom
@@ -28,7 +28,7 @@ GREETER = "greeter"
 GREET_SECONDS = 0.05
 """How long a greeting may stay without an answer until the next."""
 
-Target = partisan.Pid | tuple[str, str]
+Target: TypeAlias = partisan.Pid | tuple[str, str]
 
 
 class Partisan(PythonTransport):
@@ -100,7 +100,8 @@ async def _send_patiently(node: partisan.Node, target: Target, message: object, 
     """Send a message; while a full queue refuses it, wait until there is room."""
     while True:
         try:
-            return partisan.send(target, message, channel=channel)
+            partisan.send(target, message, channel=channel)
+            return
         except partisan.Overloaded as refused:
             await node.drain(refused.node, refused.channel)
 
