@@ -96,6 +96,8 @@ cdef class Codec:
     cdef object decode_from(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
         return decode_term(&self.options, data, size, position, planted, None)
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def encode(self, term):
         """Write the term, behind the version octet.
 
@@ -103,14 +105,24 @@ cdef class Codec:
             EncodeError: a value has no external form, or a limit is passed.
         """
         cdef octets out
-        cdef list references = []
+        cdef list references = self.spare
+        self.spare = None
+        if references is None:
+            references = []
         self.borrow(&out)
         try:
             encode_term(&self.options, &out, term, references)
+            if not references:
+                return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
             return gather(&out, references)
         finally:
             self.give_back(&out)
+            if references:
+                references.clear()
+            self.spare = references
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def encode_iovec(self, term):
         """Write the term as a list of bytes to be sent one after the other.
 
@@ -147,6 +159,8 @@ cdef class Codec:
             return plain
         return bytes((VERSION_MAGIC, COMPRESSED_EXT)) + announced[:4] + packed
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def decode(self, data):
         """Read the one term that `data` is, version octet included.
 
@@ -161,6 +175,8 @@ cdef class Codec:
             raise DecodeError(f"{size - used} octets behind the term", used)
         return term
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def decode_prefix(self, data):
         """Read the term at the front of `data`: (term, octets used)."""
         cdef Py_ssize_t used = 0
@@ -225,8 +241,6 @@ cdef bytes gather(octets* out, list references):
     """One bytes object of the run with the referenced bytes in their places."""
     cdef size_t total = out.length, at = 0, offset
     cdef bytes large
-    if not references:
-        return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
     for offset, large in references:
         total += PyBytes_GET_SIZE(large)
     cdef bytes result = PyBytes_FromStringAndSize(NULL, total)
