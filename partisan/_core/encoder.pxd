@@ -18,5 +18,13 @@ cdef struct writer:
 
 # Append one term. On error `run` holds a part of it, which the caller takes away.
 cdef int write_term(writer* w, PyObject* term, int depth) except -1
+# Raise when the term that was written is above max_octets: `room` looks only when the run must grow.
+cdef inline int check_size(writer* w) except -1:
+    if w.run.length - w.start + w.referenced > <size_t>w.options.max_octets:
+        too_large(w)
+    return 0
+
+
+cdef int too_large(writer* w) except -1
 # The whole of encode_into, without the Codec.
 cdef int encode_term(const codec_options* options, octets* out, object term, list references) except -1

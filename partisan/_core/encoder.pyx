@@ -56,9 +56,13 @@ cdef Atom ENCODED_REF = Atom("encoded_ref")
 # --- room and limits -------------------------------------------------------------------------------------------------
 
 
+cdef int too_large(writer* w) except -1:
+    raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+
+
 cdef int _grow(writer* w, size_t extra) except -1:
     if w.run.length - w.start + w.referenced + extra > <size_t>w.options.max_octets:
-        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+        too_large(w)
     if octets_reserve(&w.run, extra) < 0:
         raise MemoryError
     return 0
@@ -156,6 +160,8 @@ cdef inline int write_item(writer* w, PyObject* term, int depth) except -1:
         return put_binary(w, PyUnicode_DATA(term), PyUnicode_GET_LENGTH(term))
     if kind == &PyLong_Type:
         return write_int(w, term)
+    if kind == <PyTypeObject*>Atom:
+        return put_atom(w, <Atom>term)
     return write_term(w, term, depth)
 
 
@@ -272,8 +278,7 @@ cdef int write_binary(writer* w, PyObject* term) except -1:
     if w.references is NULL or size < LARGE_OCTETS:
         return put_binary(w, PyBytes_AS_STRING(term), size)
     w.referenced += size
-    if w.run.length - w.start + w.referenced > <size_t>w.options.max_octets:
-        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+    check_size(w)
     put_header(w, BINARY_EXT, size)
     (<list>w.references).append((w.run.length, <object>term))
     return 0
@@ -639,8 +644,7 @@ cdef int encode_term(const codec_options* options, octets* out, object term, lis
     w.canonical = False
     try:
         write_term(&w, <PyObject*>term, options.max_depth)
-        if w.run.length - w.start + w.referenced > <size_t>options.max_octets:
-            raise EncodeError(f"the term is larger than {options.max_octets} octets")
+        check_size(&w)
         written = True
     finally:
         if not written:

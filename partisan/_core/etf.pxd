@@ -24,5 +24,5 @@ cdef class Codec:
 
     cdef object read(self, object data, Py_ssize_t* position, Py_ssize_t* size)
     cdef object read_version(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position)
-    cdef int borrow(self, octets* out) except -1
-    cdef void give_back(self, octets* out) noexcept
+    cdef inline int borrow(self, octets* out) except -1
+    cdef inline void give_back(self, octets* out) noexcept

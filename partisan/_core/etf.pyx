@@ -3,11 +3,12 @@
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from .decoder cimport decode_term
-from .encoder cimport encode_term
+from .encoder cimport check_size, encode_term, write_term, writer
 from .options cimport (
     FORM_LIST, FORM_PLAIN, FORM_TUPLE, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
     STRINGS_ARE_LISTS,
@@ -104,20 +105,28 @@ cdef class Codec:
         Raises:
             EncodeError: a value has no external form, or a limit is passed.
         """
-        cdef octets out
+        cdef writer w
         cdef list references = self.spare
         self.spare = None
         if references is None:
             references = []
-        self.borrow(&out)
+        self.borrow(&w.run)
+        w.references = <PyObject*>references
+        w.options = &self.options
+        w.start = 1
+        w.referenced = 0
+        w.items = self.options.max_items
+        w.canonical = False
         try:
-            encode_term(&self.options, &out, term, references)
-            if not references:
-                return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
-            return gather(&out, references)
+            # What encode_term does, without the care that a run shared with others needs.
+            write_term(&w, <PyObject*>term, self.options.max_depth)
+            check_size(&w)
+            if w.referenced == 0:
+                return PyBytes_FromStringAndSize(<const char*>w.run.data, w.run.length)
+            return gather(&w.run, references)
         finally:
-            self.give_back(&out)
-            if references:
+            self.give_back(&w.run)
+            if w.referenced:
                 references.clear()
             self.spare = references
 
@@ -218,23 +227,23 @@ cdef class Codec:
         position[0] = 1
         return decode_term(&self.options, data, size, position, None, None)
 
-    cdef int borrow(self, octets* out) except -1:
+    cdef inline int borrow(self, octets* out) except -1:
         """Take the scratch run away (an encoding that a finaliser starts meanwhile gets its own) and put 131 into it."""
         out[0] = self.scratch
         self.scratch.data = NULL
-        self.scratch.length = self.scratch.capacity = 0
-        if octets_reserve(out, 256) < 0:
+        self.scratch.capacity = 0
+        out.length = 0
+        if out.capacity == 0 and octets_reserve(out, 256) < 0:
             raise MemoryError
         out.data[0] = VERSION_MAGIC
         out.length = 1
         return 0
 
-    cdef void give_back(self, octets* out) noexcept:
+    cdef inline void give_back(self, octets* out) noexcept:
         if out.capacity > KEPT_OCTETS or self.scratch.data is not NULL:
             octets_free(out)
         else:
             self.scratch = out[0]
-            self.scratch.length = 0
 
 
 cdef bytes gather(octets* out, list references):
