@@ -153,16 +153,24 @@ cdef int write_term(writer* w, PyObject* term, int depth) except -1:
     return write_rare(w, term, depth)
 
 
-cdef inline int write_item(writer* w, PyObject* term, int depth) except -1:
-    """write_term for the item of a container, with the most frequent types inlined."""
+cdef inline bint write_simple(writer* w, PyObject* term) except -1:
+    """Write the term if it is an ASCII str, an int or an atom: frequent as items, and no Python code can run.
+
+    False, and nothing written, when it is something else.
+    """
     cdef PyTypeObject* kind = Py_TYPE(term)
-    if kind == &PyUnicode_Type and w.options.strings == STRINGS_ARE_BINARIES and PyUnicode_IS_COMPACT_ASCII(term):
-        return put_binary(w, PyUnicode_DATA(term), PyUnicode_GET_LENGTH(term))
+    if kind == &PyUnicode_Type:
+        if w.options.strings != STRINGS_ARE_BINARIES or not PyUnicode_IS_COMPACT_ASCII(term):
+            return False
+        put_binary(w, PyUnicode_DATA(term), PyUnicode_GET_LENGTH(term))
+        return True
     if kind == &PyLong_Type:
-        return write_int(w, term)
+        write_int(w, term)
+        return True
     if kind == <PyTypeObject*>Atom:
-        return put_atom(w, <Atom>term)
-    return write_term(w, term, depth)
+        put_atom(w, <Atom>term)
+        return True
+    return False
 
 
 cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
@@ -351,13 +359,15 @@ cdef int write_items(writer* w, PyObject* owner, Py_ssize_t n, int depth) except
             i = write_ints(w, items, i, n)
         elif kind == &PyFloat_Type:
             i = write_floats(w, items, i, n)
-        if i == before:
+        if i != before:
+            continue
+        if not write_simple(w, items[i]):
             hold = <object>items[i]
-            write_item(w, <PyObject*>hold, depth)
-            i += 1
+            write_term(w, <PyObject*>hold, depth)
             if PySequence_Fast_GET_SIZE(owner) != n:
                 raise EncodeError("a list changed its size while it was encoded")
             items = PySequence_Fast_ITEMS(owner)
+        i += 1
     return 0
 
 
@@ -437,22 +447,26 @@ cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
     cdef PyObject* key
     cdef PyObject* value
     cdef object hold_key, hold_value
-    cdef int kinds = 0, kind
+    cdef int kinds = 0
     if w.canonical:
         return write_pairs_sorted(w, list((<dict>term).items()), depth)
     enter(w, 2 * n, depth)
     put_header(w, MAP_EXT, n)
     while PyDict_Next(term, &position, &key, &value):
-        # Writing may run Python code (a finaliser), so both are held.
-        hold_key = <object>key
-        hold_value = <object>value
-        kinds |= key_kind(key)
-        write_item(w, key, depth - 1)
-        write_item(w, value, depth - 1)
         left -= 1
-        if left < 0 or PyDict_GET_SIZE(term) != n:
-            raise EncodeError("a dict changed its size while it was encoded")
-    if left:
+        if left < 0:
+            break
+        kinds |= key_kind(key)
+        if not write_simple(w, key):
+            hold_value = <object>value      # writing the key may run Python code (a finaliser)
+            hold_key = <object>key
+            write_term(w, key, depth - 1)
+        if not write_simple(w, value):
+            hold_value = <object>value
+            write_term(w, value, depth - 1)
+        if PyDict_GET_SIZE(term) != n:
+            break
+    if left or PyDict_GET_SIZE(term) != n:
         raise EncodeError("a dict changed its size while it was encoded")
     if n > 1 and (kinds & KEY_OTHER or kinds & (kinds - 1)):
         refuse_equal_keys(w, <dict>term, depth - 1)
