@@ -22,7 +22,7 @@ from .encoder import canonical
 
 cdef enum:
     KEPT_OCTETS = 1048576       # a scratch run that grew beyond this is given back
-    DEEPEST = 10_000            # levels: what the C stack of a thread carries (the limit on max_depth)
+    DEEPEST = 8_000             # levels: a level takes up to 640 octets of C stack, so this leaves 3 MiB of 8
 
 cdef dict _NONE = {"undefined": NONE_IS_UNDEFINED, "nil": NONE_IS_NIL}
 cdef dict _STRINGS = {"binary": STRINGS_ARE_BINARIES, "list": STRINGS_ARE_LISTS, "atom": STRINGS_ARE_ATOMS}
@@ -54,7 +54,7 @@ cdef class Codec:
             are written as remote references. Off: they are written as NEW_PID_EXT and NEWER_REFERENCE_EXT.
         encode_refs: with remote_refs, how a Pid or Reference is written that did not come as a remote reference:
             "list", "tuple", or None for NEW_PID_EXT and NEWER_REFERENCE_EXT.
-        max_depth: levels of containers, at most 10,000.
+        max_depth: levels of containers, at most 8,000. A level takes up to 640 octets of the C stack.
         max_items: items of all containers of one term; a pair of a map counts two.
         max_octets: of one encoded term.
         max_inflated: octets that a compressed term may inflate to.
