@@ -32,6 +32,7 @@ from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddre
 from partisan.net.context import Context
 from partisan.net.acceptor import Acceptor
 from partisan.runtime.current import current
+from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.exits import ExitSignal, report_exit
 from partisan.telemetry import Telemetry
 
@@ -107,6 +108,8 @@ class Node:
             undeliverable=self._undeliverable,
         )
         self.send = self.router.send
+        if config.busy_wait > 0.0:
+            self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
             node=self.name,
             loop=self.loop,
