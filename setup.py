@@ -38,7 +38,7 @@ extensions = [
         path[:-4].replace("/", "."),
         [path],
         include_dirs=["csrc"],
-        depends=sorted(glob("csrc/*.h")),
+        depends=["setup.py", *sorted(glob("csrc/*.h"))],
         define_macros=MACROS.get(FLAVOUR, []),
         extra_compile_args=WARN + COMPILE[FLAVOUR],
         extra_link_args=LINK.get(FLAVOUR, []),
