@@ -54,7 +54,7 @@ build/stamp-%: $(VENV)/stamp-tools $(SOURCES)
 	echo $* >build/flavour
 	PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace --parallel $(WORKERS) --build-temp build/temp-$*
 	[ -e $(VENV)/stamp-editable ] || { \
-		PARTISAN_BUILD=$* $(PY) -m pip install --quiet --no-build-isolation --editable '.[bench]' && touch $(VENV)/stamp-editable; }
+		PARTISAN_BUILD=$* $(PY) -m pip install --quiet --no-build-isolation --editable . && touch $(VENV)/stamp-editable; }
 	touch $@
 
 run: compile
