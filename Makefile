@@ -30,8 +30,9 @@ STUBS := $(sort $(wildcard partisan/_core/*.pyi))
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
 ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-# Not under a sanitizer: what starts other programs, and what is about the package rather than its code.
-ASAN_SKIPS := $(addprefix --ignore=,$(wildcard tests/unit/test_bench_*.py tests/unit/test_packaging.py tests/unit/test_imports.py))
+# Left out of both: what is about the package or the benchmark rather than the core. The C headers have sanitizers of
+# their own in tests/unit/csrc.
+CORE_SKIPS := $(addprefix --ignore=,$(wildcard tests/unit/test_bench_*.py tests/unit/test_packaging.py tests/unit/test_imports.py))
 
 .PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak bench types lint docs clean
 .DELETE_ON_ERROR:
@@ -67,10 +68,10 @@ test-interop: compile
 	$(PYTEST) -rs tests/interop
 
 test-debug: debug
-	$(PYTEST) $(ASAN_SKIPS)
+	$(PYTEST) $(CORE_SKIPS)
 
 test-asan: asan
-	$(ASAN_ENV) $(PYTEST) -p no:cacheprovider tests/unit $(ASAN_SKIPS)
+	$(ASAN_ENV) $(PYTEST) -p no:cacheprovider tests/unit $(wildcard tests/net) $(CORE_SKIPS) --ignore=tests/unit/csrc
 
 test-sdist: $(VENV)/stamp-tools
 	tools/test-sdist $(PY) $(SDIST_VERSIONS)
