@@ -24,7 +24,6 @@ PY := $(BIN)/python
 PYTEST := $(BIN)/pytest -q $(PYTEST_ARGS)
 SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd csrc/*) setup.py
 FLAVOURS := release debug trace asan
-WORKERS := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
 STUBS := $(sort $(wildcard partisan/_core/*.pyi))
 
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
@@ -48,14 +47,17 @@ $(VENV)/stamp-tools: pyproject.toml tools/find-python
 	$(PY) -m pip install --quiet --group build --group test --group lint
 	touch $@
 
-# Flavours share the place of the extensions: another flavour's go before this one's are built.
+# Flavours share the place of the extensions: another flavour's go before this one's come. The first build also tells the
+# environment where the package is.
 build/stamp-%: $(VENV)/stamp-tools $(SOURCES)
 	mkdir -p build
 	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so $(addprefix build/stamp-,$(FLAVOURS))
 	echo $* >build/flavour
-	PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace --parallel $(WORKERS) --build-temp build/temp-$*
-	[ -e $(VENV)/stamp-editable ] || { \
-		PARTISAN_BUILD=$* $(PY) -m pip install --quiet --no-build-isolation --editable . && touch $(VENV)/stamp-editable; }
+	if [ -e $(VENV)/stamp-editable ]; then \
+		PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace; \
+	else \
+		PARTISAN_BUILD=$* $(PY) -m pip install --quiet --no-build-isolation --editable . && touch $(VENV)/stamp-editable; \
+	fi
 	touch $@
 
 run: compile
