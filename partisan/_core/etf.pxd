@@ -20,3 +20,8 @@ cdef class Codec:
     # from `data`. A COMPRESSED term is accepted as the outermost one. `planted` None: every octet is in data. Else each
     # BINARY_EXT of LARGE_OCTETS or more has only its header in data and its octets are the next of the `planted` bytes.
     cdef object decode_from(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)
+
+    cdef object read(self, object data, Py_ssize_t* position, Py_ssize_t* size)
+    cdef object read_version(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position)
+    cdef int borrow(self, octets* out) except -1
+    cdef void give_back(self, octets* out) noexcept

@@ -64,10 +64,12 @@ cdef class Fun:
     cdef readonly object old_uniq       # int
     cdef readonly Pid pid               # the process that made it
     cdef readonly tuple free            # values of its free variables
+    cdef tuple facts(self)              # the constructor's arguments
 
 
 cdef class ErlMap:
     cdef dict entries           # canonical octets of the key -> (key, value), in the order given
+    cdef object find(self, object key)      # its (key, value), or None
 
 
 cdef Atom atom_from_str(str name)

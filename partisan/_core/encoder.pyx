@@ -1,0 +1,681 @@
+"""From Python values to octets: one pass, straight into a growing run of octets.
+
+Values of exact builtin types are told by their type pointer; their subclasses (enums, named tuples) are written as
+their base. Runs of ints and floats in a list or tuple are written by loops of their own.
+"""
+
+from cpython.object cimport PyObject
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.math cimport isfinite
+from libc.stdint cimport INT32_MAX, int64_t, uint8_t, uint32_t
+from libc.string cimport memcpy
+
+from .options cimport (
+    FORM_LIST, FORM_PLAIN, FORM_TUPLE, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
+    STRINGS_ARE_LISTS, codec_options,
+)
+from .python cimport (
+    FALSE, NONE, TRUE, Py_TYPE, PyByteArray_Check, PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE, PyBytes_Type,
+    PyDict_Check, PyDict_GET_SIZE, PyDict_Next, PyDict_Type, PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_Type,
+    PyList_Check, PyList_Type, PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_Type, PyMemoryView_Check,
+    PySequence_Fast_GET_SIZE, PySequence_Fast_ITEMS, PyTuple_Check, PyTuple_Type, PyTypeObject, PyUnicode_Check,
+    PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_is_compact, int_value,
+)
+from .terms cimport Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference, atom_from_str
+from .wire cimport (
+    BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
+    NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, REFERENCE_TEXT_OCTETS,
+    SMALL_BIG_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, octets, octets_append, octets_free, octets_reserve, put16,
+    put32, put64, put_double, put_integer, reference_text_put,
+)
+
+from ..errors import EncodeError
+
+cdef enum:
+    MAX_STRING_ITEMS = 65535    # a longer list of octets is a LIST_EXT, as OTP writes it
+    RUN_ITEMS = 512             # items of a run for which room is made at once
+    INTEGER_OCTETS = 11         # the most that put_integer writes
+    # What kinds of keys a dict has: keys of one of the first four kinds that differ in Python differ on the wire too.
+    KEY_TEXT = 1
+    KEY_BYTES = 2
+    KEY_ATOM = 4
+    KEY_CONSTANT = 8
+    KEY_NUMBER = 16
+    KEY_OTHER = 32
+
+cdef Atom TRUE_ATOM = Atom("true")
+cdef Atom FALSE_ATOM = Atom("false")
+cdef Atom UNDEFINED_ATOM = Atom("undefined")
+cdef Atom NIL_ATOM = Atom("nil")
+cdef Atom REMOTE_REF = Atom("partisan_remote_ref")
+cdef Atom ENCODED_PID = Atom("encoded_pid")
+cdef Atom ENCODED_REF = Atom("encoded_ref")
+
+
+# --- room and limits -------------------------------------------------------------------------------------------------
+
+
+cdef int _grow(writer* w, size_t extra) except -1:
+    if w.out.length - w.start + w.referenced + extra > <size_t>w.options.max_octets:
+        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+    if octets_reserve(w.out, extra) < 0:
+        raise MemoryError
+    return 0
+
+
+cdef inline int room(writer* w, size_t extra) except -1:
+    """Make room for `extra` octets; the limit on the whole is looked at only when the run must grow, and at the end."""
+    if w.out.capacity - w.out.length < extra:
+        _grow(w, extra)
+    return 0
+
+
+cdef inline int put(writer* w, const void* source, size_t size) except -1:
+    room(w, size)
+    memcpy(w.out.data + w.out.length, source, size)
+    w.out.length += size
+    return 0
+
+
+cdef inline int put_tag(writer* w, uint8_t tag) except -1:
+    room(w, 1)
+    w.out.data[w.out.length] = tag
+    w.out.length += 1
+    return 0
+
+
+cdef inline int put_header(writer* w, uint8_t tag, size_t count) except -1:
+    """A tag with 32 bits that count octets or items."""
+    if count > 0xFFFFFFFF:
+        raise EncodeError(f"{count} octets or items are more than the format can count")
+    room(w, 5)
+    w.out.data[w.out.length] = tag
+    put32(w.out.data + w.out.length + 1, <uint32_t>count)
+    w.out.length += 5
+    return 0
+
+
+cdef inline int put_atom(writer* w, Atom atom) except -1:
+    cdef PyObject* ext = <PyObject*>atom.ext
+    return put(w, PyBytes_AS_STRING(ext), PyBytes_GET_SIZE(ext))
+
+
+cdef inline int enter(writer* w, Py_ssize_t items, int depth) except -1:
+    """Charge a container to the limits."""
+    if depth <= 0:
+        raise EncodeError(f"the term is nested deeper than {w.options.max_depth} levels")
+    w.items -= items
+    if w.items < 0:
+        raise EncodeError(f"the term has more than {w.options.max_items} items")
+    return 0
+
+
+# --- one term --------------------------------------------------------------------------------------------------------
+
+
+cdef int write_term(writer* w, PyObject* term, int depth) except -1:
+    cdef PyTypeObject* kind = Py_TYPE(term)
+    if kind == &PyUnicode_Type:
+        return write_text(w, term)
+    if kind == &PyLong_Type:
+        return write_int(w, term)
+    if kind == &PyBytes_Type:
+        return write_binary(w, term)
+    if kind == <PyTypeObject*>Atom:
+        return put_atom(w, <Atom>term)
+    if kind == &PyTuple_Type:
+        return write_tuple(w, term, depth)
+    if kind == &PyDict_Type:
+        return write_dict(w, term, depth)
+    if kind == &PyList_Type:
+        return write_list(w, term, depth)
+    if kind == &PyFloat_Type:
+        return write_float(w, PyFloat_AS_DOUBLE(term))
+    if term == NONE:
+        return put_atom(w, UNDEFINED_ATOM if w.options.none == NONE_IS_UNDEFINED else NIL_ATOM)
+    if term == TRUE:
+        return put_atom(w, TRUE_ATOM)
+    if term == FALSE:
+        return put_atom(w, FALSE_ATOM)
+    if kind == <PyTypeObject*>Pid:
+        return write_pid(w, <Pid>term)
+    if kind == <PyTypeObject*>Reference:
+        return write_reference(w, <Reference>term)
+    if kind == <PyTypeObject*>ErlMap:
+        return write_pairs(w, (<ErlMap>term).entries, depth)
+    if kind == <PyTypeObject*>ImproperList:
+        return write_improper(w, <ImproperList>term, depth)
+    return write_rare(w, term, depth)
+
+
+cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
+    """The types that seldom occur, and subclasses of the others."""
+    cdef PyTypeObject* kind = Py_TYPE(term)
+    if kind == <PyTypeObject*>BitString:
+        return write_bits(w, <BitString>term)
+    if kind == <PyTypeObject*>Port:
+        return write_port(w, <Port>term)
+    if kind == <PyTypeObject*>Export:
+        return write_export(w, <Export>term)
+    if kind == <PyTypeObject*>Fun:
+        return write_fun(w, <Fun>term, depth)
+    if PyUnicode_Check(term):
+        return write_text(w, term)
+    if PyLong_Check(term):
+        return write_int(w, term)
+    if PyBytes_Check(term):
+        return write_binary(w, term)
+    if PyFloat_Check(term):
+        return write_float(w, PyFloat_AS_DOUBLE(term))
+    if PyTuple_Check(term):
+        return write_tuple(w, term, depth)
+    if PyList_Check(term):
+        return write_list(w, term, depth)
+    if PyDict_Check(term):
+        return write_dict(w, term, depth)
+    if PyByteArray_Check(term) or PyMemoryView_Check(term):
+        copy = bytes(<object>term)
+        return write_binary(w, <PyObject*>copy)
+    raise EncodeError(f"{Py_TYPE(term).tp_name.decode()} has no external term format")
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+
+cdef int write_int(writer* w, PyObject* term) except -1:
+    cdef int overflow = 0
+    cdef int64_t value
+    cdef uint8_t* p
+    if int_is_compact(term):
+        value = int_value(term)
+    else:
+        value = PyLong_AsLongLongAndOverflow(term, &overflow)
+        if overflow:
+            return write_big(w, int(<object>term))
+    room(w, INTEGER_OCTETS)
+    p = w.out.data + w.out.length
+    w.out.length += put_integer(p, value) - p
+    return 0
+
+
+cdef int write_big(writer* w, object value) except -1:
+    cdef object magnitude = abs(value)
+    cdef size_t size = (magnitude.bit_length() + 7) // 8
+    if size > <size_t>w.options.max_octets:
+        raise EncodeError(f"an int of {size} octets is above the limit of {w.options.max_octets}")
+    cdef bytes digits = magnitude.to_bytes(size, "little")
+    if size < 256:
+        put_tag(w, SMALL_BIG_EXT)
+        put_tag(w, <uint8_t>size)
+    else:
+        put_header(w, LARGE_BIG_EXT, size)
+    put_tag(w, 1 if value < 0 else 0)
+    return put(w, PyBytes_AS_STRING(<PyObject*>digits), size)
+
+
+cdef int write_float(writer* w, double value) except -1:
+    if not isfinite(value):
+        raise EncodeError(f"{value} is no Erlang float")
+    room(w, 9)
+    w.out.data[w.out.length] = NEW_FLOAT_EXT
+    put_double(w.out.data + w.out.length + 1, value)
+    w.out.length += 9
+    return 0
+
+
+# --- text and octets -------------------------------------------------------------------------------------------------
+
+
+cdef inline int put_binary(writer* w, const void* text, size_t size) except -1:
+    cdef uint8_t* p
+    if size > <size_t>INT32_MAX:
+        put_header(w, BINARY_EXT, size)
+        return put(w, text, size)
+    room(w, size + 5)
+    p = w.out.data + w.out.length
+    p[0] = BINARY_EXT
+    put32(p + 1, <uint32_t>size)
+    memcpy(p + 5, text, size)
+    w.out.length += size + 5
+    return 0
+
+
+cdef int write_text(writer* w, PyObject* term) except -1:
+    cdef Py_ssize_t size = 0
+    cdef const char* text
+    if w.options.strings != STRINGS_ARE_BINARIES:
+        return write_text_otherwise(w, str.__str__(<object>term))
+    if PyUnicode_IS_COMPACT_ASCII(term):
+        return put_binary(w, PyUnicode_DATA(term), PyUnicode_GET_LENGTH(term))
+    try:
+        text = PyUnicode_AsUTF8AndSize(<object>term, &size)
+    except UnicodeEncodeError as error:
+        raise EncodeError("a str is no valid Unicode") from error
+    return put_binary(w, text, size)
+
+
+cdef int write_text_otherwise(writer* w, str text) except -1:
+    if w.options.strings == STRINGS_ARE_ATOMS:
+        return put_atom(w, atom_from_str(text))
+    codepoints = [ord(character) for character in text]
+    return write_list(w, <PyObject*>codepoints, 1)      # a string is no container: it is allowed at any depth
+
+
+cdef int write_binary(writer* w, PyObject* term) except -1:
+    cdef size_t size = PyBytes_GET_SIZE(term)
+    if w.references is NULL or size < LARGE_OCTETS:
+        return put_binary(w, PyBytes_AS_STRING(term), size)
+    w.referenced += size
+    if w.out.length - w.start + w.referenced > <size_t>w.options.max_octets:
+        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+    put_header(w, BINARY_EXT, size)
+    (<list>w.references).append((w.out.length, <object>term))
+    return 0
+
+
+cdef int write_bits(writer* w, BitString term) except -1:
+    put_header(w, BIT_BINARY_EXT, len(term.data))
+    put_tag(w, <uint8_t>term.bits)
+    return put(w, PyBytes_AS_STRING(<PyObject*>term.data), len(term.data))
+
+
+# --- containers ------------------------------------------------------------------------------------------------------
+
+
+cdef Py_ssize_t write_ints(writer* w, PyObject** items, Py_ssize_t i, Py_ssize_t n) except -1:
+    """Write items[i .. n) as far as they are ints of one digit; return where that ends. No Python code runs here."""
+    cdef Py_ssize_t stop
+    cdef uint8_t* p
+    cdef PyObject* item
+    while i < n:
+        stop = min(n, i + RUN_ITEMS)
+        room(w, (stop - i) * INTEGER_OCTETS)
+        p = w.out.data + w.out.length
+        while i < stop:
+            item = items[i]
+            if Py_TYPE(item) != &PyLong_Type or not int_is_compact(item):
+                w.out.length = p - w.out.data
+                return i
+            p = put_integer(p, int_value(item))
+            i += 1
+        w.out.length = p - w.out.data
+    return i
+
+
+cdef Py_ssize_t write_floats(writer* w, PyObject** items, Py_ssize_t i, Py_ssize_t n) except -1:
+    """Write items[i .. n) as far as they are finite floats; return where that ends. No Python code runs here."""
+    cdef Py_ssize_t stop
+    cdef uint8_t* p
+    cdef double value
+    while i < n:
+        stop = min(n, i + RUN_ITEMS)
+        room(w, (stop - i) * 9)
+        p = w.out.data + w.out.length
+        while i < stop:
+            if Py_TYPE(items[i]) != &PyFloat_Type:
+                break
+            value = PyFloat_AS_DOUBLE(items[i])
+            if not isfinite(value):
+                break
+            p[0] = NEW_FLOAT_EXT
+            put_double(p + 1, value)
+            p += 9
+            i += 1
+        w.out.length = p - w.out.data
+        if i < stop:
+            break
+    return i
+
+
+cdef int write_items(writer* w, PyObject* owner, Py_ssize_t n, int depth) except -1:
+    """Write the n items of a list or tuple. A nested term may run Python code (a finaliser): the size is looked at
+    again behind each, and each is held while it is written."""
+    cdef PyObject** items = PySequence_Fast_ITEMS(owner)
+    cdef PyTypeObject* kind
+    cdef Py_ssize_t i = 0, before
+    cdef object hold
+    while i < n:
+        kind = Py_TYPE(items[i])
+        before = i
+        if kind == &PyLong_Type:
+            i = write_ints(w, items, i, n)
+        elif kind == &PyFloat_Type:
+            i = write_floats(w, items, i, n)
+        if i == before:
+            hold = <object>items[i]
+            write_term(w, <PyObject*>hold, depth)
+            i += 1
+            if PySequence_Fast_GET_SIZE(owner) != n:
+                raise EncodeError("a list changed its size while it was encoded")
+            items = PySequence_Fast_ITEMS(owner)
+    return 0
+
+
+cdef int write_tuple(writer* w, PyObject* term, int depth) except -1:
+    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(term)
+    enter(w, n, depth)
+    if n < 256:
+        room(w, 2)
+        w.out.data[w.out.length] = SMALL_TUPLE_EXT
+        w.out.data[w.out.length + 1] = <uint8_t>n
+        w.out.length += 2
+    else:
+        put_header(w, LARGE_TUPLE_EXT, n)
+    return write_items(w, term, n, depth - 1)
+
+
+cdef inline bint is_octet(PyObject* item) noexcept:
+    return Py_TYPE(item) == &PyLong_Type and int_is_compact(item) and 0 <= int_value(item) <= 255
+
+
+cdef bint write_string(writer* w, PyObject* term, Py_ssize_t n) except -1:
+    """Write a list of 1 to 65535 octets as OTP does; False, and nothing written, when it is another list."""
+    cdef PyObject** items = PySequence_Fast_ITEMS(term)
+    cdef Py_ssize_t i
+    cdef uint8_t* p
+    if not is_octet(items[0]) or not is_octet(items[n - 1]):
+        return False
+    room(w, n + 3)
+    p = w.out.data + w.out.length
+    p[0] = STRING_EXT
+    put16(p + 1, n)
+    for i in range(n):
+        if not is_octet(items[i]):
+            return False
+        p[3 + i] = <uint8_t>int_value(items[i])
+    w.out.length += n + 3
+    return True
+
+
+cdef int write_list(writer* w, PyObject* term, int depth) except -1:
+    cdef Py_ssize_t n = PySequence_Fast_GET_SIZE(term)
+    if n == 0:
+        return put_tag(w, NIL_EXT)
+    enter(w, n, depth)
+    if n <= MAX_STRING_ITEMS and write_string(w, term, n):
+        return 0
+    put_header(w, LIST_EXT, n)
+    write_items(w, term, n, depth - 1)
+    return put_tag(w, NIL_EXT)
+
+
+cdef int write_improper(writer* w, ImproperList term, int depth) except -1:
+    cdef Py_ssize_t n = len(term.items)
+    enter(w, n, depth)
+    put_header(w, LIST_EXT, n)
+    write_items(w, <PyObject*>term.items, n, depth - 1)
+    return write_term(w, <PyObject*>term.tail, depth - 1)
+
+
+cdef inline int key_kind(PyObject* key) noexcept:
+    cdef PyTypeObject* kind = Py_TYPE(key)
+    if kind == &PyUnicode_Type:
+        return KEY_TEXT
+    if kind == &PyBytes_Type:
+        return KEY_BYTES
+    if kind == <PyTypeObject*>Atom:
+        return KEY_ATOM
+    if kind == &PyLong_Type or kind == &PyFloat_Type:
+        return KEY_NUMBER
+    if key == NONE or key == TRUE or key == FALSE:
+        return KEY_CONSTANT
+    return KEY_OTHER
+
+
+cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
+    cdef Py_ssize_t n = PyDict_GET_SIZE(term), position = 0, left = n
+    cdef PyObject* key
+    cdef PyObject* value
+    cdef object hold_key, hold_value
+    cdef int kinds = 0, kind
+    if w.canonical:
+        return write_pairs_sorted(w, list((<dict>term).items()), depth)
+    enter(w, 2 * n, depth)
+    put_header(w, MAP_EXT, n)
+    while PyDict_Next(term, &position, &key, &value):
+        # Writing may run Python code (a finaliser), so both are held.
+        hold_key = <object>key
+        hold_value = <object>value
+        kinds |= key_kind(key)
+        write_term(w, key, depth - 1)
+        write_term(w, value, depth - 1)
+        left -= 1
+        if left < 0 or PyDict_GET_SIZE(term) != n:
+            raise EncodeError("a dict changed its size while it was encoded")
+    if left:
+        raise EncodeError("a dict changed its size while it was encoded")
+    if n > 1 and (kinds & KEY_OTHER or kinds & (kinds - 1)):
+        refuse_equal_keys(w, <dict>term, depth - 1)
+    return 0
+
+
+cdef int refuse_equal_keys(writer* w, dict term, int depth) except -1:
+    """Two keys that differ in Python may be one on the wire ("a" and b"a"): a real node would refuse such a map."""
+    cdef set seen = set()
+    for key in term:
+        octets = _encode_key(w, key, depth)
+        if octets in seen:
+            raise EncodeError(f"two keys of a dict are one key on the wire, one of them is {key!r}")
+        seen.add(octets)
+    return 0
+
+
+cdef int write_pairs(writer* w, dict entries, int depth) except -1:
+    cdef list pairs = list(entries.values())
+    if w.canonical:
+        return write_pairs_sorted(w, pairs, depth)
+    enter(w, 2 * len(pairs), depth)
+    put_header(w, MAP_EXT, len(pairs))
+    for key, value in pairs:
+        write_term(w, <PyObject*>key, depth - 1)
+        write_term(w, <PyObject*>value, depth - 1)
+    return 0
+
+
+cdef int write_pairs_sorted(writer* w, list pairs, int depth) except -1:
+    cdef bytes octets
+    enter(w, 2 * len(pairs), depth)
+    put_header(w, MAP_EXT, len(pairs))
+    for octets, value in sorted([(_encode_key(w, key, depth - 1), value) for key, value in pairs], key=_first):
+        put(w, PyBytes_AS_STRING(<PyObject*>octets), len(octets))
+        write_term(w, <PyObject*>value, depth - 1)
+    return 0
+
+
+def _first(pair):
+    return pair[0]
+
+
+# --- identities ------------------------------------------------------------------------------------------------------
+
+
+cdef inline int form_of(writer* w, uint8_t form_code) noexcept:
+    """The FORM_... in which a pid or reference is written."""
+    if not w.options.remote_refs:
+        return FORM_PLAIN
+    return w.options.encode_refs if form_code == FORM_PLAIN else form_code
+
+
+cdef int write_remote(writer* w, int form, Atom home, Atom kind, const uint8_t* text, size_t size) except -1:
+    """A remote reference in partisan's list or tuple form."""
+    if form == FORM_LIST:
+        put_header(w, LIST_EXT, 1)
+        put_atom(w, home)
+        return put_binary(w, text, size)
+    put(w, b"h\x03", 2)
+    put_atom(w, REMOTE_REF)
+    put_atom(w, home)
+    put(w, b"h\x02", 2)
+    put_atom(w, kind)
+    room(w, 3)
+    w.out.data[w.out.length] = STRING_EXT
+    put16(w.out.data + w.out.length + 1, <unsigned short>size)
+    w.out.length += 3
+    return put(w, text, size)
+
+
+cdef int write_pid(writer* w, Pid term) except -1:
+    cdef int form = form_of(w, term.form_code)
+    cdef uint8_t text[REFERENCE_TEXT_OCTETS]
+    cdef uint32_t[2] numbers
+    cdef uint8_t* p
+    if form != FORM_PLAIN:
+        numbers[0] = term.id
+        numbers[1] = term.serial
+        size = reference_text_put(text, b"#Pid<" if form == FORM_LIST else b"<", numbers, 2)
+        return write_remote(w, form, term.home, ENCODED_PID, text, size)
+    put_tag(w, NEW_PID_EXT)
+    put_atom(w, term.home)
+    room(w, 12)
+    p = w.out.data + w.out.length
+    put32(p, term.id)
+    put32(p + 4, term.serial)
+    put32(p + 8, term.creation)
+    w.out.length += 12
+    return 0
+
+
+cdef int write_reference(writer* w, Reference term) except -1:
+    cdef int form = form_of(w, term.form_code), i
+    cdef uint8_t text[REFERENCE_TEXT_OCTETS]
+    cdef uint32_t[5] numbers
+    cdef uint8_t* p
+    if form != FORM_PLAIN:
+        for i in range(term.count):
+            numbers[i] = term.ids[term.count - 1 - i]
+        size = reference_text_put(text, b"#Ref<", numbers, term.count)
+        return write_remote(w, form, term.home, ENCODED_REF, text, size)
+    room(w, 3)
+    p = w.out.data + w.out.length
+    p[0] = NEWER_REFERENCE_EXT
+    put16(p + 1, term.count)
+    w.out.length += 3
+    put_atom(w, term.home)
+    room(w, 4 + 4 * term.count)
+    p = w.out.data + w.out.length
+    put32(p, term.creation)
+    for i in range(term.count):
+        put32(p + 4 + 4 * i, term.ids[i])
+    w.out.length += 4 + 4 * term.count
+    return 0
+
+
+cdef int write_port(writer* w, Port term) except -1:
+    cdef bint narrow = term.id <= 0xFFFFFFFF
+    cdef uint8_t* p
+    put_tag(w, NEW_PORT_EXT if narrow else V4_PORT_EXT)
+    put_atom(w, term.home)
+    room(w, 12)
+    p = w.out.data + w.out.length
+    if narrow:
+        put32(p, <uint32_t>term.id)
+        p += 4
+    else:
+        put64(p, term.id)
+        p += 8
+    put32(p, term.creation)
+    w.out.length = p + 4 - w.out.data
+    return 0
+
+
+cdef int write_export(writer* w, Export term) except -1:
+    cdef uint8_t* p
+    put_tag(w, EXPORT_EXT)
+    put_atom(w, term.module)
+    put_atom(w, term.function)
+    room(w, INTEGER_OCTETS)
+    p = w.out.data + w.out.length
+    w.out.length += put_integer(p, term.arity) - p
+    return 0
+
+
+cdef int write_fun(writer* w, Fun term, int depth) except -1:
+    cdef Py_ssize_t n = len(term.free)
+    cdef size_t at = w.out.length + 1       # where the size goes once it is known
+    cdef size_t referenced = w.referenced
+    cdef uint8_t* p
+    enter(w, n, depth)
+    if n > 0xFFFFFFFF:
+        raise EncodeError(f"a fun has {n} free variables")
+    room(w, 1 + NEW_FUN_FIXED_OCTETS)
+    p = w.out.data + w.out.length
+    p[0] = NEW_FUN_EXT
+    p[5] = <uint8_t>term.arity
+    memcpy(p + 6, PyBytes_AS_STRING(<PyObject*>term.uniq), 16)
+    put32(p + 22, term.index)
+    put32(p + 26, <uint32_t>n)
+    w.out.length += 1 + NEW_FUN_FIXED_OCTETS
+    put_atom(w, term.module)
+    write_int(w, <PyObject*>term.old_index)
+    write_int(w, <PyObject*>term.old_uniq)
+    write_pid(w, term.pid)
+    write_items(w, <PyObject*>term.free, n, depth - 1)
+    put32(w.out.data + at, <uint32_t>(w.out.length - at + w.referenced - referenced))
+    return 0
+
+
+# --- entries ---------------------------------------------------------------------------------------------------------
+
+
+cdef int encode_term(const codec_options* options, octets* out, object term, list references) except -1:
+    cdef writer w
+    cdef size_t start = out.length
+    cdef Py_ssize_t kept = 0 if references is None else len(references)
+    w.out = out
+    w.references = NULL if references is None else <PyObject*>references
+    w.options = options
+    w.start = start
+    w.referenced = 0
+    w.items = options.max_items
+    w.canonical = False
+    try:
+        write_term(&w, <PyObject*>term, options.max_depth)
+        if out.length - start + w.referenced > <size_t>options.max_octets:
+            raise EncodeError(f"the term is larger than {options.max_octets} octets")
+    except BaseException:
+        out.length = start
+        if references is not None:
+            del references[kept:]
+        raise
+    return 0
+
+
+cdef bytes _encode_key(writer* w, object key, int depth):
+    """The canonical octets of a map's key, under the writer's own options."""
+    cdef octets out
+    cdef writer inner = w[0]
+    out.data = NULL
+    out.length = out.capacity = 0
+    inner.out = &out
+    inner.references = NULL
+    inner.start = inner.referenced = 0
+    inner.canonical = True
+    try:
+        write_term(&inner, <PyObject*>key, depth)
+        return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
+    finally:
+        octets_free(&out)
+
+
+cdef codec_options _CANONICAL
+_CANONICAL.none = NONE_IS_UNDEFINED
+_CANONICAL.strings = STRINGS_ARE_BINARIES
+_CANONICAL.text = False
+_CANONICAL.remote_refs = False
+_CANONICAL.encode_refs = FORM_PLAIN
+_CANONICAL.max_depth = 10_000
+_CANONICAL.max_items = 1 << 62
+_CANONICAL.max_octets = 1 << 62
+_CANONICAL.max_inflated = 0
+
+
+def canonical(term):
+    """Octets that two terms share exactly when they are `=:=`.
+
+    They are an encoding of the term in which the pairs of maps are sorted and every value has one form.
+    """
+    cdef writer w
+    w.options = &_CANONICAL
+    w.items = _CANONICAL.max_items
+    return _encode_key(&w, term, _CANONICAL.max_depth)
