@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from partisan import etf
 from tests.oracle import etf as oracle
 
 
-def as_term(value: Any, remote_refs: bool = False) -> oracle.Term:
+Refs: TypeAlias = Literal["plain", "kept", "list"]
+
+
+def as_term(value: Any, refs: Refs = "plain") -> oracle.Term:
     """Return the term that `value` stands for.
 
-    `remote_refs` says that a pid or reference in list or tuple form stands for that list or tuple.
+    `refs` says what a pid or a reference is: "plain", always the term of that type; "kept", Partisan's list or tuple
+    if it came as one; "list", as "kept", and those of plain form are lists too.
     """
     match value:
         case None:
@@ -35,28 +39,28 @@ def as_term(value: Any, remote_refs: bool = False) -> oracle.Term:
         case etf.Atom():
             return oracle.Atom(value.name)
         case tuple():
-            return oracle.Tuple(tuple(as_term(item, remote_refs) for item in value))
+            return oracle.Tuple(tuple(as_term(item, refs) for item in value))
         case list():
-            return oracle.List(tuple(as_term(item, remote_refs) for item in value))
+            return oracle.List(tuple(as_term(item, refs) for item in value))
         case etf.ImproperList():
-            items = tuple(as_term(item, remote_refs) for item in value.items)
-            return oracle.List(items, as_term(value.tail, remote_refs))
+            items = tuple(as_term(item, refs) for item in value.items)
+            return oracle.join(items, as_term(value.tail, refs))  # [alias|Ref] is [alias,Node|Text] when Ref is a list
         case dict() | etf.ErlMap():
-            return mapping(value.items(), remote_refs)
-        case etf.Pid() | etf.Reference() if remote_refs and value.form in ("list", "tuple"):
+            return mapping(value.items(), refs)
+        case etf.Pid() | etf.Reference() if refs == "list" or (refs == "kept" and value.form in ("list", "tuple")):
             return remote(value)
         case _:
-            return special(value, remote_refs)
+            return special(value, refs)
 
 
-def mapping(items: Iterable[tuple[Any, Any]], remote_refs: bool) -> oracle.Map:
-    pairs = [(as_term(key, remote_refs), as_term(item, remote_refs)) for key, item in items]
+def mapping(items: Iterable[tuple[Any, Any]], refs: Refs) -> oracle.Map:
+    pairs = [(as_term(key, refs), as_term(item, refs)) for key, item in items]
     if len({key for key, _ in pairs}) != len(pairs):
         raise ValueError(f"two keys of one map are the same term: {pairs}")
     return oracle.Map(frozenset(pairs))
 
 
-def special(value: Any, remote_refs: bool) -> oracle.Term:
+def special(value: Any, refs: Refs) -> oracle.Term:
     match value:
         case etf.BitString():
             return oracle.Bits(value.data, value.bits)
@@ -69,10 +73,10 @@ def special(value: Any, remote_refs: bool) -> oracle.Term:
         case etf.Export():
             return oracle.Export(value.module.name, value.function.name, value.arity)
         case etf.Fun():
-            pid = special(value.pid, remote_refs)
+            pid = special(value.pid, "plain")  # a fun has no room for another form
             if not isinstance(pid, oracle.Pid):
                 raise TypeError(f"the pid of a fun is {pid}")
-            free = tuple(as_term(item, remote_refs) for item in value.free)
+            free = tuple(as_term(item, refs) for item in value.free)
             numbers = value.index, value.old_index, value.old_uniq
             return oracle.Fun(value.module.name, value.arity, value.uniq, *numbers, pid, free)
         case _:
@@ -85,7 +89,7 @@ def remote(value: etf.Pid | etf.Reference) -> oracle.Term:
     numbers = [value.id, value.serial] if isinstance(value, etf.Pid) else list(reversed(value.words))
     text = "<" + ".".join(map(str, [0, *numbers])) + ">"
     kind, prefix = ("encoded_pid", "#Pid") if isinstance(value, etf.Pid) else ("encoded_ref", "#Ref")
-    if value.form == "list":
+    if value.form != "tuple":
         return oracle.List((node,), oracle.Bits((prefix + text).encode()))
     text = text if isinstance(value, etf.Pid) else prefix + text
     characters = oracle.List(tuple(oracle.Int(ord(character)) for character in text))

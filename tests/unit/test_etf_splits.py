@@ -10,6 +10,7 @@ from partisan.errors import Truncated
 
 CODEC = etf.Codec(max_depth=2000)
 CASES = cases.written() + cases.recorded_terms()
+SMALL = [(name, octets) for name, octets in CASES if len(octets) <= 2000]
 SAMPLES = 400  # lengths of a large case that are tried; all of them where it is smaller
 
 
@@ -38,12 +39,11 @@ def test_a_term_cut_at_any_length_asks_for_no_more_than_it_lacks(name: str, octe
         assert 0 <= error.offset <= cut, cut
 
 
-@pytest.mark.parametrize(("name", "octets"), CASES, ids=[name for name, _ in CASES])
+@pytest.mark.parametrize(("name", "octets"), SMALL, ids=[name for name, _ in SMALL])
 def test_a_reader_that_follows_need_ends_with_the_term(name: str, octets: bytes) -> None:
-    have = rounds = 0
+    have = 0
     while have < len(octets):
         have += truncated(octets, have).need
-        rounds += 1
     assert have == len(octets)
     value, used = CODEC.decode_prefix(octets)
     assert used == len(octets)

@@ -8,12 +8,16 @@ import pytest
 from partisan import etf
 from tests.oracle import cases
 from tests.oracle import etf as oracle
-from tests.oracle.values import as_term
+from tests.oracle.values import Refs, as_term
 
 FRAMES = sorted(path.name for path in cases.VECTORS.glob("*.jsonl") if not path.name.startswith("terms-"))
 TERMS = ["terms-otp25.jsonl", "terms-otp28.jsonl"]
 # The recorded term `deep` has a thousand levels.
-CODECS = {remote: etf.Codec(remote_refs=remote, max_depth=2000) for remote in (False, True)}
+CODECS: dict[Refs, etf.Codec] = {
+    "plain": etf.Codec(max_depth=2000),
+    "kept": etf.Codec(max_depth=2000, remote_refs=True, encode_refs=None),
+    "list": etf.Codec(max_depth=2000, remote_refs=True),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,16 +28,15 @@ def _room_for_the_recursive_oracle() -> Iterator[None]:
     sys.setrecursionlimit(before)
 
 
-def check(octets: bytes, remote_refs: bool) -> None:
-    codec = CODECS[remote_refs]
-    expected = oracle.decode(octets)
+def check(octets: bytes, refs: Refs) -> None:
+    codec = CODECS[refs]
     value = codec.decode(octets)
-    assert as_term(value, remote_refs) == expected
+    assert as_term(value, "plain" if refs == "plain" else "kept") == oracle.decode(octets)
     again = codec.encode(value)
-    assert oracle.decode(again) == expected
-    assert etf.exactly_equal(codec.decode(again), value)
+    assert oracle.decode(again) == as_term(value, refs)
+    if refs != "list":  # a plain pid is rewritten there, and the list has no room for its creation
+        assert etf.exactly_equal(codec.decode(again), value)
     assert b"".join(codec.encode_iovec(value)) == again
-    assert codec.decode_prefix(octets + b"tail") == (value, len(octets)) or value != value
 
 
 def test_the_recordings_are_all_here() -> None:
@@ -43,34 +46,34 @@ def test_the_recordings_are_all_here() -> None:
     assert sum("event" in row for row in frames) == 289
 
 
-@pytest.mark.parametrize("remote_refs", [False, True], ids=["plain", "remote_refs"])
+@pytest.mark.parametrize("refs", CODECS)
 @pytest.mark.parametrize("name", FRAMES)
-def test_every_recorded_frame_decodes_and_encodes_to_an_equal_term(name: str, remote_refs: bool) -> None:
+def test_every_recorded_frame_decodes_and_encodes_to_an_equal_term(name: str, refs: Refs) -> None:
     for row in cases.rows(name):
         assert ("event" in row) != ("hex" in row)
         if "hex" in row:
-            check(bytes.fromhex(row["hex"]), remote_refs)
+            check(bytes.fromhex(row["hex"]), refs)
 
 
-@pytest.mark.parametrize("remote_refs", [False, True], ids=["plain", "remote_refs"])
+@pytest.mark.parametrize("refs", CODECS)
 @pytest.mark.parametrize("name", TERMS)
-def test_every_recorded_term_decodes_and_encodes_to_an_equal_term(name: str, remote_refs: bool) -> None:
+def test_every_recorded_term_decodes_and_encodes_to_an_equal_term(name: str, refs: Refs) -> None:
     rows = list(cases.rows(name))
     assert len(rows) == 69
     for row in rows:
-        check(bytes.fromhex(row["hex"]), remote_refs)
+        check(bytes.fromhex(row["hex"]), refs)
 
 
 @pytest.mark.parametrize(("name", "octets"), cases.written(), ids=[name for name, _ in cases.written()])
-@pytest.mark.parametrize("remote_refs", [False, True], ids=["plain", "remote_refs"])
-def test_every_tag_and_corner_decodes_as_the_specification_says(name: str, octets: bytes, remote_refs: bool) -> None:
-    check(octets, remote_refs)
+@pytest.mark.parametrize("refs", CODECS)
+def test_every_tag_and_corner_decodes_as_the_specification_says(name: str, octets: bytes, refs: Refs) -> None:
+    check(octets, refs)
 
 
 def kinds(name: str) -> dict[str, list[object]]:
     found: dict[str, list[object]] = {}
     for row in cases.rows(name):
-        found.setdefault(row["kind"], []).append(CODECS[False].decode(bytes.fromhex(row["hex"])))
+        found.setdefault(row["kind"], []).append(CODECS["plain"].decode(bytes.fromhex(row["hex"])))
     return found
 
 
@@ -107,6 +110,6 @@ def test_both_releases_recorded_equal_terms_where_no_node_is_named() -> None:
 
 def test_a_recorded_remote_reference_is_a_pid_that_remembers_its_form() -> None:
     octets = bytes.fromhex("836c0000000177036e40686d0000000b235069643c302e312e303e")
-    value = CODECS[True].decode(octets)
+    value = CODECS["kept"].decode(octets)
     assert (value, value.form) == (etf.Pid("n@h", 1), "list")
-    assert CODECS[False].decode(octets) == etf.ImproperList((etf.Atom("n@h"),), b"#Pid<0.1.0>")
+    assert CODECS["plain"].decode(octets) == etf.ImproperList((etf.Atom("n@h"),), b"#Pid<0.1.0>")
