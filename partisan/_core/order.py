@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import EncodeError
+from partisan.errors import EncodeError
+
 from .terms import Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference
 
 NUMBER, ATOM, REFERENCE, FUN, PORT, PID, TUPLE, MAP, NIL, LIST, BITS = range(11)
