@@ -1,6 +1,7 @@
 """The codec against a real BEAM, where there is one: the same octets, the same equality, the same order."""
 
 import functools
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from random import Random
@@ -15,7 +16,7 @@ from tests.oracle.order import compare
 from tests.oracle.values import as_term, as_value
 
 CODEC = etf.Codec(max_depth=2000)
-TRUE, FALSE = oracle.Atom("true"), oracle.Atom("false")
+TRUE = oracle.Atom("true")
 SEED = 20_251  # of every random choice below; a failure shows octets, which are enough to repeat it
 
 
@@ -120,17 +121,17 @@ def test_the_oracle_orders_as_a_real_node_does(beam: Beam) -> None:
     assert sorted(range(len(terms)), key=functools.cmp_to_key(lambda a, b: compare(terms[a], terms[b]))) == as_value(answer)
 
 
-def test_damaged_octets_that_the_codec_accepts_are_terms_to_a_real_node_too(beam: Beam) -> None:
+def test_damaged_octets_that_a_real_node_takes_for_a_term_are_one_here(beam: Beam) -> None:
     rng = Random(SEED)
-    damaged = [chance.mutated(rng, writer.encode(chance.term(rng, 3), rng.choice)) for _ in range(4000)]
-    answers = beam.ask([("accepts", [octets]) for octets in damaged])
-    counts = {True: 0, False: 0}
-    for octets, answer in zip(damaged, answers, strict=True):
+    damaged = [chance.mutated(rng, writer.encode(chance.term(rng, 3), rng.choice)) for _ in range(6000)]
+    refused, taken = [], 0
+    for octets, answer in zip(damaged, beam.ask([("accepts", [octets]) for octets in damaged]), strict=True):
         try:
             CODEC.decode_prefix(octets)  # a node ignores what follows the term
-            accepted = True
-        except etf.DecodeError:
-            accepted = False
-        counts[accepted] += 1
-        assert accepted == (answer == TRUE), octets
-    assert min(counts.values()) > 200
+            taken += answer == TRUE
+        except etf.DecodeError as error:
+            # Tags of a node's private in-memory format, and a creator of a fun that is no pid, are not part of the wire.
+            if answer == TRUE and not re.search(r"\b7[3-6] is no tag|NEW_FUN_EXT without a pid", str(error)):
+                refused.append((octets, error))
+    assert refused == []
+    assert taken > 500

@@ -173,13 +173,10 @@ class Reader:
         self.expect(len(name) <= 255, "atom length")
         return Atom(name)
 
-    def integer(self, octets: bytes, sign: int) -> Int:
-        self.expect(sign <= 1, "sign")
-        return Int(-int.from_bytes(octets, "little") if sign else int.from_bytes(octets, "little"))
-
     def big(self, size_octets: int) -> Int:
         size, sign = self.unsigned(size_octets), self.unsigned(1)
-        return self.integer(self.take(size), sign)
+        magnitude = int.from_bytes(self.take(size), "little")
+        return Int(-magnitude if sign else magnitude)  # a node takes every sign but 0 for a minus
 
     def float(self) -> Float:
         octets = self.take(8)
@@ -230,18 +227,17 @@ class Reader:
         return Ref(node, tuple(self.unsigned(4) for _ in range(count)), creation)
 
     def export(self) -> Export:
-        module, function, arity = self.one(Atom), self.one(Atom), self.one(Int)
-        self.expect(0 <= arity.value <= 255, "arity")
-        return Export(module.name, function.name, arity.value)
+        module, function = self.one(Atom), self.one(Atom)
+        self.expect(self.unsigned(1) == 97, "arity as a small integer")
+        return Export(module.name, function.name, self.unsigned(1))
 
     def fun(self) -> Fun:
-        start = self.at
-        size, arity, uniq = self.unsigned(4), self.unsigned(1), self.take(16)
+        self.take(4)  # how many octets the fun has; a node skips it, and so does everybody
+        arity, uniq = self.unsigned(1), self.take(16)
         index, count = self.unsigned(4), self.unsigned(4)
         module, old_index, old_uniq, pid = self.one(Atom), self.one(Int), self.one(Int), self.one(Pid)
-        fun = Fun(module.name, arity, uniq, index, old_index.value, old_uniq.value, pid, self.many(count))
-        self.expect(self.at - start == size, "size of a fun")
-        return fun
+        free = self.many(count)
+        return Fun(module.name, arity, uniq, index, old_index.value, old_uniq.value, pid, free)
 
 
 def join(items: tuple[Term, ...], tail: Term) -> Term:
