@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from partisan._core.counters cimport count, live
 from partisan._core.mailbox cimport Mailbox, matches_any
 from partisan._core.terms cimport Pid
 
@@ -215,6 +216,13 @@ cdef class Process:
     awaitable work inside; the methods that asyncio looks for keep asyncio's names and meaning.
     """
 
+    def __cinit__(self):
+        count(&live.processes, 1)
+
+    def __dealloc__(self):
+        count(&live.processes, -1)
+        count(&live.holds, -self.holds)
+
     def __repr__(self):
         return f"<Process {self.title} {self.pid.text}{''.join(f' {name}' for name in self.names)}>"
 
@@ -232,10 +240,12 @@ cdef class Process:
     cdef int hold(self) except -1:
         """A send queue is full: do not run this process past its next await until release()."""
         self.holds += 1
+        count(&live.holds, 1)
         return 0
 
     cdef int release(self) except -1:
         self.holds -= 1
+        count(&live.holds, -1)
         if self.holds == 0 and self.state == HELD:
             self.scheduler.make_ready(self)
         return 0
