@@ -11,6 +11,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
+from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
 from partisan._core.process cimport Process
 from partisan._core.wire cimport octets_append, octets_free, octets_reserve, put32
@@ -114,6 +115,7 @@ cdef class SendQueue:
 
     def __cinit__(self, Bound bound not None, *, write=None, schedule=None, barrier=None, int level=0,
                   Py_ssize_t max_frame=256 << 20, Py_ssize_t quantum=256 << 10, **options):
+        count(&live.queues, 1)
         self.bound = bound
         self.references = []
         self.write = write
@@ -127,6 +129,7 @@ cdef class SendQueue:
         pass
 
     def __dealloc__(self):
+        count(&live.queues, -1)
         octets_free(&self.stream)
 
     def __len__(self):
@@ -304,9 +307,11 @@ cdef class SendQueue:
             size = 0
         PyBuffer_FillInfo(view, self, data, min(size, <size_t>self.quantum), 1, flags)
         self.exports += 1
+        count(&live.exports, 1)
 
     def __releasebuffer__(self, Py_buffer* view):
         self.exports -= 1
+        count(&live.exports, -1)
 
     def sent(self, size_t size) -> int:
         """The socket took `size` octets from the front. Returns how many still wait."""
