@@ -194,3 +194,102 @@ def state_term(*specs: dict[Any, Any], actor: bytes = b"\x01" * 20) -> tuple[Any
 def state_frame(*specs: dict[Any, Any]) -> tuple[Any, ...]:
     """What an acceptor says last in a handshake."""
     return (STATE, None, state_term(*specs))
+
+
+class Connection:
+    """A connection to a scripted member.
+
+    Attributes:
+        channel: what the dialler said that it is for.
+        heard: terms of messages to processes that came over it, in order.
+        reading: cleared, it is not read.
+        answering: cleared, its pings wait for their answers.
+    """
+
+    def __init__(self, peer: Peer, channel: str) -> None:
+        self.peer = peer
+        self.channel = channel
+        self.heard: list[Any] = []
+        self.reading = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.reading.set()
+        self.answering.set()
+
+
+class Member:
+    """A scripted member of the cluster: it shakes hands, answers pings, and keeps the messages that it is sent.
+
+    Attributes:
+        name: its node name.
+        allowed: how many more connections it says hello on; `admit` adds to it.
+        connections: in the order of their handshakes.
+        heard: (connection, message) of all connections, in the order in which they were handled.
+    """
+
+    def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
+        self.name = name
+        self.address = f"{name}:{host.port}"
+        self.connections: list[Connection] = []
+        self.heard: list[tuple[Connection, Any]] = []
+        self._host = host
+        self._spec = spec_term(name, host.port, channels)
+        self._allowed = asyncio.Semaphore(allowed)
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    def admit(self, count: int) -> None:
+        """Say hello on so many connections more."""
+        for _ in range(count):
+            self._allowed.release()
+
+    def messages(self) -> list[Any]:
+        """What was handled, in order, whatever the connection."""
+        return [message for _, message in self.heard]
+
+    def of(self, channel: str) -> list[Connection]:
+        """The connections of a channel."""
+        return [connection for connection in self.connections if connection.channel == channel]
+
+    def start(self, coroutine: Any) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self.tasks.add(task)
+
+    async def serve(self) -> None:
+        while True:
+            self.start(self._converse(await self._host.arrival(timeout=3600.0)))
+
+    async def _converse(self, peer: Peer) -> None:
+        await self._allowed.acquire()
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            peer.tell((HELLO, Atom(self.name)))
+            _, _, channel = await peer.told(timeout=3600.0)
+            connection = Connection(peer, "undefined" if channel is None else channel.name)
+            self.connections.append(connection)
+            peer.tell(state_frame(self._spec))
+            while True:
+                await connection.reading.wait()
+                await self._handle(connection, await peer.told(timeout=3600.0))
+
+    async def _handle(self, connection: Connection, term: Any) -> None:
+        if term[0] is PING:
+            self.start(self._pong(connection, term))
+        elif term[0] is FORWARD and term[1] is not MANAGER:
+            connection.heard.append(term[2])
+            self.heard.append((connection, term[2]))
+
+    async def _pong(self, connection: Connection, ping: Any) -> None:
+        await connection.answering.wait()
+        connection.peer.tell((PONG, Atom(self.name), *ping[2:]))
+
+
+@contextlib.asynccontextmanager
+async def member(name: str, channels: dict[str | None, int], allowed: int = 1000) -> AsyncIterator[Member]:
+    """A scripted member that nobody has joined yet."""
+    async with host() as script:
+        found = Member(script, name, channels, allowed)
+        found.start(found.serve())
+        try:
+            yield found
+        finally:
+            for task in found.tasks:
+                task.cancel()
+            await asyncio.gather(*found.tasks, return_exceptions=True)
