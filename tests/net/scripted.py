@@ -200,14 +200,16 @@ class Connection:
     """A connection to a scripted member.
 
     Attributes:
-        channel: what the dialler said that it is for.
+        dialler: the node that dialled.
+        channel: what it said that the connection is for.
         heard: terms of messages to processes that came over it, in order.
         reading: cleared, it is not read.
         answering: cleared, its pings wait for their answers.
     """
 
-    def __init__(self, peer: Peer, channel: str) -> None:
+    def __init__(self, peer: Peer, dialler: str, channel: str) -> None:
         self.peer = peer
+        self.dialler = dialler
         self.channel = channel
         self.heard: list[Any] = []
         self.reading = asyncio.Event()
@@ -245,9 +247,13 @@ class Member:
         """What was handled, in order, whatever the connection."""
         return [message for _, message in self.heard]
 
-    def of(self, channel: str) -> list[Connection]:
-        """The connections of a channel."""
-        return [connection for connection in self.connections if connection.channel == channel]
+    def of(self, channel: str, dialler: str | None = None) -> list[Connection]:
+        """The connections of a channel, of one node or of all."""
+        return [
+            connection
+            for connection in self.connections
+            if connection.channel == channel and dialler in (None, connection.dialler)
+        ]
 
     def start(self, coroutine: Any) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -261,8 +267,8 @@ class Member:
         await self._allowed.acquire()
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             peer.tell((HELLO, Atom(self.name)))
-            _, _, channel = await peer.told(timeout=3600.0)
-            connection = Connection(peer, "undefined" if channel is None else channel.name)
+            _, dialler, channel = await peer.told(timeout=3600.0)
+            connection = Connection(peer, dialler.name, "undefined" if channel is None else channel.name)
             self.connections.append(connection)
             peer.tell(state_frame(self._spec))
             while True:
