@@ -44,7 +44,9 @@ enum {
     MAX_ATOM_CHARACTERS = 255
 };
 
-/* Write a signed 64-bit integer in its shortest form, at most 11 octets; return where the next octet goes. */
+/* Write a signed 64-bit integer in its shortest form; return where the next octet goes.
+ * It needs room for PUT_INTEGER_OCTETS octets, whatever the value: a big one is stored by one store of eight. */
+#define PUT_INTEGER_OCTETS 11
 static inline uint8_t *put_integer(uint8_t *p, int64_t value) {
     if (value >= 0 && value <= 255) {
         p[0] = SMALL_INTEGER_EXT;
@@ -57,11 +59,12 @@ static inline uint8_t *put_integer(uint8_t *p, int64_t value) {
         return p + 5;
     }
     uint64_t magnitude = value < 0 ? (uint64_t)0 - (uint64_t)value : (uint64_t)value;
-    uint8_t count = 0;
+    uint8_t count = 4;
+    while (count < 8 && magnitude >> (8 * count)) count++;
     p[0] = SMALL_BIG_EXT;
-    p[2] = value < 0;
-    for (; magnitude; magnitude >>= 8) p[3 + count++] = (uint8_t)magnitude;
     p[1] = count;
+    p[2] = value < 0;
+    put64_little(p + 3, magnitude);
     return p + 3 + count;
 }
 

@@ -5,6 +5,7 @@
 #ifndef PARTISAN_WIRE_H
 #define PARTISAN_WIRE_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -35,6 +36,39 @@ static inline void put32(uint8_t *p, uint32_t value) {
 static inline void put64(uint8_t *p, uint64_t value) {
     put32(p, (uint32_t)(value >> 32));
     put32(p + 4, (uint32_t)value);
+}
+
+/* The one little-endian thing on the wire: the digits of bignums. */
+static inline void put64_little(uint8_t *p, uint64_t value) {
+    for (int i = 0; i < 8; i++) p[i] = (uint8_t)(value >> (8 * i));
+}
+
+/* memcpy without a call for the short runs that keys, names and atoms are; both ends are copied and may overlap. */
+static inline void copy_octets(uint8_t *to, const void *source, size_t size) {
+    const uint8_t *from = (const uint8_t *)source;
+    if (size > 32) {
+        memcpy(to, from, size);
+    } else if (size >= 16) {
+        uint8_t front[16], back[16];
+        memcpy(front, from, 16);
+        memcpy(back, from + size - 16, 16);
+        memcpy(to, front, 16);
+        memcpy(to + size - 16, back, 16);
+    } else if (size >= 8) {
+        uint64_t front, back;
+        memcpy(&front, from, 8);
+        memcpy(&back, from + size - 8, 8);
+        memcpy(to, &front, 8);
+        memcpy(to + size - 8, &back, 8);
+    } else if (size >= 4) {
+        uint32_t front, back;
+        memcpy(&front, from, 4);
+        memcpy(&back, from + size - 4, 4);
+        memcpy(to, &front, 4);
+        memcpy(to + size - 4, &back, 4);
+    } else {
+        while (size--) *to++ = *from++;
+    }
 }
 
 /* An IEEE 754 double as its eight octets, most significant first. */

@@ -1,8 +1,8 @@
 """Erlang's external term format: what crosses the wire, and the types that Python lacks for it.
 
 `str` is written as a UTF-8 binary, `bytes` as a binary, True, False and None as the atoms true, false and undefined,
-int and float as numbers, tuples, lists and dicts as tuples, lists and maps. Binaries decode to `bytes`; a map decodes to
-a dict where a dict is faithful, else to an `ErlMap`. A `Codec` holds other choices and the limits.
+int and float as numbers, tuples, lists and dicts as tuples, lists and maps. Binaries decode to `bytes`; a map decodes
+to a dict where a dict is faithful, else to an `ErlMap`. A `Codec` holds other choices and the limits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ Term: TypeAlias = (
     int
     | float
     | bool
-    | None
     | str
     | bytes
     | bytearray
@@ -60,5 +59,6 @@ Term: TypeAlias = (
     | tuple[Any, ...]
     | Sequence[Any]
     | Mapping[Any, Any]
+    | None
 )
 """What can be encoded, and what decoding gives. The items of containers are terms again."""

@@ -18,16 +18,17 @@ from .options cimport (
 from .python cimport (
     FALSE, NONE, TRUE, Py_TYPE, PyByteArray_Check, PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE, PyBytes_Type,
     PyDict_Check, PyDict_GET_SIZE, PyDict_Next, PyDict_Type, PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_Type,
-    PyList_Check, PyList_Type, PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_Type, PyMemoryView_Check,
+    PyList_Check, PyList_Type, PyLong_Check, PyLong_Type, PyMemoryView_Check,
     PySequence_Fast_GET_SIZE, PySequence_Fast_ITEMS, PyTuple_Check, PyTuple_Type, PyTypeObject, PyUnicode_Check,
-    PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_is_compact, int_value,
+    PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_fits,
+    int_is_compact, int_value,
 )
 from .terms cimport Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference, atom_from_str
 from .wire cimport (
     BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
     NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, REFERENCE_TEXT_OCTETS,
-    SMALL_BIG_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, octets, octets_append, octets_free, octets_reserve, put16,
-    put32, put64, put_double, put_integer, reference_text_put,
+    SMALL_BIG_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, PUT_INTEGER_OCTETS, copy_octets, octets, octets_append, octets_free,
+    octets_reserve, put16, put32, put64, put_double, put_integer, reference_text_put,
 )
 
 from ..errors import EncodeError
@@ -35,7 +36,6 @@ from ..errors import EncodeError
 cdef enum:
     MAX_STRING_ITEMS = 65535    # a longer list of octets is a LIST_EXT, as OTP writes it
     RUN_ITEMS = 512             # items of a run for which room is made at once
-    INTEGER_OCTETS = 11         # the most that put_integer writes
     # What kinds of keys a dict has: keys of one of the first four kinds that differ in Python differ on the wire too.
     KEY_TEXT = 1
     KEY_BYTES = 2
@@ -56,32 +56,36 @@ cdef Atom ENCODED_REF = Atom("encoded_ref")
 # --- room and limits -------------------------------------------------------------------------------------------------
 
 
+cdef int too_large(writer* w) except -1:
+    raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+
+
 cdef int _grow(writer* w, size_t extra) except -1:
-    if w.out.length - w.start + w.referenced + extra > <size_t>w.options.max_octets:
-        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
-    if octets_reserve(w.out, extra) < 0:
+    if w.run.length - w.start + w.referenced + extra > <size_t>w.options.max_octets:
+        too_large(w)
+    if octets_reserve(&w.run, extra) < 0:
         raise MemoryError
     return 0
 
 
 cdef inline int room(writer* w, size_t extra) except -1:
     """Make room for `extra` octets; the limit on the whole is looked at only when the run must grow, and at the end."""
-    if w.out.capacity - w.out.length < extra:
+    if w.run.capacity - w.run.length < extra:
         _grow(w, extra)
     return 0
 
 
 cdef inline int put(writer* w, const void* source, size_t size) except -1:
     room(w, size)
-    memcpy(w.out.data + w.out.length, source, size)
-    w.out.length += size
+    copy_octets(w.run.data + w.run.length, source, size)
+    w.run.length += size
     return 0
 
 
 cdef inline int put_tag(writer* w, uint8_t tag) except -1:
     room(w, 1)
-    w.out.data[w.out.length] = tag
-    w.out.length += 1
+    w.run.data[w.run.length] = tag
+    w.run.length += 1
     return 0
 
 
@@ -90,9 +94,9 @@ cdef inline int put_header(writer* w, uint8_t tag, size_t count) except -1:
     if count > 0xFFFFFFFF:
         raise EncodeError(f"{count} octets or items are more than the format can count")
     room(w, 5)
-    w.out.data[w.out.length] = tag
-    put32(w.out.data + w.out.length + 1, <uint32_t>count)
-    w.out.length += 5
+    w.run.data[w.run.length] = tag
+    put32(w.run.data + w.run.length + 1, <uint32_t>count)
+    w.run.length += 5
     return 0
 
 
@@ -149,6 +153,26 @@ cdef int write_term(writer* w, PyObject* term, int depth) except -1:
     return write_rare(w, term, depth)
 
 
+cdef inline bint write_simple(writer* w, PyObject* term) except -1:
+    """Write the term if it is an ASCII str, an int or an atom: frequent as items, and no Python code can run.
+
+    False, and nothing written, when it is something else.
+    """
+    cdef PyTypeObject* kind = Py_TYPE(term)
+    if kind == &PyUnicode_Type:
+        if w.options.strings != STRINGS_ARE_BINARIES or not PyUnicode_IS_COMPACT_ASCII(term):
+            return False
+        put_binary(w, PyUnicode_DATA(term), PyUnicode_GET_LENGTH(term))
+        return True
+    if kind == &PyLong_Type:
+        write_int(w, term)
+        return True
+    if kind == <PyTypeObject*>Atom:
+        put_atom(w, <Atom>term)
+        return True
+    return False
+
+
 cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
     """The types that seldom occur, and subclasses of the others."""
     cdef PyTypeObject* kind = Py_TYPE(term)
@@ -184,18 +208,13 @@ cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
 
 
 cdef int write_int(writer* w, PyObject* term) except -1:
-    cdef int overflow = 0
-    cdef int64_t value
+    cdef int64_t value = 0
     cdef uint8_t* p
-    if int_is_compact(term):
-        value = int_value(term)
-    else:
-        value = PyLong_AsLongLongAndOverflow(term, &overflow)
-        if overflow:
-            return write_big(w, int(<object>term))
-    room(w, INTEGER_OCTETS)
-    p = w.out.data + w.out.length
-    w.out.length += put_integer(p, value) - p
+    if not int_fits(term, &value):
+        return write_big(w, int(<object>term))
+    room(w, PUT_INTEGER_OCTETS)
+    p = w.run.data + w.run.length
+    w.run.length += put_integer(p, value) - p
     return 0
 
 
@@ -218,9 +237,9 @@ cdef int write_float(writer* w, double value) except -1:
     if not isfinite(value):
         raise EncodeError(f"{value} is no Erlang float")
     room(w, 9)
-    w.out.data[w.out.length] = NEW_FLOAT_EXT
-    put_double(w.out.data + w.out.length + 1, value)
-    w.out.length += 9
+    w.run.data[w.run.length] = NEW_FLOAT_EXT
+    put_double(w.run.data + w.run.length + 1, value)
+    w.run.length += 9
     return 0
 
 
@@ -233,11 +252,11 @@ cdef inline int put_binary(writer* w, const void* text, size_t size) except -1:
         put_header(w, BINARY_EXT, size)
         return put(w, text, size)
     room(w, size + 5)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     p[0] = BINARY_EXT
     put32(p + 1, <uint32_t>size)
-    memcpy(p + 5, text, size)
-    w.out.length += size + 5
+    copy_octets(p + 5, text, size)
+    w.run.length += size + 5
     return 0
 
 
@@ -267,10 +286,9 @@ cdef int write_binary(writer* w, PyObject* term) except -1:
     if w.references is NULL or size < LARGE_OCTETS:
         return put_binary(w, PyBytes_AS_STRING(term), size)
     w.referenced += size
-    if w.out.length - w.start + w.referenced > <size_t>w.options.max_octets:
-        raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
+    check_size(w)
     put_header(w, BINARY_EXT, size)
-    (<list>w.references).append((w.out.length, <object>term))
+    (<list>w.references).append((w.run.length, <object>term))
     return 0
 
 
@@ -284,22 +302,21 @@ cdef int write_bits(writer* w, BitString term) except -1:
 
 
 cdef Py_ssize_t write_ints(writer* w, PyObject** items, Py_ssize_t i, Py_ssize_t n) except -1:
-    """Write items[i .. n) as far as they are ints of one digit; return where that ends. No Python code runs here."""
+    """Write items[i .. n) as far as they are ints of 64 bits; return where that ends. No Python code runs here."""
     cdef Py_ssize_t stop
     cdef uint8_t* p
-    cdef PyObject* item
+    cdef int64_t value = 0
     while i < n:
         stop = min(n, i + RUN_ITEMS)
-        room(w, (stop - i) * INTEGER_OCTETS)
-        p = w.out.data + w.out.length
+        room(w, (stop - i) * PUT_INTEGER_OCTETS)
+        p = w.run.data + w.run.length
         while i < stop:
-            item = items[i]
-            if Py_TYPE(item) != &PyLong_Type or not int_is_compact(item):
-                w.out.length = p - w.out.data
+            if Py_TYPE(items[i]) != &PyLong_Type or not int_fits(items[i], &value):
+                w.run.length = p - w.run.data
                 return i
-            p = put_integer(p, int_value(item))
+            p = put_integer(p, value)
             i += 1
-        w.out.length = p - w.out.data
+        w.run.length = p - w.run.data
     return i
 
 
@@ -311,7 +328,7 @@ cdef Py_ssize_t write_floats(writer* w, PyObject** items, Py_ssize_t i, Py_ssize
     while i < n:
         stop = min(n, i + RUN_ITEMS)
         room(w, (stop - i) * 9)
-        p = w.out.data + w.out.length
+        p = w.run.data + w.run.length
         while i < stop:
             if Py_TYPE(items[i]) != &PyFloat_Type:
                 break
@@ -322,7 +339,7 @@ cdef Py_ssize_t write_floats(writer* w, PyObject** items, Py_ssize_t i, Py_ssize
             put_double(p + 1, value)
             p += 9
             i += 1
-        w.out.length = p - w.out.data
+        w.run.length = p - w.run.data
         if i < stop:
             break
     return i
@@ -342,13 +359,15 @@ cdef int write_items(writer* w, PyObject* owner, Py_ssize_t n, int depth) except
             i = write_ints(w, items, i, n)
         elif kind == &PyFloat_Type:
             i = write_floats(w, items, i, n)
-        if i == before:
+        if i != before:
+            continue
+        if not write_simple(w, items[i]):
             hold = <object>items[i]
             write_term(w, <PyObject*>hold, depth)
-            i += 1
             if PySequence_Fast_GET_SIZE(owner) != n:
                 raise EncodeError("a list changed its size while it was encoded")
             items = PySequence_Fast_ITEMS(owner)
+        i += 1
     return 0
 
 
@@ -357,9 +376,9 @@ cdef int write_tuple(writer* w, PyObject* term, int depth) except -1:
     enter(w, n, depth)
     if n < 256:
         room(w, 2)
-        w.out.data[w.out.length] = SMALL_TUPLE_EXT
-        w.out.data[w.out.length + 1] = <uint8_t>n
-        w.out.length += 2
+        w.run.data[w.run.length] = SMALL_TUPLE_EXT
+        w.run.data[w.run.length + 1] = <uint8_t>n
+        w.run.length += 2
     else:
         put_header(w, LARGE_TUPLE_EXT, n)
     return write_items(w, term, n, depth - 1)
@@ -377,14 +396,14 @@ cdef bint write_string(writer* w, PyObject* term, Py_ssize_t n) except -1:
     if not is_octet(items[0]) or not is_octet(items[n - 1]):
         return False
     room(w, n + 3)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     p[0] = STRING_EXT
     put16(p + 1, n)
     for i in range(n):
         if not is_octet(items[i]):
             return False
         p[3 + i] = <uint8_t>int_value(items[i])
-    w.out.length += n + 3
+    w.run.length += n + 3
     return True
 
 
@@ -428,22 +447,26 @@ cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
     cdef PyObject* key
     cdef PyObject* value
     cdef object hold_key, hold_value
-    cdef int kinds = 0, kind
+    cdef int kinds = 0
     if w.canonical:
         return write_pairs_sorted(w, list((<dict>term).items()), depth)
     enter(w, 2 * n, depth)
     put_header(w, MAP_EXT, n)
     while PyDict_Next(term, &position, &key, &value):
-        # Writing may run Python code (a finaliser), so both are held.
-        hold_key = <object>key
-        hold_value = <object>value
-        kinds |= key_kind(key)
-        write_term(w, key, depth - 1)
-        write_term(w, value, depth - 1)
         left -= 1
-        if left < 0 or PyDict_GET_SIZE(term) != n:
-            raise EncodeError("a dict changed its size while it was encoded")
-    if left:
+        if left < 0:
+            break
+        kinds |= key_kind(key)
+        if not write_simple(w, key):
+            hold_value = <object>value      # writing the key may run Python code (a finaliser)
+            hold_key = <object>key
+            write_term(w, key, depth - 1)
+        if not write_simple(w, value):
+            hold_value = <object>value
+            write_term(w, value, depth - 1)
+        if PyDict_GET_SIZE(term) != n:
+            break
+    if left or PyDict_GET_SIZE(term) != n:
         raise EncodeError("a dict changed its size while it was encoded")
     if n > 1 and (kinds & KEY_OTHER or kinds & (kinds - 1)):
         refuse_equal_keys(w, <dict>term, depth - 1)
@@ -509,9 +532,9 @@ cdef int write_remote(writer* w, int form, Atom home, Atom kind, const uint8_t* 
     put(w, b"h\x02", 2)
     put_atom(w, kind)
     room(w, 3)
-    w.out.data[w.out.length] = STRING_EXT
-    put16(w.out.data + w.out.length + 1, <unsigned short>size)
-    w.out.length += 3
+    w.run.data[w.run.length] = STRING_EXT
+    put16(w.run.data + w.run.length + 1, <unsigned short>size)
+    w.run.length += 3
     return put(w, text, size)
 
 
@@ -528,11 +551,11 @@ cdef int write_pid(writer* w, Pid term) except -1:
     put_tag(w, NEW_PID_EXT)
     put_atom(w, term.home)
     room(w, 12)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     put32(p, term.id)
     put32(p + 4, term.serial)
     put32(p + 8, term.creation)
-    w.out.length += 12
+    w.run.length += 12
     return 0
 
 
@@ -547,17 +570,17 @@ cdef int write_reference(writer* w, Reference term) except -1:
         size = reference_text_put(text, b"#Ref<", numbers, term.count)
         return write_remote(w, form, term.home, ENCODED_REF, text, size)
     room(w, 3)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     p[0] = NEWER_REFERENCE_EXT
     put16(p + 1, term.count)
-    w.out.length += 3
+    w.run.length += 3
     put_atom(w, term.home)
     room(w, 4 + 4 * term.count)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     put32(p, term.creation)
     for i in range(term.count):
         put32(p + 4 + 4 * i, term.ids[i])
-    w.out.length += 4 + 4 * term.count
+    w.run.length += 4 + 4 * term.count
     return 0
 
 
@@ -567,7 +590,7 @@ cdef int write_port(writer* w, Port term) except -1:
     put_tag(w, NEW_PORT_EXT if narrow else V4_PORT_EXT)
     put_atom(w, term.home)
     room(w, 12)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     if narrow:
         put32(p, <uint32_t>term.id)
         p += 4
@@ -575,7 +598,7 @@ cdef int write_port(writer* w, Port term) except -1:
         put64(p, term.id)
         p += 8
     put32(p, term.creation)
-    w.out.length = p + 4 - w.out.data
+    w.run.length = p + 4 - w.run.data
     return 0
 
 
@@ -584,34 +607,34 @@ cdef int write_export(writer* w, Export term) except -1:
     put_tag(w, EXPORT_EXT)
     put_atom(w, term.module)
     put_atom(w, term.function)
-    room(w, INTEGER_OCTETS)
-    p = w.out.data + w.out.length
-    w.out.length += put_integer(p, term.arity) - p
+    room(w, PUT_INTEGER_OCTETS)
+    p = w.run.data + w.run.length
+    w.run.length += put_integer(p, term.arity) - p
     return 0
 
 
 cdef int write_fun(writer* w, Fun term, int depth) except -1:
     cdef Py_ssize_t n = len(term.free)
-    cdef size_t at = w.out.length + 1       # where the size goes once it is known
+    cdef size_t at = w.run.length + 1       # where the size goes once it is known
     cdef size_t referenced = w.referenced
     cdef uint8_t* p
     enter(w, n, depth)
     if n > 0xFFFFFFFF:
         raise EncodeError(f"a fun has {n} free variables")
     room(w, 1 + NEW_FUN_FIXED_OCTETS)
-    p = w.out.data + w.out.length
+    p = w.run.data + w.run.length
     p[0] = NEW_FUN_EXT
     p[5] = <uint8_t>term.arity
     memcpy(p + 6, PyBytes_AS_STRING(<PyObject*>term.uniq), 16)
     put32(p + 22, term.index)
     put32(p + 26, <uint32_t>n)
-    w.out.length += 1 + NEW_FUN_FIXED_OCTETS
+    w.run.length += 1 + NEW_FUN_FIXED_OCTETS
     put_atom(w, term.module)
     write_int(w, <PyObject*>term.old_index)
     write_int(w, <PyObject*>term.old_uniq)
     write_pid(w, term.pid)
     write_items(w, <PyObject*>term.free, n, depth - 1)
-    put32(w.out.data + at, <uint32_t>(w.out.length - at + w.referenced - referenced))
+    put32(w.run.data + at, <uint32_t>(w.run.length - at + w.referenced - referenced))
     return 0
 
 
@@ -620,42 +643,57 @@ cdef int write_fun(writer* w, Fun term, int depth) except -1:
 
 cdef int encode_term(const codec_options* options, octets* out, object term, list references) except -1:
     cdef writer w
-    cdef size_t start = out.length
+    cdef octets meanwhile
     cdef Py_ssize_t kept = 0 if references is None else len(references)
-    w.out = out
+    cdef bint written = False
+    # The run is taken away from its owner: a finaliser that encodes into it meanwhile finds it empty.
+    w.run = out[0]
+    out.data = NULL
+    out.length = out.capacity = 0
     w.references = NULL if references is None else <PyObject*>references
     w.options = options
-    w.start = start
+    w.start = w.run.length
     w.referenced = 0
     w.items = options.max_items
     w.canonical = False
     try:
         write_term(&w, <PyObject*>term, options.max_depth)
-        if out.length - start + w.referenced > <size_t>options.max_octets:
-            raise EncodeError(f"the term is larger than {options.max_octets} octets")
-    except BaseException:
-        out.length = start
-        if references is not None:
-            del references[kept:]
-        raise
+        check_size(&w)
+        written = True
+    finally:
+        if not written:
+            w.run.length = w.start
+            if references is not None:
+                del references[kept:]
+        meanwhile = out[0]
+        out[0] = w.run
+        if meanwhile.data is not NULL:
+            join(out, &meanwhile)
+    return 0
+
+
+cdef int join(octets* out, octets* meanwhile) except -1:
+    """Put behind a term what a finaliser wrote while the term was written."""
+    cdef int failed = octets_append(out, meanwhile.data, meanwhile.length)
+    octets_free(meanwhile)
+    if failed:
+        raise MemoryError
     return 0
 
 
 cdef bytes _encode_key(writer* w, object key, int depth):
     """The canonical octets of a map's key, under the writer's own options."""
-    cdef octets out
     cdef writer inner = w[0]
-    out.data = NULL
-    out.length = out.capacity = 0
-    inner.out = &out
+    inner.run.data = NULL
+    inner.run.length = inner.run.capacity = 0
     inner.references = NULL
     inner.start = inner.referenced = 0
     inner.canonical = True
     try:
         write_term(&inner, <PyObject*>key, depth)
-        return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
+        return PyBytes_FromStringAndSize(<const char*>inner.run.data, inner.run.length)
     finally:
-        octets_free(&out)
+        octets_free(&inner.run)
 
 
 cdef codec_options _CANONICAL
@@ -664,7 +702,7 @@ _CANONICAL.strings = STRINGS_ARE_BINARIES
 _CANONICAL.text = False
 _CANONICAL.remote_refs = False
 _CANONICAL.encode_refs = FORM_PLAIN
-_CANONICAL.max_depth = 10_000
+_CANONICAL.max_depth = 8_000
 _CANONICAL.max_items = 1 << 62
 _CANONICAL.max_octets = 1 << 62
 _CANONICAL.max_inflated = 0

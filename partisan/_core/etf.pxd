@@ -9,6 +9,7 @@ from .wire cimport octets
 cdef class Codec:
     cdef codec_options options  # never changes after construction
     cdef octets scratch         # owned; output of the last `encode`, kept to spare the next one its allocations
+    cdef list spare             # an empty list for `encode`, or None while it is in use
     cdef dict given             # the options as they were given, for repr and replace
 
     # Append the term to `out`, without the version octet. On error `out.length` and `references` are as before.
@@ -23,5 +24,5 @@ cdef class Codec:
 
     cdef object read(self, object data, Py_ssize_t* position, Py_ssize_t* size)
     cdef object read_version(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position)
-    cdef int borrow(self, octets* out) except -1
-    cdef void give_back(self, octets* out) noexcept
+    cdef inline int borrow(self, octets* out) except -1
+    cdef inline void give_back(self, octets* out) noexcept

@@ -3,11 +3,12 @@
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from .decoder cimport decode_term
-from .encoder cimport encode_term
+from .encoder cimport check_size, encode_term, write_term, writer
 from .options cimport (
     FORM_LIST, FORM_PLAIN, FORM_TUPLE, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
     STRINGS_ARE_LISTS,
@@ -21,7 +22,7 @@ from .encoder import canonical
 
 cdef enum:
     KEPT_OCTETS = 1048576       # a scratch run that grew beyond this is given back
-    DEEPEST = 10_000            # levels: what the C stack of a thread carries (the limit on max_depth)
+    DEEPEST = 8_000             # levels: a level takes up to 640 octets of C stack, so this leaves 3 MiB of 8
 
 cdef dict _NONE = {"undefined": NONE_IS_UNDEFINED, "nil": NONE_IS_NIL}
 cdef dict _STRINGS = {"binary": STRINGS_ARE_BINARIES, "list": STRINGS_ARE_LISTS, "atom": STRINGS_ARE_ATOMS}
@@ -53,7 +54,7 @@ cdef class Codec:
             are written as remote references. Off: they are written as NEW_PID_EXT and NEWER_REFERENCE_EXT.
         encode_refs: with remote_refs, how a Pid or Reference is written that did not come as a remote reference:
             "list", "tuple", or None for NEW_PID_EXT and NEWER_REFERENCE_EXT.
-        max_depth: levels of containers, at most 10,000.
+        max_depth: levels of containers, at most 8,000. A level takes up to 640 octets of the C stack.
         max_items: items of all containers of one term; a pair of a map counts two.
         max_octets: of one encoded term.
         max_inflated: octets that a compressed term may inflate to.
@@ -96,21 +97,41 @@ cdef class Codec:
     cdef object decode_from(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
         return decode_term(&self.options, data, size, position, planted, None)
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def encode(self, term):
         """Write the term, behind the version octet.
 
         Raises:
             EncodeError: a value has no external form, or a limit is passed.
         """
-        cdef octets out
-        cdef list references = []
-        self.borrow(&out)
+        cdef writer w
+        cdef list references = self.spare
+        self.spare = None
+        if references is None:
+            references = []
+        self.borrow(&w.run)
+        w.references = <PyObject*>references
+        w.options = &self.options
+        w.start = 1
+        w.referenced = 0
+        w.items = self.options.max_items
+        w.canonical = False
         try:
-            encode_term(&self.options, &out, term, references)
-            return gather(&out, references)
+            # What encode_term does, without the care that a run shared with others needs.
+            write_term(&w, <PyObject*>term, self.options.max_depth)
+            check_size(&w)
+            if w.referenced == 0:
+                return PyBytes_FromStringAndSize(<const char*>w.run.data, w.run.length)
+            return gather(&w.run, references)
         finally:
-            self.give_back(&out)
+            self.give_back(&w.run)
+            if w.referenced:
+                references.clear()
+            self.spare = references
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def encode_iovec(self, term):
         """Write the term as a list of bytes to be sent one after the other.
 
@@ -147,6 +168,8 @@ cdef class Codec:
             return plain
         return bytes((VERSION_MAGIC, COMPRESSED_EXT)) + announced[:4] + packed
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def decode(self, data):
         """Read the one term that `data` is, version octet included.
 
@@ -161,6 +184,8 @@ cdef class Codec:
             raise DecodeError(f"{size - used} octets behind the term", used)
         return term
 
+    @cython.binding(False)
+    @cython.always_allow_keywords(False)
     def decode_prefix(self, data):
         """Read the term at the front of `data`: (term, octets used)."""
         cdef Py_ssize_t used = 0
@@ -202,31 +227,29 @@ cdef class Codec:
         position[0] = 1
         return decode_term(&self.options, data, size, position, None, None)
 
-    cdef int borrow(self, octets* out) except -1:
+    cdef inline int borrow(self, octets* out) except -1:
         """Take the scratch run away (an encoding that a finaliser starts meanwhile gets its own) and put 131 into it."""
         out[0] = self.scratch
         self.scratch.data = NULL
-        self.scratch.length = self.scratch.capacity = 0
-        if octets_reserve(out, 256) < 0:
+        self.scratch.capacity = 0
+        out.length = 0
+        if out.capacity == 0 and octets_reserve(out, 256) < 0:
             raise MemoryError
         out.data[0] = VERSION_MAGIC
         out.length = 1
         return 0
 
-    cdef void give_back(self, octets* out) noexcept:
+    cdef inline void give_back(self, octets* out) noexcept:
         if out.capacity > KEPT_OCTETS or self.scratch.data is not NULL:
             octets_free(out)
         else:
             self.scratch = out[0]
-            self.scratch.length = 0
 
 
 cdef bytes gather(octets* out, list references):
     """One bytes object of the run with the referenced bytes in their places."""
     cdef size_t total = out.length, at = 0, offset
     cdef bytes large
-    if not references:
-        return PyBytes_FromStringAndSize(<const char*>out.data, out.length)
     for offset, large in references:
         total += PyBytes_GET_SIZE(large)
     cdef bytes result = PyBytes_FromStringAndSize(NULL, total)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import EncodeError
+from partisan.errors import EncodeError
+
 from .terms import Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference
 
 NUMBER, ATOM, REFERENCE, FUN, PORT, PID, TUPLE, MAP, NIL, LIST, BITS = range(11)
@@ -47,7 +48,10 @@ def _key(term: object, exact: bool) -> Key:
 
 
 def _plain_key(term: object, exact: bool) -> Key:
-    """The keys of the types that hold no further terms, or rarely occur."""
+    """The keys of the types that hold no further terms, or rarely occur.
+
+    What decides among identities is not documented: read off OTP 25, to which terms from elsewhere were given.
+    """
     match term:
         case None:
             return ATOM, "undefined"
@@ -59,16 +63,16 @@ def _plain_key(term: object, exact: bool) -> Key:
         case Pid():
             return PID, term.serial, term.id, term.node, term.creation
         case Reference():
-            return REFERENCE, _number(term.words), term.node, term.creation
+            return REFERENCE, term.node, term.creation, _number(term.words)
         case Port():
-            return PORT, term.id, term.node, term.creation
+            return PORT, term.node, term.creation, term.id
         case BitString():
             return BITS, term.data, len(term)
         case ImproperList():
             return _list_key(term.items, _key(term.tail, exact), exact)
         case Fun():
             free = tuple(_key(value, exact) for value in term.free)
-            return FUN, 0, term.module.name, term.old_index, term.old_uniq, len(free), free
+            return FUN, 0, term.module.name, term.index, term.old_uniq, len(free), free
         case Export():
             return FUN, 1, term.module.name, term.function.name, term.arity
     raise EncodeError(f"{type(term).__name__} has no place in the order of terms")

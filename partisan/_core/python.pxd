@@ -4,10 +4,12 @@ References are counted by hand where a function here takes or gives a PyObject*:
 """
 
 from cpython.object cimport PyObject, PyTypeObject
+from libc.stdint cimport int64_t
 
 
 cdef extern from *:
     """
+    #include <stdint.h>
     /* An int of one digit: nearly every int there is. Its value is read without a call. */
     #if PY_VERSION_HEX >= 0x030C0000
     #define partisan_int_is_compact(o) PyUnstable_Long_IsCompact((PyLongObject *)(o))
@@ -16,6 +18,24 @@ cdef extern from *:
     #define partisan_int_is_compact(o) ((size_t)(Py_SIZE(o) + 1) < 3)
     #define partisan_int_value(o) (Py_SIZE(o) * (Py_ssize_t)((PyLongObject *)(o))->ob_digit[0])
     #endif
+    /* The value of an int if it has 64 bits at most: 1, or 0. */
+    static inline int partisan_int_fits(PyObject *o, int64_t *value) {
+        int overflow;
+        if (partisan_int_is_compact(o)) {
+            *value = partisan_int_value(o);
+            return 1;
+        }
+    #if PY_VERSION_HEX < 0x030C0000
+        if (Py_SIZE(o) == 2 || Py_SIZE(o) == -2) {
+            const digit *digits = ((PyLongObject *)o)->ob_digit;
+            *value = (int64_t)((uint64_t)digits[1] << PyLong_SHIFT | digits[0]);
+            if (Py_SIZE(o) < 0) *value = -*value;
+            return 1;
+        }
+    #endif
+        *value = PyLong_AsLongLongAndOverflow(o, &overflow);
+        return !overflow;
+    }
     #if PY_VERSION_HEX >= 0x030D0000
     #define partisan_dict_of_size(n) PyDict_New()
     #else
@@ -24,6 +44,7 @@ cdef extern from *:
     """
     bint int_is_compact "partisan_int_is_compact"(PyObject* value) noexcept     # value is an int
     Py_ssize_t int_value "partisan_int_value"(PyObject* value) noexcept         # value is compact
+    bint int_fits "partisan_int_fits"(PyObject* value, int64_t* result) noexcept    # value is an int
     dict dict_of_size "partisan_dict_of_size"(Py_ssize_t items)                 # room for `items` where CPython offers it
 
 
@@ -58,7 +79,6 @@ cdef extern from "Python.h":
     Py_ssize_t PySequence_Fast_GET_SIZE(PyObject* item) noexcept
     PyObject** PySequence_Fast_ITEMS(PyObject* item) noexcept
     bint PyDict_Next(PyObject* mapping, Py_ssize_t* position, PyObject** key, PyObject** value) noexcept
-    long long PyLong_AsLongLongAndOverflow(PyObject* item, int* overflow) except? -1
 
     PyObject* new_int "PyLong_FromLong"(long value) except NULL                             # new
     PyObject* new_uint64 "PyLong_FromUnsignedLongLong"(unsigned long long value) except NULL  # new

@@ -418,7 +418,7 @@ cdef class Inbound(FrameReader):
                 if process is not None:
                     return process.deliver(message)
                 return router.nobody(Pid(router.node, id, serial), message)
-        target = router.codec.decode_from(data, size, &position, planted)
+        target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
         if type(target) is Atom:
             return router.deliver_name((<Atom>target).name, message, self)

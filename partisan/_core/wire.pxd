@@ -12,6 +12,7 @@ cdef extern from "wire.h" nogil:
     void put16(uint8_t* p, uint16_t value) noexcept
     void put32(uint8_t* p, uint32_t value) noexcept
     void put64(uint8_t* p, uint64_t value) noexcept
+    void copy_octets(uint8_t* to, const void* source, size_t size) noexcept
     void put_double(uint8_t* p, double value) noexcept
 
 
@@ -41,7 +42,7 @@ cdef extern from "tags.h" nogil:
         LARGE_TUPLE_EXT, NIL_EXT, STRING_EXT, LIST_EXT, BINARY_EXT, SMALL_BIG_EXT, LARGE_BIG_EXT, NEW_FUN_EXT
         EXPORT_EXT, NEW_REFERENCE_EXT, SMALL_ATOM_EXT, MAP_EXT, FUN_EXT, ATOM_UTF8_EXT, SMALL_ATOM_UTF8_EXT
         V4_PORT_EXT, LOCAL_EXT, VERSION_MAGIC
-        FLOAT_TEXT_OCTETS, NEW_FUN_FIXED_OCTETS, MAX_REFERENCE_WORDS, MAX_ATOM_CHARACTERS
+        FLOAT_TEXT_OCTETS, NEW_FUN_FIXED_OCTETS, MAX_REFERENCE_WORDS, MAX_ATOM_CHARACTERS, PUT_INTEGER_OCTETS
     uint8_t* put_integer(uint8_t* p, int64_t value) noexcept
 
 

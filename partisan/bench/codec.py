@@ -1,8 +1,8 @@
 """The workload `codec`: the term codec against `msgspec.msgpack` on the same data, in one process.
 
 Each codec gets the data as its users would write them: the tag of a tuple is an atom where there are atoms and a string
-elsewhere; a document is the same dict for both. msgspec is used in its fast form, through an Encoder and a Decoder that
-are kept.
+elsewhere; a document is the same dict for both. Both are used in their fast form: through objects that are kept, a
+Codec here, an Encoder and a Decoder there.
 """
 
 from __future__ import annotations
@@ -111,15 +111,16 @@ def run(rounds: int, seconds: float) -> list[ShapeResult]:
 
     from partisan import etf
 
+    codec = etf.Codec()
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder()
     slice_seconds = seconds / 12
     results: list[ShapeResult] = []
     for shape in shapes():
-        ours, theirs = etf.encode(shape.term), encoder.encode(shape.msgpack)
+        ours, theirs = codec.encode(shape.term), encoder.encode(shape.msgpack)
         octets = (len(ours), len(theirs))
         pairs: dict[str, tuple[Callable[..., object], object, Callable[..., object], object]] = {
-            "encode": (etf.encode, shape.term, encoder.encode, shape.msgpack),
-            "decode": (etf.decode, ours, decoder.decode, theirs),
+            "encode": (codec.encode, shape.term, encoder.encode, shape.msgpack),
+            "decode": (codec.decode, ours, decoder.decode, theirs),
         }
         for direction in DIRECTIONS:
             our_call, our_argument, their_call, their_argument = pairs[direction]

@@ -86,6 +86,13 @@ class Child:
             if mark in line:
                 return line
 
+    def last_words(self) -> str:
+        """Return the last lines that the child wrote to standard error, joined; empty if it wrote none."""
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines()]
+        # The markers under a traceback's lines say nothing once the lines are joined.
+        return " | ".join([line for line in lines if line.strip("^~")][-4:])
+
     def stop(self) -> None:
         """End the child: by the end of its input, then by SIGTERM, then by SIGKILL to all of its group."""
         with contextlib.suppress(BrokenPipeError):
@@ -106,8 +113,5 @@ class Child:
             os.killpg(self.pid, number)
 
     def _failure(self, what: str) -> ChildFailed:
-        self._errors.seek(0)
-        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines()]
-        # The markers under a traceback's lines say nothing once the lines are joined.
-        tail = [line for line in lines if line.strip("^~")][-4:]
-        return ChildFailed(f"the {self.title} {what}" + (": " + " | ".join(tail) if tail else ""))
+        words = self.last_words()
+        return ChildFailed(f"the {self.title} {what}" + (f": {words}" if words else ""))

@@ -103,6 +103,8 @@ class PluggableManager:
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._heard: set[str] = set()  # nodes that have dialled this one
+        self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
 
     def start(self) -> None:
@@ -134,7 +136,9 @@ class PluggableManager:
         try:
             self._driver.handle(Join(target))
             async with asyncio.timeout(timeout):
-                return await waiter
+                name = await waiter
+                await self._answered(name)
+                return name
         except TimeoutError:
             if waiters == [waiter]:
                 self._driver.handle(Leave(target))
@@ -145,6 +149,18 @@ class PluggableManager:
             if not waiters:
                 self._joins.pop(target, None)
                 self._failures.pop(target, None)
+
+    async def _answered(self, name: str) -> None:
+        """Wait until the node has dialled this one, so that it can answer what it is sent."""
+        if name not in self._heard:
+            await asyncio.shield(self._waiting.setdefault(name, self._context.loop.create_future()))
+
+    def dialled_by(self, peer: str) -> None:
+        """A peer has opened a connection to this node and said its name."""
+        self._heard.add(peer)
+        waiting = self._waiting.pop(peer, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""

@@ -19,6 +19,9 @@ class Manager(Protocol):
     def local_state(self) -> object:
         """What the handshake tells a dialler about the membership here, as a term."""
 
+    def dialled_by(self, peer: str) -> None:
+        """A peer has opened a connection to this node and said its name."""
+
     def receive_bare(self, term: object, link: object) -> None:
         """Take a frame that is neither a plain message nor part of a handshake or keepalive.
 

@@ -246,6 +246,7 @@ class AcceptedLink(Link):
             self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
             self._shaken()
             self._timer.cancel()
+        self.context.manager.dialled_by(greeting.node)
 
     def _owner_lost(self, error: Exception | None) -> None:
         self._lost(self)

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from partisan.errors import ConfigError
-from partisan.etf import Atom, exactly_equal
+from partisan.etf import Atom, EncodeError, encode
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 from partisan.wire.atom import MalformedMessage, atom_of, malformed, name_of, node_of
 
@@ -30,8 +30,8 @@ _WHAT = "node spec"
 _KNOWN_SPECS = 4096
 """How many specs are remembered in each direction, to convert them once: gossip repeats them for ever (ours)."""
 
-_known: dict[Any, tuple[dict[Any, Any], NodeSpec]] = {}
-"""The latest term that came under a name, and what it was read as."""
+_known: dict[bytes, NodeSpec] = {}
+"""External format of a term -> what it was read as. Octets tell apart what Python confuses: 1, 1.0 and True."""
 
 
 @lru_cache(maxsize=_KNOWN_SPECS)
@@ -61,16 +61,16 @@ def spec_from_term(term: object) -> NodeSpec:
     """
     if type(term) is not dict or len(term) != 3:
         malformed(_WHAT, term)
-    atom = term.get(_NAME)
-    if not isinstance(atom, Atom):
-        malformed(_WHAT, term)
-    known = _known.get(atom)
-    if known is not None and exactly_equal(known[0], term):
-        return known[1]
-    spec = _read_spec(term)
-    if len(_known) >= _KNOWN_SPECS:
-        _known.clear()
-    _known[atom] = (term, spec)
+    try:
+        octets = encode(term)
+    except EncodeError as error:
+        raise MalformedMessage(_WHAT, str(error)) from error
+    spec = _known.get(octets)
+    if spec is None:
+        spec = _read_spec(term)
+        if len(_known) >= _KNOWN_SPECS:
+            _known.clear()
+        _known[octets] = spec
     return spec
 
 

@@ -14,7 +14,7 @@ from partisan.bench.procs import Child, ChildFailed
 START_SECONDS = 20.0
 """How long a process may take until it is ready."""
 
-SLACK_SECONDS = 60.0
+SLACK_SECONDS = 30.0
 """How long a point may take beyond its own seconds: queues drain, large messages finish."""
 
 
@@ -68,8 +68,11 @@ class Transport:
             self._client.write_line(Job(point, seconds).line())
             return Measurement.parse(self._client.read_until("{", seconds + SLACK_SECONDS))
         except (ChildFailed, MeasurementFailed) as error:
+            words = self._server.last_words() if self._server is not None else ""
             self.stop()
-            raise MeasurementFailed(str(error)) from error
+            raise MeasurementFailed(
+                f"{error}; the {self.name} server wrote: {words}" if words else str(error)
+            ) from error
 
     def stop(self) -> None:
         """End both processes, the client first."""

@@ -8,8 +8,9 @@ messages at once meet the hard cap of a queue; whoever does waits until it has d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import partisan
 from partisan import Atom
@@ -23,8 +24,11 @@ CHANNELS: dict[str, dict[str, object]] = {"stream": {}}
 
 LARGE = 8 * 1024 * 1024
 REPORT = Atom("report")
+GREETER = "greeter"
+GREET_SECONDS = 0.05
+"""How long a greeting may stay without an answer until the next."""
 
-Target = partisan.Pid | tuple[str, str]
+Target: TypeAlias = partisan.Pid | tuple[str, str]
 
 
 class Partisan(PythonTransport):
@@ -46,11 +50,30 @@ def serve(actors: int) -> None:
 
 async def _serve(actors: int) -> None:
     async with partisan.Node("b@127.0.0.1:0", channels=CHANNELS) as node:
+        node.spawn(_greet, name=GREETER)
         for i in range(actors):
             node.spawn(_sink, name=f"sink_{i}")
             node.spawn(_echo, node, name=f"echo_{i}")
         child.announce(node=node.name, address=str(node.listen_addrs[0]))
         await asyncio.Event().wait()
+
+
+async def _greet() -> None:
+    """Greet back; a client whose greeting comes before this node has dialled it greets again."""
+    while True:
+        sender = await partisan.receive()
+        with contextlib.suppress(partisan.NotConnected):
+            partisan.send(sender, GREETER)
+
+
+async def _reach(server: str, reached: asyncio.Event) -> None:
+    """Greet until the way back is open as well: each node dials the connections on which it sends."""
+    answer = None
+    while answer is None:
+        partisan.send((GREETER, server), partisan.self())
+        with contextlib.suppress(partisan.ReceiveTimeout):
+            answer = await partisan.receive(timeout=GREET_SECONDS)
+    reached.set()
 
 
 async def _sink() -> None:
@@ -77,7 +100,8 @@ async def _send_patiently(node: partisan.Node, target: Target, message: object, 
     """Send a message; while a full queue refuses it, wait until there is room."""
     while True:
         try:
-            return partisan.send(target, message, channel=channel)
+            partisan.send(target, message, channel=channel)
+            return
         except partisan.Overloaded as refused:
             await node.drain(refused.node, refused.channel)
 
@@ -91,6 +115,9 @@ async def _drive(facts: dict[str, Any]) -> None:
     server = facts["node"]
     async with partisan.Node("a@127.0.0.1:0", channels=CHANNELS) as node:
         await node.join(f"{server.partition('@')[0]}@{facts['address']}")
+        reached = asyncio.Event()
+        node.spawn(_reach, server, reached)
+        await reached.wait()
         child.announce()
         while (job := await asyncio.to_thread(child.next_job)) is not None:
             child.reply(await _run(node, server, job))

@@ -1,0 +1,1 @@
+"""From octets to Python values: C functions only."""
