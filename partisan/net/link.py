@@ -7,7 +7,6 @@ arrive before the hello: real nodes send some. Frames that are no plain message 
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import socket
@@ -118,11 +117,12 @@ class Link:
     def close(self) -> None:
         """Close at once; who closes does not hear of it."""
         self._settle()
-        lost = self.stream.close()
-        if lost:
-            self.context.telemetry.emit(
-                "partisan.queue.undelivered", {"octets": lost, "count": 0}, {"node": self.peer, "channel": self.channel}
-            )
+        self._count_undelivered(self.stream.close())
+
+    def _count_undelivered(self, octets: int) -> None:
+        if octets:
+            about = {"node": self.peer, "channel": self.channel}
+            self.context.telemetry.emit("partisan.queue.undelivered", {"octets": octets, "count": 0}, about)
 
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: the peer has closed), and tell the owner."""
@@ -130,8 +130,9 @@ class Link:
             self.close()
             self._report(error)
 
-    def _stream_lost(self, error: Exception | None) -> None:
+    def _stream_lost(self, error: Exception | None, octets: int) -> None:
         self._settle()
+        self._count_undelivered(octets)
         self._report(error)
 
     def _settle(self) -> None:
