@@ -282,4 +282,6 @@ class PluggableManager:
 
     def _violation(self, fact: Violation) -> None:
         log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
-        self._context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail})
+        self._context.telemetry.emit(
+            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
+        )

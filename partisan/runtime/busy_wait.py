@@ -13,7 +13,7 @@ class BusyWait:
         seconds: how long it stays awake; it takes a whole core meanwhile.
     """
 
-    __slots__ = ("_loop", "_looking", "_seconds", "_until")
+    __slots__ = ("_looking", "_loop", "_seconds", "_until")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
         self._loop = loop

@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 from partisan import etf
 from tests.oracle import etf as oracle
 
-
 Refs: TypeAlias = Literal["plain", "kept", "list"]
 
 
