@@ -239,8 +239,11 @@ class AcceptedLink(Link):
         allowed = self.context.config.allowed_nodes
         if allowed is not None and greeting.node not in allowed:
             raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
+        if self.peer is not None:
+            self.context.manager.undialled_by(self.peer)
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
+        self.keepalive.peer = greeting.node
         self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:
             self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
@@ -249,6 +252,8 @@ class AcceptedLink(Link):
         self.context.manager.dialled_by(greeting.node)
 
     def _owner_lost(self, error: Exception | None) -> None:
+        if self.peer is not None:
+            self.context.manager.undialled_by(self.peer)
         self._lost(self)
 
 
