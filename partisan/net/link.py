@@ -80,6 +80,7 @@ class Link:
                 Disconnect: lambda effect: self.fail(HandshakeError("timeout", self.peer, effect.reason)),
                 Notify: self._keepalive_tells,
             },
+            before_timeout=self._tell_heard,
         )
         self._probes: dict[int, Callable[[], None]] = {}
         self._timer = context.loop.call_later(config.handshake_timeout, self._handshake_late)
@@ -189,6 +190,10 @@ class Link:
 
     def _shake(self, greeting: Handshake) -> None:
         raise NotImplementedError
+
+    def _tell_heard(self) -> None:
+        """Tell the keepalive when octets came last: it is not told of every frame."""
+        self.keepalive.heard(max(self.stream.read_at, self.keepalive.last_heard))
 
     def _keepalive_tells(self, effect: Notify) -> None:
         fact = effect.fact
