@@ -196,3 +196,17 @@ class Frames(FrameReader):
 
     def frame(self, body: bytes, planted: list[bytes] | None) -> None:
         self.found.append((body, planted))
+
+
+def whole(frame: tuple[bytes, list[bytes] | None]) -> bytes:
+    """Put the planted binaries of a frame back into its body."""
+    body, planted = frame
+    if not planted:
+        return body
+    result, position = bytearray(), 0
+    for binary in planted:
+        header = b"m" + struct.pack(">I", len(binary))
+        here = body.index(header, position) + len(header)
+        result += body[position:here] + binary
+        position = here
+    return bytes(result + body[position:])
