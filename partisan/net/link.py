@@ -1,13 +1,12 @@
 """One connection: a stream, its handshake and its keepalive.
 
 The acceptor says `{hello, Node}`; the dialler checks the name and answers `{hello, Node, Channel}`; the acceptor sends
-its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message may
-arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
+its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message
+may arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 import socket
@@ -15,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import HandshakeError, PartisanError
@@ -118,11 +118,12 @@ class Link:
     def close(self) -> None:
         """Close at once; who closes does not hear of it."""
         self._settle()
-        lost = self.stream.close()
-        if lost:
-            self.context.telemetry.emit(
-                "partisan.queue.undelivered", {"octets": lost, "count": 0}, {"node": self.peer, "channel": self.channel}
-            )
+        self._count_undelivered(self.stream.close())
+
+    def _count_undelivered(self, octets: int) -> None:
+        if octets:
+            about = {"node": self.peer, "channel": self.channel}
+            self.context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"octets": octets, "count": 0}, about)
 
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: the peer has closed), and tell the owner."""
@@ -130,8 +131,9 @@ class Link:
             self.close()
             self._report(error)
 
-    def _stream_lost(self, error: Exception | None) -> None:
+    def _stream_lost(self, error: Exception | None, octets: int) -> None:
         self._settle()
+        self._count_undelivered(octets)
         self._report(error)
 
     def _settle(self) -> None:
@@ -147,12 +149,12 @@ class Link:
         about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
         if isinstance(error, PartisanError):
             log.warning("%s: %s", self, error)
-            context.telemetry.emit("partisan.frame.rejected", {"count": 1}, {**about, "error": error})
+            context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
         elif error is not None and not isinstance(error, OSError):
             log.error("%s failed", self, exc_info=error)
         if error is not None:
-            context.telemetry.emit("partisan.socket.error", {"count": 1}, {**about, "error": error})
-        context.telemetry.emit("partisan.socket.close", {"count": 1}, about)
+            context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
+        context.telemetry.emit(telemetry.SOCKET_CLOSE, {"count": 1}, about)
         if error is None and not self.up:
             error = HandshakeError("closed", self.peer)
         self._owner_lost(error)
@@ -196,9 +198,8 @@ class Link:
             if handled is not None:
                 handled()
         elif isinstance(fact, Heartbeat):
-            side = "server" if self.acceptor else "client"
             self.context.telemetry.emit(
-                f"partisan.connection.{side}.heartbeat",
+                telemetry.SERVER_HEARTBEAT if self.acceptor else telemetry.CLIENT_HEARTBEAT,
                 {"latency": fact.latency},
                 {"node": self.peer, "channel": self.channel},
             )
@@ -242,7 +243,9 @@ class AcceptedLink(Link):
         self.inbound.channel = greeting.channel
         self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:
-            self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
+            self.context.telemetry.emit(
+                telemetry.SOCKET_ACCEPT, {"count": 1}, {"node": self.peer, "channel": self.channel}
+            )
             self._shaken()
             self._timer.cancel()
         self.context.manager.dialled_by(greeting.node)

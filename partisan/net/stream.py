@@ -22,8 +22,8 @@ class Stream:
         loop: the node's.
         sock: connected and non-blocking; owned from now on.
         quantum: octets read in one readiness event at most, and written in one go.
-        lost: callable(error or None), called once when the stream ends for another reason than `close()`; None means
-            that the peer has closed it.
+        lost: callable(error or None, octets), called once when the stream ends for another reason than `close()`; None
+            means that the peer has closed it. So many octets were still to be written.
     """
 
     __slots__ = ("_fd", "_finishing", "_loop", "_lost", "_quantum", "_reader", "_writing", "closed", "queue", "sock")
@@ -34,7 +34,7 @@ class Stream:
         sock: socket.socket,
         *,
         quantum: int,
-        lost: Callable[[Exception | None], None],
+        lost: Callable[[Exception | None, int], None],
     ) -> None:
         self._loop = loop
         self.sock = sock
@@ -119,6 +119,4 @@ class Stream:
 
     def _end(self, error: Exception | None) -> None:
         if not self.closed:
-            lost = self._lost
-            self.close()
-            lost(error)
+            self._lost(error, self.close())

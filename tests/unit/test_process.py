@@ -7,8 +7,8 @@ import gc
 import logging
 
 import pytest
-
 from partisan._core.process import Process, checkpoint, current_process_var, receive, running
+
 from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, ReceiveTimeout
 from partisan.etf import Atom, Pid
 from partisan.runtime.exits import report_exit
