@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import struct
 from collections import deque
@@ -34,7 +35,7 @@ class Timer:
 
 
 class Core:
-    """The scheduler, connection table and router of one node.
+    """The scheduler, connection table and router of one node; on a real loop only where one is given.
 
     Attributes:
         now: seconds; moved by `advance`.
@@ -55,7 +56,7 @@ class Core:
         hard_limit: int = 1 << 24,
         fallback: bool = True,
         codec: Codec | None = None,
-        cancelled: type[BaseException] = Cancelled,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.name = name
         self.now = 0.0
@@ -71,11 +72,11 @@ class Core:
             name,
             first_key=first_key,
             wake=lambda: self.router.rouse(),
-            call_later=self.call_later,
-            loop=self,
-            enter_task=lambda loop, task: self.tasks.append(task),
-            leave_task=lambda loop, task: self.tasks.append(None),
-            cancelled=cancelled,
+            call_later=self.call_later if loop is None else loop.call_later,
+            loop=self if loop is None else loop,
+            enter_task=(lambda loop, task: self.tasks.append(task)) if loop is None else asyncio.tasks._enter_task,
+            leave_task=(lambda loop, task: self.tasks.append(None)) if loop is None else asyncio.tasks._leave_task,
+            cancelled=Cancelled if loop is None else asyncio.CancelledError,
             exited=lambda process, reason, error: self.exits.append((process, reason, error)),
         )
         self.table = ConnectionTable(bound=self.bound, fallback=fallback)
@@ -85,7 +86,7 @@ class Core:
             scheduler=self.scheduler,
             table=self.table,
             clock=lambda: self.now,
-            call_soon=self.soon.append,
+            call_soon=self.soon.append if loop is None else loop.call_soon,
             undeliverable=lambda target, message: self.undelivered.append((target, message)),
         )
         self.send = self.router.send
@@ -197,3 +198,17 @@ class Frames(FrameReader):
 
     def frame(self, body: bytes, planted: list[bytes] | None) -> None:
         self.found.append((body, planted))
+
+
+def whole(frame: tuple[bytes, list[bytes] | None]) -> bytes:
+    """Put the planted binaries of a frame back into its body."""
+    body, planted = frame
+    if not planted:
+        return body
+    result, position = bytearray(), 0
+    for binary in planted:
+        header = b"m" + struct.pack(">I", len(binary))
+        here = body.index(header, position) + len(header)
+        result += body[position:here] + binary
+        position = here
+    return bytes(result + body[position:])
