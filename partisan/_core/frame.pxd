@@ -9,7 +9,6 @@ cdef class Slab:
     """A receive buffer that many readers share: each empties it before the next one is given it."""
     cdef uint8_t* data             # owned
     cdef readonly Py_ssize_t size  # octets
-    cdef object view               # memoryview of all of it
 
 
 cdef class FrameReader:
@@ -38,7 +37,9 @@ cdef class FrameReader:
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef int split(self, Py_ssize_t size) except -1
     cdef int assemble(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t length) except -1
-    cpdef int take(self, Py_ssize_t size) except -1
+    cdef Py_ssize_t window(self, uint8_t** data) except -1
+    cdef int feed(self, Py_ssize_t size) except -1
+    cdef int take(self, Py_ssize_t size) except -1
     cdef int collect(self, const uint8_t* data, Py_ssize_t size) except -1
     cdef int walk(self) except -1
     cdef int advance(self) except -1

@@ -46,7 +46,6 @@ cdef class Slab:
             raise MemoryError()
         count(&live.slabs, 1)
         self.size = size
-        self.view = PyMemoryView_FromMemory(<char*>self.data, size, PyBUF_WRITE)
 
     def __dealloc__(self):
         if self.data is not NULL:
@@ -93,31 +92,39 @@ cdef class FrameReader:
 
     def get_buffer(self, Py_ssize_t sizehint=-1):
         """Where the next octets go: a writable buffer, valid until `received()` or the next call."""
-        cdef Py_ssize_t size
-        if self.assembling:
-            if self.wanted:
-                size = min(self.wanted - self.filled, self.slab.size)
-                return PyMemoryView_FromMemory(
-                    PyBytes_AS_STRING(self.planted[len(self.planted) - 1]) + self.filled, size, PyBUF_WRITE)
-            size = min(self.assembling - self.gathered, max(<Py_ssize_t>WINDOW, min(self.gathered, self.slab.size)))
-            if octets_reserve(&self.body, size) < 0:
-                raise MemoryError()
-            return PyMemoryView_FromMemory(<char*>self.body.data + self.body.length, size, PyBUF_WRITE)
-        if self.carried.length:
-            memcpy(self.slab.data, self.carried.data, self.carried.length)
-            return self.slab.view[self.carried.length:]
-        if self.settling:
-            return self.slab.view[:WINDOW]
-        return self.slab.view
+        cdef uint8_t* data = NULL
+        cdef Py_ssize_t size = self.window(&data)
+        return PyMemoryView_FromMemory(<char*>data, size, PyBUF_WRITE)
 
     def received(self, Py_ssize_t size):
         """So many octets are in the buffer that `get_buffer()` gave.
 
         Raises FrameError; the stream cannot be read any further then.
         """
-        self.take(size)
+        self.feed(size)
 
-    cpdef int take(self, Py_ssize_t size) except -1:
+    cdef Py_ssize_t window(self, uint8_t** data) except -1:
+        """Where the next octets go, and how many fit: borrowed until the next call that takes octets."""
+        cdef Py_ssize_t size
+        if self.assembling:
+            if self.wanted:
+                data[0] = <uint8_t*>PyBytes_AS_STRING(self.planted[len(self.planted) - 1]) + self.filled
+                return min(self.wanted - self.filled, self.slab.size)
+            size = min(self.assembling - self.gathered, max(<Py_ssize_t>WINDOW, min(self.gathered, self.slab.size)))
+            if octets_reserve(&self.body, size) < 0:
+                raise MemoryError()
+            data[0] = self.body.data + self.body.length
+            return size
+        if self.carried.length:
+            memcpy(self.slab.data, self.carried.data, self.carried.length)
+        data[0] = self.slab.data + self.carried.length
+        return WINDOW if self.settling and not self.carried.length else self.slab.size - <Py_ssize_t>self.carried.length
+
+    cdef int feed(self, Py_ssize_t size) except -1:
+        """Take so many octets that are in the window."""
+        return self.take(size)
+
+    cdef int take(self, Py_ssize_t size) except -1:
         self.received_octets += size
         self.settling = False
         if self.assembling:

@@ -47,7 +47,7 @@ cdef enum:
     SEND_RETURN = 0  # PYGEN_RETURN
     SEND_NEXT = 1    # PYGEN_NEXT
 
-cdef Py_ssize_t STEPS = 512
+cdef Py_ssize_t STEPS = 64
 cdef Py_ssize_t BUDGET = 1024
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
 cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial

@@ -378,7 +378,7 @@ cdef class Inbound(FrameReader):
         self.link = link
         self.control = control
 
-    def received(self, Py_ssize_t size):
+    cdef int feed(self, Py_ssize_t size) except -1:
         cdef Router router = self.router
         router.busy = True
         router.scheduler.awake = True  # whoever is woken runs at the end of this burst
@@ -386,6 +386,7 @@ cdef class Inbound(FrameReader):
             self.take(size)
         finally:
             router.finish_burst()
+        return 0
 
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position

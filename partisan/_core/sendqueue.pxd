@@ -13,6 +13,12 @@ cdef enum Policy:
     DROP_OLDEST = 2  # past high water the oldest frames that wait are dropped and counted
 
 
+ctypedef struct run:
+    # Octets that lie together; borrowed, valid until the next push.
+    const uint8_t* data
+    size_t size
+
+
 cdef class Bound:
     """How many octets may wait for one (peer, channel); all connections of the channel share it."""
     cdef readonly str node
@@ -71,6 +77,10 @@ cdef class SendQueue:
     cdef int arrange(self) except -1
     cdef int absorb(self, SendQueue other) except -1
     cdef size_t boundary(self)
+    cdef int runs(self, run* taken, int most) except -1
+    cdef object buffer_of(self, run octets)
+    cdef Py_ssize_t advance(self, size_t size) except -1
+    cdef int settle(self, bint blocked) except -1
 
 
 cdef class FramedQueue(SendQueue):

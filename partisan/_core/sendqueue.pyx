@@ -274,33 +274,55 @@ cdef class SendQueue:
         self.commit(now)
         return self.queued_octets > 0
 
-    def segments(self):
-        """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
-
-        The buffers are borrowed: they are valid until the next push.
-        """
-        cdef list taken = []
+    cdef int runs(self, run* taken, int most) except -1:
+        """Fill in the next runs of octets, `quantum` in all and `most` runs at most; returns how many."""
         cdef size_t left = self.quantum
         cdef size_t start = self.start
         cdef size_t skip = self.reference_sent
         cdef size_t size
+        cdef int count = 0
+        cdef bytes payload
         for mark, payload in self.references:
+            if left == 0 or count + 2 > most:
+                return count
             size = min(<size_t>mark - start, left)
             if size:
-                taken.append(PyMemoryView_FromMemory(<char*>self.stream.data + start, size, PyBUF_READ))
+                taken[count].data = self.stream.data + start
+                taken[count].size = size
                 left -= size
+                count += 1
             start = mark
-            size = min(<size_t>len(payload) - skip, left)
+            size = min(<size_t>PyBytes_GET_SIZE(payload) - skip, left)
             if size:
-                taken.append(memoryview(payload)[skip:skip + size])
+                taken[count].data = <const uint8_t*>PyBytes_AS_STRING(payload) + skip
+                taken[count].size = size
                 left -= size
+                count += 1
             skip = 0
-            if left == 0 or len(taken) >= 16:
-                return taken
         size = min(self.stream.length - start, left)
-        if size:
-            taken.append(PyMemoryView_FromMemory(<char*>self.stream.data + start, size, PyBUF_READ))
-        return taken
+        if size and count < most:
+            taken[count].data = self.stream.data + start
+            taken[count].size = size
+            count += 1
+        return count
+
+    def segments(self):
+        """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
+
+        A large payload's buffer keeps the payload; the others are borrowed, and valid until the next push.
+        """
+        cdef run taken[16]
+        cdef int i
+        return [self.buffer_of(taken[i]) for i in range(self.runs(taken, 16))]
+
+    cdef object buffer_of(self, run octets):
+        cdef Py_ssize_t offset
+        cdef bytes payload
+        for _, payload in self.references:
+            offset = octets.data - <const uint8_t*>PyBytes_AS_STRING(payload)
+            if 0 <= offset < PyBytes_GET_SIZE(payload):
+                return memoryview(payload)[offset:offset + octets.size]
+        return PyMemoryView_FromMemory(<char*>octets.data, octets.size, PyBUF_READ)
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         """Expose the next run of octets, `quantum` at most, read-only."""
@@ -327,6 +349,9 @@ cdef class SendQueue:
 
     def sent(self, size_t size) -> int:
         """The socket took `size` octets from the front. Returns how many still wait."""
+        return self.advance(size)
+
+    cdef Py_ssize_t advance(self, size_t size) except -1:
         cdef size_t left = size
         cdef size_t here
         self.check_exports()
@@ -355,10 +380,14 @@ cdef class SendQueue:
 
     def written(self, bint blocked):
         """The link has written what it could; `blocked`: it will write again when its socket takes more."""
+        self.settle(blocked)
+
+    cdef int settle(self, bint blocked) except -1:
         self.blocked = blocked
         self.scheduled = blocked
         if self.queued_octets and not blocked:
             self.arrange()
+        return 0
 
     def close(self):
         """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""

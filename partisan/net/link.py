@@ -22,7 +22,7 @@ from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, P
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.driver import Driver
-from partisan.net.stream import Stream
+from partisan._core.stream import Stream
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 

@@ -1,0 +1,56 @@
+"""One connected socket, as a descriptor: octets in when somebody says so, octets out when a queue has some."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+from partisan._core.frame import FrameReader
+from partisan._core.sendqueue import SendQueue
+
+__all__ = ["Stream"]
+
+class Stream:
+    """A connected, non-blocking socket between a frame reader and a send queue.
+
+    Args:
+        loop: its owner's event loop.
+        sock: connected and non-blocking; owned from now on.
+        quantum: octets read in one readiness at most.
+        lost: callable(error, octets), called once when the stream ends for another reason than `close()`: the error is
+            None if the peer has closed it; octets are those that were still to be written.
+    Attributes:
+        queue: what waits to be written.
+        closed: whether it has ended.
+        read_at: when octets last came, in seconds of the loop's clock.
+    """
+
+    @property
+    def sock(self) -> socket.socket: ...
+    @property
+    def queue(self) -> SendQueue: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def read_at(self) -> float: ...
+    def __new__(
+        cls,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        *,
+        quantum: int,
+        lost: Callable[[Exception | None, int], None],
+    ) -> Stream: ...
+    def start(self, reader: FrameReader, queue: SendQueue) -> None:
+        """Begin to read into `reader`, and to write from `queue`."""
+
+    def read(self) -> None:
+        """Take what the socket has, up to the quantum: a burst, as a rule."""
+
+    def write(self) -> None:
+        """Give the socket what waits, up to the queue's quantum; ask to be called again if some is left."""
+
+    def finish(self) -> None:
+        """Close as soon as what waits is written."""
+
+    def close(self) -> int:
+        """Close at once. Returns how many octets were still to be written."""
