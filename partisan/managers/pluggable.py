@@ -103,7 +103,7 @@ class PluggableManager:
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
-        self._heard: set[str] = set()  # nodes that have dialled this one
+        self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
 
@@ -155,7 +155,7 @@ class PluggableManager:
 
         It may never manage to (a firewall in between), and is a member all the same.
         """
-        if name not in self._heard:
+        if name not in self._diallers:
             waiting = self._waiting.setdefault(name, self._context.loop.create_future())
             await asyncio.wait([waiting], timeout=self._context.config.connection_interval)
             if not waiting.done():
@@ -163,10 +163,16 @@ class PluggableManager:
 
     def dialled_by(self, peer: str) -> None:
         """A peer has opened a connection to this node and said its name."""
-        self._heard.add(peer)
+        self._diallers[peer] = self._diallers.get(peer, 0) + 1
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+
+    def undialled_by(self, peer: str) -> None:
+        """A connection that the peer had opened is gone, or now says another name."""
+        self._diallers[peer] -= 1
+        if not self._diallers[peer]:
+            del self._diallers[peer]
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""

@@ -22,6 +22,9 @@ class Manager(Protocol):
     def dialled_by(self, peer: str) -> None:
         """A peer has opened a connection to this node and said its name."""
 
+    def undialled_by(self, peer: str) -> None:
+        """A connection that the peer had opened is gone, or now says another name."""
+
     def receive_bare(self, term: object, link: object) -> None:
         """Take a frame that is neither a plain message nor part of a handshake or keepalive.
 

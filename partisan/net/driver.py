@@ -27,12 +27,20 @@ class Driver:
         loop: whose clock is the machine's.
         world: effect type -> callable(effect) that carries it out; timers are the driver's own. An effect that the
             machine never asks for may be missing.
+        before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
     """
 
-    __slots__ = ("_carry_out", "_events", "_loop", "_running", "_stopped", "_timers", "machine")
+    __slots__ = ("_before_timeout", "_carry_out", "_events", "_loop", "_running", "_stopped", "_timers", "machine")
 
-    def __init__(self, machine: Machine, loop: asyncio.AbstractEventLoop, world: World) -> None:
+    def __init__(
+        self,
+        machine: Machine,
+        loop: asyncio.AbstractEventLoop,
+        world: World,
+        before_timeout: Callable[[], None] | None = None,
+    ) -> None:
         self.machine = machine
+        self._before_timeout = before_timeout
         self._loop = loop
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._events: deque[Event] = deque()
@@ -75,4 +83,6 @@ class Driver:
 
     def _fire(self, timer: Timer) -> None:
         del self._timers[timer]
+        if self._before_timeout is not None:
+            self._before_timeout()
         self.handle(TimedOut(timer))

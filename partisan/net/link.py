@@ -81,6 +81,7 @@ class Link:
                 Disconnect: lambda effect: self.fail(HandshakeError("timeout", self.peer, effect.reason)),
                 Notify: self._keepalive_tells,
             },
+            before_timeout=self._tell_heard,
         )
         self._probes: dict[int, Callable[[], None]] = {}
         self._timer = context.loop.call_later(config.handshake_timeout, self._handshake_late)
@@ -191,6 +192,10 @@ class Link:
     def _shake(self, greeting: Handshake) -> None:
         raise NotImplementedError
 
+    def _tell_heard(self) -> None:
+        """Tell the keepalive when octets came last: it is not told of every frame."""
+        self.keepalive.heard(max(self.stream.read_at, self.keepalive.last_heard))
+
     def _keepalive_tells(self, effect: Notify) -> None:
         fact = effect.fact
         if isinstance(fact, Probed):
@@ -239,8 +244,11 @@ class AcceptedLink(Link):
         allowed = self.context.config.allowed_nodes
         if allowed is not None and greeting.node not in allowed:
             raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
+        if self.peer is not None:
+            self.context.manager.undialled_by(self.peer)
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
+        self.keepalive.peer = greeting.node
         self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:
             self.context.telemetry.emit(
@@ -251,6 +259,8 @@ class AcceptedLink(Link):
         self.context.manager.dialled_by(greeting.node)
 
     def _owner_lost(self, error: Exception | None) -> None:
+        if self.peer is not None:
+            self.context.manager.undialled_by(self.peer)
         self._lost(self)
 
 

@@ -24,9 +24,23 @@ class Stream:
         quantum: octets read in one readiness event at most, and written in one go.
         lost: callable(error or None, octets), called once when the stream ends for another reason than `close()`; None
             means that the peer has closed it. So many octets were still to be written.
+    Attributes:
+        read_at: when octets came last, by the loop's clock.
     """
 
-    __slots__ = ("_fd", "_finishing", "_loop", "_lost", "_quantum", "_reader", "_writing", "closed", "queue", "sock")
+    __slots__ = (
+        "_fd",
+        "_finishing",
+        "_loop",
+        "_lost",
+        "_quantum",
+        "_reader",
+        "_writing",
+        "closed",
+        "queue",
+        "read_at",
+        "sock",
+    )
 
     def __init__(
         self,
@@ -44,6 +58,7 @@ class Stream:
         self._writing = False
         self._finishing = False
         self.closed = False
+        self.read_at = 0.0
         self._reader: FrameReader
         self.queue: SendQueue
 
@@ -55,6 +70,7 @@ class Stream:
 
     def read(self) -> None:
         """Take what the socket has, up to the quantum: a burst."""
+        self.read_at = self._loop.time()
         reader = self._reader
         left = self._quantum
         try:

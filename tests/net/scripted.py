@@ -147,6 +147,16 @@ class Host:
         self.peers.append(peer)
         return peer
 
+    async def joined_by(self, node: Node, name: str) -> str:
+        """Have the node join this script under a name, which has dialled the node before, as members do."""
+        address = node.listen_addrs[0]
+        peer = Peer(*await asyncio.open_connection(address.host, address.port))
+        self.peers.append(peer)
+        await peer.told()
+        peer.tell((HELLO, Atom(name), None))
+        await peer.told()
+        return await node.join(f"{name}:{self.port}")
+
 
 @contextlib.asynccontextmanager
 async def host() -> AsyncIterator[Host]:
@@ -230,13 +240,16 @@ class Member:
 
     def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
         self.name = name
-        self.address = f"{name}:{host.port}"
         self.connections: list[Connection] = []
         self.heard: list[tuple[Connection, Any]] = []
         self._host = host
         self._spec = spec_term(name, host.port, channels)
         self._allowed = asyncio.Semaphore(allowed)
         self.tasks: set[asyncio.Task[None]] = set()
+
+    async def joined_by(self, node: Node) -> None:
+        """Have the node join this member."""
+        await self._host.joined_by(node, self.name)
 
     def admit(self, count: int) -> None:
         """Say hello on so many connections more."""

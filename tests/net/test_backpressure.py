@@ -27,7 +27,7 @@ def bounded(policy: str = "wait") -> dict[str, Any]:
 
 async def stuck(a: Node, b: Member) -> Connection:
     """Join the scripted member, which then stops to read the channel data."""
-    await a.join(b.address)
+    await b.joined_by(a)
     await eventually(lambda: a.is_fully_connected(B))
     [data] = await eventually(lambda: b.of("data", a.name))
     data.reading.clear()

@@ -42,8 +42,7 @@ async def shaken(there: Host, name: str, *specs: object) -> tuple[Peer, object]:
 async def test_a_recorded_acceptor_is_joined_over_all_channels_that_it_wants() -> None:
     hello, state = recorded("core-join2-leave", "a->b#1", "b>a")[:2]
     async with running("a", channels={"data": {"parallelism": 5}}) as [a], host() as there:
-        loop = a.loop
-        joining = loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         first = await there.arrival()
         first.say(hello)
         assert await first.hear() == HELLO_OF_A
@@ -69,7 +68,7 @@ async def test_a_recorded_acceptor_is_joined_over_all_channels_that_it_wants() -
 async def test_what_we_gossip_to_a_recorded_acceptor_holds_its_spec_as_it_told_it() -> None:
     hello, state = recorded("core-join2-leave", "a->b#1", "b>a")[:2]
     async with running("a") as [a], host() as there:
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         first = await there.arrival()
         state = with_port(state, B_PORT, there.port)
         first.say(hello, state)
@@ -89,7 +88,7 @@ async def test_recorded_pings_of_an_acceptor_are_answered() -> None:
     hello, state = script[0], script[2]
     port = next(address[Atom("port")] for address in decode(state)[2][2][1][0][0][Atom("listen_addrs")])
     async with running("a") as [a], host() as there:
-        joining = a.loop.create_task(a.join(f"f@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "f@127.0.0.1"))
         peer = await there.arrival()
         peer.say(hello, with_port(state, port, there.port))
         await joining
@@ -104,7 +103,7 @@ async def test_a_silent_acceptor_is_pinged_and_then_given_up() -> None:
     ping = {"idle_timeout": 0.1, "timeout": 0.1, "max_attempts": 3}
     async with running("a", connection_ping=ping) as [a], host() as there:
         events = Events(a)
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec_term("b@127.0.0.1", there.port, {None: 1}))
         await joining
         pings = [decode(frame) for frame in frames_of(await peer.ended())]
@@ -112,9 +111,9 @@ async def test_a_silent_acceptor_is_pinged_and_then_given_up() -> None:
         assert len(pings) == 3
         assert len({term[2] for term in pings}) == 3
         assert all(term[1] == Atom("a@127.0.0.1") and type(term[3]) is int for term in pings)
-        [error] = events.errors()
-        assert isinstance(error, HandshakeError)
-        assert error.reason == "timeout"
+        [about] = events.of("partisan.frame.rejected", acceptor=False)
+        assert isinstance(about["error"], HandshakeError)
+        assert about["error"].reason == "timeout"
         assert events.of("partisan.membership.peer.down", node="b@127.0.0.1")
         assert "b@127.0.0.1" in a.members()
 
@@ -123,21 +122,21 @@ async def test_an_answered_ping_keeps_the_connection_and_measures_it() -> None:
     ping = {"idle_timeout": 0.1, "timeout": 0.2, "max_attempts": 2}
     async with running("a", connection_ping=ping) as [a], host() as there:
         events = Events(a)
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec_term("b@127.0.0.1", there.port, {None: 1}))
         await joining
         for _ in range(6):
             while (heard := await peer.told())[0] is not PING:
                 pass
             peer.tell((PONG, Atom("b@127.0.0.1"), *heard[2:]))
-        assert not events.errors()
+        assert not events.of("partisan.frame.rejected", acceptor=False)
         assert len(events.of("partisan.connection.client.heartbeat", node="b@127.0.0.1")) >= 5
 
 
 async def test_another_name_than_the_one_dialled_is_refused_and_told_nothing() -> None:
     async with running("a") as [a], host() as there:
         events = Events(a)
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer = await there.arrival()
         peer.say(recorded("core-fake-peer2", "?->f#2", "f>?")[0])
         with pytest.raises(HandshakeError) as caught:
@@ -150,7 +149,7 @@ async def test_another_name_than_the_one_dialled_is_refused_and_told_nothing() -
 
 async def test_a_refusal_as_recorded_ends_the_join() -> None:
     async with running("a") as [a], host() as there:
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer = await there.arrival()
         peer.say(recorded("core-fake-peer2", "?->f#3", "f>?")[0])
         with pytest.raises(HandshakeError, match="refused"):
@@ -161,7 +160,7 @@ async def test_a_refusal_as_recorded_ends_the_join() -> None:
 async def test_a_message_from_an_acceptor_does_not_kill_the_node() -> None:
     hello, back = recorded("core-fake-peer2", "a->f#4", "f>a")
     async with running("a") as [a], host() as there:
-        joining = a.loop.create_task(a.join(f"f@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "f@127.0.0.1"))
         peer = await there.arrival()
         peer.say(hello, back)
         peer.tell(state_frame(spec_term("f@127.0.0.1", there.port, {None: 1})))
@@ -170,7 +169,7 @@ async def test_a_message_from_an_acceptor_does_not_kill_the_node() -> None:
 
 async def test_plain_messages_have_the_recorded_form() -> None:
     async with running("a") as [a], host() as there:
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec_term("b@127.0.0.1", there.port, {None: 1}))
         await joining
         while (await peer.told())[0] is not FORWARD:  # our gossip
@@ -184,7 +183,7 @@ async def test_plain_messages_have_the_recorded_form() -> None:
 async def test_a_peer_that_goes_is_dialled_again_until_it_is_back() -> None:
     async with running("a") as [a], host() as there:
         spec = spec_term("b@127.0.0.1", there.port, {None: 1})
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec)
         await joining
         for _ in range(3):
@@ -201,7 +200,7 @@ async def test_every_address_of_a_peer_is_tried() -> None:
     async with running("a") as [a], host() as there:
         spec = spec_term("b@127.0.0.1", there.port, {None: 1})
         spec[Atom("listen_addrs")] = [{Atom("ip"): (127, 0, 0, 1), Atom("port"): port} for port in (closed, there.port)]
-        joining = a.loop.create_task(a.join(f"b@127.0.0.1:{there.port}"))
+        joining = a.loop.create_task(there.joined_by(a, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec)
         await joining
         for _ in range(3):
@@ -215,7 +214,7 @@ async def test_a_leaving_node_says_so_before_it_closes() -> None:
         node = Node("a@127.0.0.1:0", **FAST)
         await node.start()
         spec = spec_term("b@127.0.0.1", there.port, {None: 1})
-        joining = node.loop.create_task(node.join(f"b@127.0.0.1:{there.port}"))
+        joining = node.loop.create_task(there.joined_by(node, "b@127.0.0.1"))
         peer, _ = await shaken(there, "b@127.0.0.1", spec)
         await joining
         await node.leave()
