@@ -14,7 +14,6 @@ from partisan._core.frame import FrameReader, Slab
 from partisan._core.process import Process, Scheduler
 from partisan._core.router import Inbound, Router
 from partisan._core.sendqueue import Bound, SendQueue
-
 from partisan.etf import Codec
 
 

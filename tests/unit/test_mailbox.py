@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from partisan._core.process import receive
 
+from partisan._core.process import receive
 from tests.unit.hollow import Core
 
 

@@ -39,7 +39,15 @@ def collector(core: Core, name: str | None = None) -> tuple[Process, list[Any]]:
 
 def test_a_local_target_may_be_a_pid_a_name_or_a_pair(core: Core) -> None:
     process, found = collector(core, "bob")
-    for target in (process.pid, process, "bob", Atom("bob"), ("bob", HERE), (Atom("bob"), Atom(HERE)), ("bob", Atom(HERE))):
+    for target in (
+        process.pid,
+        process,
+        "bob",
+        Atom("bob"),
+        ("bob", HERE),
+        (Atom("bob"), Atom(HERE)),
+        ("bob", Atom(HERE)),
+    ):
         core.send(target, "x")
     core.run()
     assert found == ["x"] * 7
@@ -285,7 +293,14 @@ def test_what_is_no_plain_message_goes_to_the_link(core: Core) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"\x00", b"\x82a\x01", b"\x83", b"\x83\xff", b"\x83h\x03w\x0fforward_message", b"\x83h\x03w\x0fforward_messagew\x03bob"],
+    [
+        b"\x00",
+        b"\x82a\x01",
+        b"\x83",
+        b"\x83\xff",
+        b"\x83h\x03w\x0fforward_message",
+        b"\x83h\x03w\x0fforward_messagew\x03bob",
+    ],
     ids=repr,
 )
 def test_a_malformed_frame_is_named_and_what_came_before_it_is_delivered(core: Core, body: bytes) -> None:

@@ -1,0 +1,121 @@
+"""The connection table: (node, channel) to the send queues of its connections."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from typing_extensions import disjoint_base
+
+from .sendqueue import Bound, SendQueue
+
+__all__ = ["ConnectionTable", "Lane", "Peer"]
+
+@disjoint_base
+class Lane:
+    """The connections of one (peer, channel), and the slots that spread traffic over them."""
+
+    envelope: Callable[[Any, Any], Any] | None
+    """Makes of target and message what the peer's `partisan_python` takes; None sends plainly."""
+
+    def __new__(cls, peer: Peer, channel: str, parallelism: int, configured: bool) -> Self: ...
+    @property
+    def peer(self) -> Peer: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def bound(self) -> Bound: ...
+    @property
+    def parallelism(self) -> int:
+        """Connections wanted, which is also how many slots there are."""
+
+    @property
+    def count(self) -> int:
+        """Connections up."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether the peer's spec names the channel."""
+
+    @property
+    def connections(self) -> list[SendQueue]:
+        """The queues of the connections that are up, by slot."""
+
+    def attach(self, queue: SendQueue) -> int:
+        """A connection of this lane is up. Returns the slot that it is the home of."""
+
+    def forget(self, queue: SendQueue) -> None:
+        """A queue is closed: slots that used it choose anew at their next message."""
+
+    def resize(self, parallelism: int, configured: bool) -> None:
+        """The peer's spec now wants so many connections; those that are up stay."""
+
+@disjoint_base
+class Peer:
+    """What is known of the connections to one node."""
+
+    def __new__(cls, name: str, table: ConnectionTable) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def lanes(self) -> dict[str, Lane]: ...
+    @property
+    def count(self) -> int:
+        """Connections up, of all channels."""
+
+    @property
+    def lacking(self) -> int:
+        """Configured lanes with fewer connections than they want."""
+
+    @property
+    def seen(self) -> bool:
+        """A connection was up once."""
+
+    def count_lacking(self) -> None:
+        """Count anew the lanes that want more connections."""
+
+@disjoint_base
+class ConnectionTable:
+    """(node, channel) to connections.
+
+    Args:
+        bound: makes the octet bound of a (node, channel) when it is first used.
+        fallback: use the default channel while a channel has no connection of its own.
+    """
+
+    def __new__(cls, *, bound: Callable[[str, str], Bound], fallback: bool = True) -> Self: ...
+    @property
+    def peers(self) -> dict[str, Peer]: ...
+    @property
+    def fallback(self) -> bool: ...
+    @property
+    def count(self) -> int:
+        """Connections up, to all nodes."""
+
+    def peer(self, name: str) -> Peer:
+        """The node's entry, made if there is none."""
+
+    def lane(self, node: str, channel: str) -> Lane:
+        """The pair's lane, made if there is none."""
+
+    def configure(self, node: str, channels: Mapping[str, int]) -> None:
+        """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
+
+    def add(self, node: str, channel: str, queue: SendQueue) -> int:
+        """A connection is up. Returns its slot."""
+
+    def remove(self, node: str, channel: str, queue: SendQueue) -> None:
+        """A connection is lost; what waited in its queue was counted by its close()."""
+
+    def discard(self, node: str) -> None:
+        """Forget a node to which no connection is up."""
+
+    def connections(self, node: str, channel: str | None = None) -> int:
+        """How many connections to the node, or of one of its channels, are up."""
+
+    def is_connected(self, node: str, channel: str | None = None) -> bool:
+        """Whether a connection to the node, or one of the channel, is up."""
+
+    def is_fully_connected(self, node: str) -> bool:
+        """Whether every channel of the node's spec has all its connections."""
+
+    def nodes(self) -> list[str]:
+        """Names of the nodes to which a connection is up."""

@@ -1,0 +1,190 @@
+"""Processes and the scheduler that steps them."""
+
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextvars import Context, ContextVar
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from typing_extensions import disjoint_base
+
+from partisan.etf import Pid
+
+from .mailbox import Mailbox
+
+__all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
+
+class _Handle(Protocol):
+    def cancel(self) -> object: ...
+
+current_process_var: ContextVar[Process]
+
+def running() -> Process | None:
+    """The process in whose context this code runs (a task that a process started counts), or None."""
+
+def receive(*patterns: Any, timeout: float | None = None) -> Receive:
+    """Await the oldest message of the running process that matches one of the patterns, and take it.
+
+    Args:
+        patterns: none takes any message. `...` matches anything, a class its instances, a tuple a tuple of as many
+            matching elements, another callable what it says yes to, any other value what is equal and of its type.
+        timeout: seconds; 0 only looks.
+    Raises:
+        ReceiveTimeout: nothing that matches came in time.
+        NotInProcess: there is no current process, or this is a task that a process started.
+    """
+
+def checkpoint() -> Checkpoint:
+    """Let others run if this process has had its share, and wait while a full send queue holds it."""
+
+@disjoint_base
+class Receive:
+    """What `receive()` returns: awaiting it yields the next message that matches."""
+
+    @property
+    def process(self) -> Process: ...
+    @property
+    def patterns(self) -> tuple[Any, ...]: ...
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+    def throw(self, kind: Any, value: BaseException | None = None, traceback: TracebackType | None = None) -> Any:
+        """Raise at the await, as an iterator's `throw`: the wait is over."""
+
+    def close(self) -> None:
+        """The process's coroutine is closed: the wait is over."""
+
+    def settle(self) -> None:
+        """Forget what this wait has learnt, so that it can be awaited again."""
+
+    def expire(self) -> None:
+        """The time-out has fired: let the process look once more, then raise."""
+
+@disjoint_base
+class Checkpoint:
+    """What `checkpoint()` returns."""
+
+    def __await__(self) -> Generator[Any, Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __next__(self) -> Any: ...
+
+@disjoint_base
+class Process:
+    """An actor: a coroutine with a mailbox and a pid.
+
+    While its code runs it stands in for asyncio's current task; the methods that asyncio looks for keep asyncio's
+    names and meaning.
+    """
+
+    @property
+    def pid(self) -> Pid: ...
+    @property
+    def scheduler(self) -> Scheduler: ...
+    @property
+    def mailbox(self) -> Mailbox: ...
+    @property
+    def context(self) -> Context | None:
+        """In which its code runs; None once it has ended."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its registered names."""
+
+    @property
+    def state(self) -> int:
+        """Ready 0, running 1, receiving 2, awaiting 3, held by a full send queue 4, done 5."""
+
+    @property
+    def exit_reason(self) -> Any:
+        """Why it has ended; None before."""
+
+    @property
+    def holds(self) -> int:
+        """How many full send queues hold it now."""
+
+    def future_done(self, future: Any) -> None:
+        """The awaited future has completed (a stale one is ignored)."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Raise CancelledError inside the process, as `asyncio.Task.cancel`."""
+
+    def uncancel(self) -> int: ...
+    def cancelling(self) -> int: ...
+    def done(self) -> bool: ...
+    def get_loop(self) -> Any: ...
+    def get_coro(self) -> Coroutine[Any, Any, Any] | None: ...
+    def get_name(self) -> str: ...
+    def set_name(self, value: object) -> None: ...
+
+@disjoint_base
+class Scheduler:
+    """The processes of one node, their names, and the queue of those that can run.
+
+    Args:
+        node: the node's name.
+        first_key: where pid numbers start: pids carry no incarnation, so a node starts at a random point each boot.
+        wake: arranges that `run()` is called soon.
+        call_later: starts a timer; gives a handle with `cancel()`.
+        loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
+        cancelled: the exception class that cancellation raises.
+        exited: called with process, reason and error: a process has ended; `error` is its exception, if any.
+    """
+
+    def __new__(
+        cls,
+        node: str,
+        *,
+        first_key: int,
+        wake: Callable[[], object],
+        call_later: Callable[[float, Callable[[], object]], _Handle],
+        loop: Any,
+        enter_task: Callable[[Any, Any], object],
+        leave_task: Callable[[Any, Any], object],
+        cancelled: type[BaseException],
+        exited: Callable[[Process, Any, BaseException | None], object],
+    ) -> Self: ...
+    @property
+    def processes(self) -> dict[int, Process]:
+        """By serial << 28 | id."""
+
+    @property
+    def names(self) -> dict[str, Process | Callable[[Any, Any], object]]:
+        """Registered name -> process, or a sink that takes (message, link)."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def loop(self) -> Any: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def delivered(self) -> int:
+        """Messages put into mailboxes."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], title: str, context: Context) -> Process:
+        """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
+
+    def register(self, name: str, target: Process | Callable[[Any, Any], object]) -> None:
+        """Give a process, or a sink `callable(message, link)`, a name.
+
+        Raises:
+            NameTaken: another has it.
+            LocalProtocolError: the process has ended.
+        """
+
+    def unregister(self, name: str) -> None:
+        """Take a name away. Raises KeyError if nobody has it."""
+
+    def whereis(self, name: str) -> Process | None:
+        """The process registered under the name, or None."""
+
+    def find(self, pid: Pid) -> Process | None:
+        """The living process of a pid of this node, or None."""
+
+    def interrupt(self, process: Process, error: BaseException) -> None:
+        """Raise `error` inside the process at its next step, whatever it waits for. Done processes ignore it."""
+
+    def send_local(self, process: Process, message: Any) -> None:
+        """Put a message into a process's mailbox."""
+
+    def run(self) -> bool:
+        """Step what is ready, a bounded number of times. True if more remains; then wake() has been called again."""

@@ -1,0 +1,128 @@
+"""The way of a message: from send() to a send queue, and from a frame to a mailbox."""
+
+from collections.abc import Callable, Hashable
+from contextvars import ContextVar
+from typing import Any, Self
+
+from typing_extensions import disjoint_base
+
+from partisan.etf import Atom, Codec, Pid
+
+from .connections import ConnectionTable
+from .frame import FrameReader, Slab
+from .process import Process, Scheduler
+from .sendqueue import SendQueue
+
+__all__ = ["Inbound", "Router", "current_router_var", "send"]
+
+_Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom]
+
+current_router_var: ContextVar[Router]
+
+def send(
+    target: _Target,
+    message: Any,
+    *,
+    channel: str | None = None,
+    partition_key: int | None = None,
+    key: Hashable = None,
+) -> None:
+    """Send a message to a process, from the current node: see `Router.send`."""
+
+@disjoint_base
+class Router:
+    """One node's messages.
+
+    Args:
+        codec: of messages on the wire.
+        scheduler, table: this node's processes and connections.
+        clock: gives monotonic seconds.
+        call_soon: arranges that a function is called in the next loop turn.
+        undeliverable: called with target and message for a message that nobody here is the target of.
+
+    Not thread-safe: methods belong to the thread that made it and raise WrongThread elsewhere.
+    """
+
+    after_burst: Callable[[], object] | None
+    """Called at the end of every burst and turn; None for none."""
+
+    def __new__(
+        cls,
+        node: str,
+        *,
+        codec: Codec,
+        scheduler: Scheduler,
+        table: ConnectionTable,
+        clock: Callable[[], float],
+        call_soon: Callable[[Callable[[], object]], object],
+        undeliverable: Callable[[Any, Any], object],
+    ) -> Self: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def codec(self) -> Codec: ...
+    @property
+    def scheduler(self) -> Scheduler: ...
+    @property
+    def table(self) -> ConnectionTable: ...
+    @property
+    def undelivered(self) -> int:
+        """Messages for nobody."""
+
+    def send(
+        self,
+        target: _Target,
+        message: Any,
+        *,
+        channel: str | None = None,
+        partition_key: int | None = None,
+        key: Hashable = None,
+    ) -> None:
+        """Send a message to a process: encode, queue, return.
+
+        Args:
+            target: a Pid; a registered name (str or Atom) of this node; or (name, node name).
+            message: any term.
+            channel: the channel's name; None is the default channel.
+            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
+                sender and receiver does.
+            key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
+                same key only.
+        Raises:
+            NotConnected: no connection to the node.
+            Overloaded: the channel's queue is full and its policy refuses more.
+            NoProc: a name of this node that nobody has.
+            EncodeError: the message is no term.
+        """
+
+    def deliver(self, target: Any, message: Any) -> None:
+        """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
+
+    def mark(self, queue: SendQueue) -> None:
+        """Write this queue at the end of the burst or of the loop turn."""
+
+    def rouse(self) -> None:
+        """See to it that turn() is called in the next loop turn."""
+
+    def turn(self) -> None:
+        """Step what is ready and write what waits: once a loop turn in which something happened elsewhere."""
+
+@disjoint_base
+class Inbound(FrameReader):
+    """Frames of one connection on their way to mailboxes.
+
+    Args:
+        slab, max_frame: as FrameReader.
+        router: of the node.
+        link: who owns the connection; sinks are told.
+        control: called with every term that is no plain message (handshake, pings, acknowledged messages).
+    """
+
+    channel: str | None
+    """What the peer said the connection is for; None until its hello."""
+
+    def __init__(
+        self, slab: Slab, max_frame: int, *, router: Router, link: Any, control: Callable[[Any], object]
+    ) -> None: ...
+    @property
+    def link(self) -> Any: ...

@@ -1,0 +1,170 @@
+"""Send queues: frames of one connection on their way to the socket, and the octet bound that several queues share."""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Self
+
+from typing_extensions import Buffer, disjoint_base
+
+from partisan.etf import Codec
+
+__all__ = ["Bound", "DroppingQueue", "MonotonicQueue", "SendQueue"]
+
+@disjoint_base
+class Bound:
+    """How many octets may wait for one (peer, channel).
+
+    Args:
+        node, channel: whose, for messages.
+        high_water, hard_limit: octets.
+        policy: "wait", "error" or "drop_oldest": what happens above high water.
+        changed: called with the bound when `over` has changed; or None.
+    """
+
+    def __new__(
+        cls,
+        node: str,
+        channel: str,
+        *,
+        high_water: int,
+        hard_limit: int,
+        policy: str = "wait",
+        changed: Callable[[Bound], object] | None = None,
+    ) -> Self: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+    @property
+    def policy(self) -> int:
+        """0 wait, 1 error, 2 drop the oldest."""
+
+    @property
+    def queued_octets(self) -> int:
+        """Octets that wait now, in all queues of the bound."""
+
+    @property
+    def high_water(self) -> int:
+        """Octets; above it the policy decides."""
+
+    @property
+    def low_water(self) -> int:
+        """Octets; at or below it the bound is relieved."""
+
+    @property
+    def hard_limit(self) -> int:
+        """Octets; a send that finds so many is refused."""
+
+    @property
+    def over(self) -> bool:
+        """Above high water, and not yet down to low water."""
+
+    @property
+    def dropped_frames(self) -> int: ...
+    @property
+    def dropped_octets(self) -> int: ...
+
+@disjoint_base
+class SendQueue(Buffer):
+    """Frames of one connection, first in, first out. As a buffer it is the next run of octets.
+
+    Args:
+        bound: the octet bound of its (peer, channel).
+        write: writes what waits to the socket; None for a queue that only holds frames for another.
+        schedule: called with the queue at the first push into an idle one: arrange that `write` is called soon.
+        barrier: called with a function that it calls when the peer has handled all that was sent; or None.
+        level: zlib level of frames, 0 for none.
+        max_frame: octets that a frame may have.
+        quantum: octets handed out at once at most.
+
+    While somebody looks at its octets, what would move or free them raises BufferError.
+    """
+
+    def __init__(
+        self,
+        bound: Bound,
+        *,
+        write: Callable[[], object] | None = None,
+        schedule: Callable[[SendQueue], object] | None = None,
+        barrier: Callable[[Callable[[], object]], object] | None = None,
+        level: int = 0,
+        max_frame: int = ...,
+        quantum: int = ...,
+    ) -> None: ...
+    @property
+    def queued_octets(self) -> int: ...
+    @property
+    def pushed_frames(self) -> int: ...
+    @property
+    def sent_octets(self) -> int: ...
+    @property
+    def quantum(self) -> int: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def framed(self) -> bool:
+        """Frames wait apart until they are taken: push wants the time."""
+
+    @property
+    def blocked(self) -> bool:
+        """The link writes again when its socket takes more."""
+
+    @property
+    def write(self) -> Callable[[], object] | None: ...
+    @property
+    def gathers(self) -> bool:
+        """Whether what is next is more than one run of octets: then `segments()` is the way to take it."""
+
+    def __len__(self) -> int:
+        """Octets that wait."""
+
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __release_buffer__(self, buffer: memoryview, /) -> None: ...
+    def push(self, codec: Codec, term: Any, *, key: Hashable = None, now: float = 0.0) -> None:
+        """Append the frame of a whole term, such as a handshake or a ping; without a key it is always sent."""
+
+    def rebind(self, bound: Bound) -> None:
+        """Account what waits, and all that comes, to another bound."""
+
+    def push_raw(self, body: bytes) -> None:
+        """Append a frame whose body is encoded already, version octet and all."""
+
+    def prepare(self, now: float) -> bool:
+        """Make the queue ready to be taken from; returns whether anything waits."""
+
+    def segments(self) -> list[memoryview]:
+        """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
+
+        The buffers are borrowed: they are valid until the next push.
+        """
+
+    def sent(self, size: int) -> int:
+        """The socket took `size` octets from the front. Returns how many still wait."""
+
+    def written(self, blocked: bool) -> None:
+        """The link has written what it could; `blocked`: it will write again when its socket takes more."""
+
+    def close(self) -> int:
+        """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""
+
+@disjoint_base
+class FramedQueue(SendQueue):
+    """A queue whose frames wait one by one, so that one can be dropped before it is sent."""
+
+@disjoint_base
+class MonotonicQueue(FramedQueue):
+    """Of the frames that wait with the same key only the newest is sent.
+
+    Args:
+        send_window: seconds after which a superseded frame is sent all the same.
+        bound, options: as SendQueue.
+    """
+
+    def __init__(self, bound: Bound, *, send_window: float = 1.0, **options: Any) -> None: ...
+    @property
+    def superseded_frames(self) -> int: ...
+
+@disjoint_base
+class DroppingQueue(FramedQueue):
+    """Above high water the oldest frames that wait are dropped for the new one, and counted."""
+
+    def __init__(self, bound: Bound, **options: Any) -> None: ...
