@@ -13,7 +13,6 @@ from typing import Any, Literal, TypeAlias
 from partisan import etf
 from tests.oracle import etf as oracle
 
-
 Refs: TypeAlias = Literal["plain", "kept", "list"]
 
 
@@ -112,7 +111,7 @@ def as_value(term: oracle.Term) -> Any:
             return tuple(as_value(item) for item in items)
         case oracle.List(items, None):
             return [as_value(item) for item in items]
-        case oracle.List(items, tail):
+        case oracle.List(items, tail) if tail is not None:
             return etf.ImproperList(tuple(as_value(item) for item in items), as_value(tail))
         case oracle.Map(pairs):
             return etf.ErlMap([(as_value(key), as_value(item)) for key, item in pairs])

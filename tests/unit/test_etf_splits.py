@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from partisan import etf
-from tests.oracle import cases
 from partisan.errors import Truncated
+from tests.oracle import cases
 
 CODEC = etf.Codec(max_depth=2000)
 CASES = cases.written() + cases.recorded_terms()

@@ -51,7 +51,7 @@ def runtime(compiler: str) -> str:
 @pytest.fixture(scope="module")
 def library(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("csrc") / "binding.so"
-    flags = "-std=c11 -O1 -g -Wall -Wextra -Werror -shared -fPIC -fno-omit-frame-pointer".split()
+    flags = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-fno-omit-frame-pointer"]
     flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", f"-I{ROOT / 'csrc'}"]
     subprocess.run([compiler, *flags, str(HERE / "binding.c"), "-o", str(target)], check=True)
     return target
