@@ -27,7 +27,7 @@ for name in codec frames; do
 #!/bin/sh
 export LD_PRELOAD="$site/asan_with_fuzzer.so" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc
 export PYTHONPATH="$work/package:$PWD" FUZZ_TARGET="$work/$name.target"
-exec "$python" -m tests.fuzz.$name -malloc_limit_mb=64 "\$@"
+exec "$python" -P -m tests.fuzz.$name -malloc_limit_mb=64 "\$@"
 END
     chmod +x "$work/$name.target"
 done
