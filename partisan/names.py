@@ -1,8 +1,8 @@
 """Plain values that every layer may know: node names, listen addresses, channel maps and node specs.
 
-A node is named `name@host`, as in Erlang. What a node tells its peers about itself is its `NodeSpec`: real nodes compare
-specs as whole terms, so a spec that was learnt from a peer keeps exactly what the peer sent (an option that the peer left
-out stays out) and is never completed or invented here.
+A node is named `name@host`, as in Erlang. What a node tells its peers about itself is its `NodeSpec`: real nodes
+compare specs as whole terms, so a spec that was learnt from a peer keeps exactly what the peer sent (an option that the
+peer left out stays out) and is never completed or invented here.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class ListenAddress:
 
     def __post_init__(self) -> None:
         try:
-            ipaddress.ip_address(self.host)
+            canonical = str(ipaddress.ip_address(self.host))
         except ValueError as error:
             raise ConfigError("listen_addrs", f"{self.host!r} is no numeric IP address") from error
+        object.__setattr__(self, "host", canonical)
         if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ConfigError("listen_addrs", f"{self.port!r} is no port between 0 and 65535")
 
@@ -84,6 +85,18 @@ class ChannelOptions:
         level = self.compression
         if level is not None and not isinstance(level, bool) and not (isinstance(level, int) and 0 <= level <= 9):
             raise ConfigError("channels.compression", f"{level!r} is neither true, false nor a level 0 to 9")
+
+    def __eq__(self, other: object) -> bool:
+        """Equality of the terms that they stand for: level 1 is not true."""
+        if not isinstance(other, ChannelOptions):
+            return NotImplemented
+        return self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        return self.parallelism, self.monotonic, type(self.compression), self.compression
 
     @property
     def compression_level(self) -> int:

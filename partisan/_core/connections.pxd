@@ -1,0 +1,46 @@
+"""The connection table: (node, channel) to the send queues of its connections."""
+
+from partisan._core.sendqueue cimport Bound, SendQueue
+
+
+cdef class Lane:
+    """The connections of one (peer, channel), and the slots that spread traffic over them.
+
+    A slot is what a pair of processes, or a partition key, hashes to: one of the *configured* parallelism. A slot
+    keeps the queue that it has used until that one is closed or has provably drained, so a pair's messages never swap.
+    """
+    cdef readonly Peer peer
+    cdef readonly str channel
+    cdef readonly Bound bound
+    cdef readonly Py_ssize_t parallelism  # connections wanted, which is also how many slots there are
+    cdef readonly Py_ssize_t count        # connections up
+    cdef list homes                       # slot -> its own connection's queue, or None while that is down
+    cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
+    cdef readonly bint configured         # the peer's spec names the channel
+    cdef public object envelope           # callable(target, message) -> message for the peer's `partisan_python`; or None
+
+    cdef SendQueue at(self, Py_ssize_t slot)
+    cdef SendQueue resolve(self, Py_ssize_t slot)
+    cdef SendQueue some(self, Py_ssize_t slot)
+    cdef Py_ssize_t widen(self) except -1
+    cdef int hand_over(self, Py_ssize_t slot) except -1
+    cdef int settle(self, Py_ssize_t slot) except -1
+
+
+cdef class Peer:
+    """What is known of the connections to one node."""
+    cdef readonly str name
+    cdef readonly dict lanes              # channel (str) -> Lane
+    cdef readonly Py_ssize_t count        # connections up, of all channels
+    cdef readonly Py_ssize_t lacking      # configured lanes with fewer connections than they want
+    cdef readonly bint seen               # a connection was up once
+    cdef ConnectionTable table
+
+    cdef Lane lane(self, str channel)
+
+
+cdef class ConnectionTable:
+    cdef readonly dict peers              # node name (str) -> Peer
+    cdef object bound                     # callable(node, channel) -> Bound
+    cdef readonly bint fallback           # use the default channel while a channel has no connection
+    cdef readonly Py_ssize_t count        # connections up, to all nodes

@@ -1,0 +1,228 @@
+"""The connection table: (node, channel) to the send queues of its connections.
+
+Only connections that this node dialled are here: the wire carries messages from the dialler to the acceptor only. A
+connection enters when its handshake is done and leaves when it is lost; counts are kept, never computed.
+
+Order. A pair of processes hashes to a slot. While the slot's own connection (its home) is down, the slot uses another
+one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
+that way. So when the home comes up, new messages wait in a holding queue until a barrier says so: a gap may arise when
+a connection dies, a swap never.
+"""
+
+from partisan._core.sendqueue cimport Bound, SendQueue
+
+from partisan.errors import NotConnected
+from partisan.names import DEFAULT_CHANNEL
+
+__all__ = ["ConnectionTable", "Lane", "Peer"]
+
+cdef str DEFAULT = DEFAULT_CHANNEL
+
+
+cdef class Lane:
+
+    def __cinit__(self, Peer peer not None, str channel not None, Py_ssize_t parallelism, bint configured):
+        self.peer = peer
+        self.channel = channel
+        self.bound = peer.table.bound(peer.name, channel)
+        self.parallelism = parallelism
+        self.configured = configured
+        self.homes = [None] * parallelism
+        self.slots = [None] * parallelism
+
+    def __repr__(self):
+        return f"<Lane {self.peer.name} {self.channel}: {self.count} of {self.parallelism} connections>"
+
+    @property
+    def connections(self):
+        """The queues of the connections that are up, by slot."""
+        return [queue for queue in self.homes if queue is not None]
+
+    cdef SendQueue at(self, Py_ssize_t slot):
+        """The queue for a slot. Raises NotConnected."""
+        found = self.slots[slot]
+        return <SendQueue>found if found is not None else self.resolve(slot)
+
+    cdef SendQueue resolve(self, Py_ssize_t slot):
+        """Choose the queue that an unused slot will keep."""
+        cdef SendQueue queue = self.some(slot)
+        cdef Lane default
+        if queue is None and self.peer.table.fallback and self.channel != DEFAULT:
+            default = self.peer.lanes.get(DEFAULT)
+            if default is not None:
+                queue = default.some(slot % default.parallelism)
+        if queue is None:
+            raise NotConnected(self.peer.name, self.peer.seen)
+        self.slots[slot] = queue
+        return queue
+
+    cdef SendQueue some(self, Py_ssize_t slot):
+        """The slot's home, another of this lane's connections while that is down, or None."""
+        home = self.homes[slot]
+        if home is not None or self.count == 0:
+            return home
+        up = self.connections
+        return up[slot % len(up)]
+
+    def attach(self, SendQueue queue not None):
+        """A connection of this lane is up. Returns the slot that it is the home of."""
+        cdef Py_ssize_t slot = self.homes.index(None) if self.count < self.parallelism else self.widen()
+        self.homes[slot] = queue
+        self.count += 1
+        if self.slots[slot] is not None:
+            self.hand_over(slot)
+        return slot
+
+    cdef Py_ssize_t widen(self) except -1:
+        """Room for one connection more than is configured."""
+        self.homes.append(None)
+        self.slots.append(None)
+        return len(self.homes) - 1
+
+    cdef int hand_over(self, Py_ssize_t slot) except -1:
+        """Let the slot's home take over from the queue in use, once the peer has handled what that one was given."""
+        cdef SendQueue used = self.slots[slot]
+        cdef SendQueue holding = SendQueue(self.bound)
+        self.slots[slot] = holding
+
+        def handled():
+            if self.slots[slot] is holding:
+                self.settle(slot)
+
+        if used.closed or used.barrier is None:
+            handled()
+        else:
+            used.barrier(handled)
+        return 0
+
+    cdef int settle(self, Py_ssize_t slot) except -1:
+        """What waited while the slot changed hands goes to the queue that it uses from now on."""
+        cdef SendQueue holding = self.slots[slot]
+        self.slots[slot] = None
+        if holding.queued_octets:
+            try:
+                self.resolve(slot).absorb(holding)
+            except NotConnected:
+                holding.close()
+        return 0
+
+    def forget(self, SendQueue queue not None):
+        """A queue is closed: slots that used it choose anew at their next message."""
+        cdef Py_ssize_t slot
+        for slot in range(len(self.slots)):
+            if self.slots[slot] is queue:
+                self.slots[slot] = None
+            if self.homes[slot] is queue:
+                self.homes[slot] = None
+                self.count -= 1
+
+    def resize(self, Py_ssize_t parallelism, bint configured):
+        """The peer's spec now wants so many connections; those that are up stay."""
+        self.configured = configured
+        while len(self.homes) < parallelism:
+            self.widen()
+        self.parallelism = parallelism
+
+
+cdef class Peer:
+
+    def __cinit__(self, str name not None, ConnectionTable table not None):
+        self.name = name
+        self.table = table
+        self.lanes = {}
+
+    def __repr__(self):
+        return f"<Peer {self.name}: {self.count} connections>"
+
+    cdef Lane lane(self, str channel):
+        found = self.lanes.get(channel)
+        if found is None:
+            found = self.lanes[channel] = Lane(self, channel, 1, False)
+        return <Lane>found
+
+    def count_lacking(self):
+        """Count anew the lanes that want more connections."""
+        self.lacking = sum([lane.configured and lane.count < lane.parallelism for lane in self.lanes.values()])
+
+
+cdef class ConnectionTable:
+    """(node, channel) to connections.
+
+    Args:
+        bound: callable(node, channel) -> Bound: makes the octet bound of a pair when it is first used.
+        fallback: use the default channel while a channel has no connection of its own.
+    """
+
+    def __cinit__(self, *, bound, bint fallback=True):
+        self.peers = {}
+        self.bound = bound
+        self.fallback = fallback
+
+    def peer(self, str name not None) -> Peer:
+        """The node's entry, made if there is none."""
+        found = self.peers.get(name)
+        if found is None:
+            found = self.peers[name] = Peer(name, self)
+        return found
+
+    def lane(self, str node not None, str channel not None) -> Lane:
+        """The pair's lane, made if there is none."""
+        return (<Peer>self.peer(node)).lane(channel)
+
+    def configure(self, str node not None, channels) -> None:
+        """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
+        cdef Peer peer = self.peer(node)
+        for channel, parallelism in channels.items():
+            peer.lane(channel).resize(parallelism, True)
+        for channel, lane in peer.lanes.items():
+            if channel not in channels:
+                (<Lane>lane).configured = False
+        peer.count_lacking()
+
+    def add(self, str node not None, str channel not None, SendQueue queue not None) -> int:
+        """A connection is up. Returns its slot."""
+        cdef Peer peer = self.peer(node)
+        slot = peer.lane(channel).attach(queue)
+        peer.count += 1
+        peer.seen = True
+        self.count += 1
+        peer.count_lacking()
+        return slot
+
+    def remove(self, str node not None, str channel not None, SendQueue queue not None) -> None:
+        """A connection is lost; what waited in its queue was counted by its close()."""
+        cdef Peer peer = self.peers[node]
+        for lane in peer.lanes.values():
+            (<Lane>lane).forget(queue)
+        peer.count -= 1
+        self.count -= 1
+        peer.count_lacking()
+
+    def discard(self, str node not None) -> None:
+        """Forget a node to which no connection is up."""
+        cdef Peer peer = self.peers.get(node)
+        if peer is not None and peer.count == 0:
+            del self.peers[node]
+
+    def connections(self, str node not None, channel=None) -> int:
+        """How many connections to the node, or of one of its channels, are up."""
+        cdef Peer peer = self.peers.get(node)
+        if peer is None:
+            return 0
+        if channel is None:
+            return peer.count
+        lane = peer.lanes.get(channel)
+        return 0 if lane is None else (<Lane>lane).count
+
+    def is_connected(self, str node not None, channel=None) -> bool:
+        """Whether a connection to the node, or one of the channel, is up."""
+        return self.connections(node, channel) > 0
+
+    def is_fully_connected(self, str node not None) -> bool:
+        """Whether every channel of the node's spec has all its connections."""
+        cdef Peer peer = self.peers.get(node)
+        return peer is not None and peer.count > 0 and peer.lacking == 0
+
+    def nodes(self) -> list:
+        """Names of the nodes to which a connection is up."""
+        return [name for name, peer in self.peers.items() if (<Peer>peer).count]

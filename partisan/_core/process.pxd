@@ -1,0 +1,93 @@
+"""Processes and the scheduler that steps them: who owns what, and in which state a process may be."""
+
+from cpython.object cimport PyObject
+
+from partisan._core.mailbox cimport Mailbox
+from partisan._core.terms cimport Pid
+
+
+cdef enum ProcessState:
+    READY = 0      # in the run queue
+    RUNNING = 1    # being stepped: the only state in which its own code executes
+    RECEIVING = 2  # suspended in receive(); a message that matches makes it READY
+    AWAITING = 3   # suspended on a future; its completion makes it READY
+    HELD = 4       # could run, but a send queue past its high-water mark holds it
+    DONE = 5       # its coroutine has ended
+
+
+cdef class Receive:
+    """What `receive()` returns: awaiting it yields the next message that matches."""
+    cdef readonly Process process  # whose mailbox it reads
+    cdef readonly tuple patterns   # empty: any message
+    cdef double timeout            # seconds; negative: none
+    cdef Py_ssize_t tested         # the oldest so many messages are known not to match
+    cdef object timer              # handle of the running time-out, or None
+    cdef bint expired              # the time-out has fired
+
+    cdef object advance(self)
+
+
+cdef class Checkpoint:
+    """What `checkpoint()` returns: awaiting it lets others run if the process has had its share or is held."""
+    cdef object advance(self)
+
+
+cdef class Process:
+    cdef readonly Pid pid
+    cdef readonly Scheduler scheduler
+    cdef readonly Mailbox mailbox
+    cdef object coroutine               # owned; None once it has ended
+    cdef readonly object context        # contextvars.Context in which its code runs
+    cdef readonly tuple names           # registered names (str)
+    cdef object title                   # shown in logs
+    cdef readonly ProcessState state
+    cdef Receive waiting                # what it receives with, while RECEIVING
+    cdef Receive plain                  # reused by every receive() without arguments
+    cdef object future                  # what it awaits, while AWAITING
+    cdef object thrown                  # exception to raise in it at its next step, or None
+    cdef Py_ssize_t budget              # messages it may still take before it must let others run
+    cdef int cancel_requests            # as asyncio.Task.cancelling()
+    cdef readonly object exit_reason    # set once DONE
+    cdef readonly Py_ssize_t holds      # send queues that hold it now
+
+    cdef int deliver(self, object message) except -1
+    cdef bint wakes(self, object message) except -1
+    cdef int hold(self) except -1
+    cdef int release(self) except -1
+    cdef int interrupt(self, object error) except -1
+
+
+cdef class Scheduler:
+    cdef readonly dict processes        # pid key (serial << 28 | id) -> Process
+    cdef readonly dict names            # registered name (str) -> Process, or a sink: callable(message, link)
+    cdef readonly str node              # name of the node whose processes these are
+    cdef PyObject** ready               # run queue: owned ring of owned references to Process
+    cdef Py_ssize_t ready_capacity      # entries allocated, a power of two
+    cdef Py_ssize_t ready_head
+    cdef Py_ssize_t ready_length
+    cdef list postponed                 # processes that asked for the next loop turn (a bare yield)
+    cdef Process running                # being stepped now, or None
+    cdef bint awake                     # run() is under way or arranged for: no wake() needed
+    cdef object wake                    # callable(): arrange that run() is called soon
+    cdef object call_later              # callable(seconds, function) -> handle with cancel()
+    cdef object enter_task              # callable(loop, task): asyncio's bookkeeping of current_task()
+    cdef object leave_task              # callable(loop, task)
+    cdef readonly object loop           # opaque: handed to enter_task, leave_task and get_loop()
+    cdef object cancelled               # exception class that cancel() raises inside a process
+    cdef object exited                  # callable(process, reason, error or None): a process has ended
+    cdef object idle_context            # context in which futures call back
+    cdef readonly unsigned long long steps
+    cdef readonly unsigned long long delivered  # messages put into mailboxes
+    cdef Py_ssize_t next_key            # key of the next pid
+
+    cdef int make_ready(self, Process process) except -1
+    cdef Process pop_ready(self)
+    cdef int step(self, Process process) except -1
+    cdef object resume(self, Process process, bint* ended)
+    cdef int suspend(self, Process process, object yielded) except -1
+    cdef int finish(self, Process process, object reason, object error) except -1
+    cdef Process find_process(self, unsigned long long id, unsigned long long serial)
+
+
+cdef object current_process             # ContextVar[Process]
+cdef Process running_process()

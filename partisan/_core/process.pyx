@@ -1,0 +1,568 @@
+"""Processes and the scheduler that steps them.
+
+A process is a coroutine with a mailbox. The scheduler keeps a run queue and steps coroutines itself: a message that a
+process waits for puts it there, without a Future, a Task or a loop callback in between, and whoever delivered a burst
+of messages drains the queue once at its end. The scheduler is given what it needs of the world (how to be called again,
+how to start a timer, asyncio's bookkeeping of the current task) and so knows no loop and no clock.
+
+Fairness: a run() makes at most STEPS steps before the loop may look at its sockets again, and a process takes at most
+BUDGET messages in one step (both ours; BEAM counts 4000 reductions).
+"""
+
+from cpython.contextvars cimport (
+    PyContext_Enter, PyContext_Exit, PyContext_New, PyContextVar_Get, PyContextVar_New,
+    PyContextVar_Set,
+)
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+
+from partisan._core.counters cimport count, live
+from partisan._core.mailbox cimport Mailbox, matches_any
+from partisan._core.terms cimport Pid
+
+from partisan._core.terms import Atom
+from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, ReceiveTimeout
+
+__all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
+
+cdef extern from "Python.h":
+    int PyIter_Send(object iterator, PyObject* argument, PyObject** result) except -1
+    void PyErr_SetObject(object kind, object value) noexcept
+
+cdef extern from *:
+    """
+    /* An awaitable that is ready gives its value through am_send without a StopIteration; interpreters that ask
+       tp_iternext instead find the exception set, and no traceback entry was built for it. */
+    static void partisan_install_awaitable(PyObject *type, int (*send)(PyObject *, PyObject *, PyObject **),
+                                           PyObject *(*next)(PyObject *)) {
+        ((PyTypeObject *)type)->tp_as_async->am_send = (sendfunc)send;
+        ((PyTypeObject *)type)->tp_iternext = next;
+    }
+    """
+    void partisan_install_awaitable(PyObject* kind, int (*send)(PyObject*, PyObject*, PyObject**) except -1,
+                                    PyObject* (*next)(PyObject*) except? NULL) noexcept
+
+cdef enum:
+    SEND_RETURN = 0  # PYGEN_RETURN
+    SEND_NEXT = 1    # PYGEN_NEXT
+
+cdef Py_ssize_t STEPS = 512
+cdef Py_ssize_t BUDGET = 1024
+cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
+cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
+
+cdef object SUSPEND = object()   # what advance() gives when the awaitable has to yield
+cdef object NORMAL = Atom("normal")
+
+cdef object current_process = PyContextVar_New("partisan_current_process", NULL)
+current_process_var = current_process
+
+
+cdef Process running_process():
+    """The process in whose context this code runs, or None."""
+    cdef PyObject* value = NULL
+    PyContextVar_Get(current_process, NULL, &value)
+    if value is NULL:
+        return None
+    process = <Process><object>value
+    Py_DECREF(process)
+    return process
+
+
+def running() -> Process | None:
+    """The process in whose context this code runs (a task that a process started counts), or None."""
+    return running_process()
+
+
+def receive(*patterns, timeout=None) -> Receive:
+    """Await the oldest message of the running process that matches one of the patterns, and take it.
+
+    Args:
+        patterns: none takes any message. `...` matches anything, a class its instances, a tuple a tuple of as many
+            matching elements, another callable what it says yes to, any other value what is equal and of its type.
+        timeout: seconds; 0 only looks.
+    Raises:
+        ReceiveTimeout: nothing that matches came in time.
+        NotInProcess: there is no current process, or this is a task that a process started.
+    """
+    cdef Process process = running_process()
+    if process is None:
+        raise NotInProcess("receive() works inside a process only")
+    if not patterns and timeout is None:
+        return process.plain
+    cdef Receive awaitable = Receive.__new__(Receive)
+    awaitable.process = process
+    awaitable.patterns = patterns
+    awaitable.timeout = -1.0 if timeout is None else max(0.0, timeout)
+    return awaitable
+
+
+cdef class Receive:
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        """Replaced at import by `receive_next`; here so that the type has the slot."""
+
+    cdef object advance(self):
+        """Give the message, or SUSPEND when there is none yet."""
+        cdef Process process = self.process
+        cdef Py_ssize_t position
+        if process.scheduler.running is not process:
+            raise NotInProcess("receive() belongs to the process itself, not to a task that it started")
+        if process.holds == 0 and process.budget > 0:
+            position = process.mailbox.find(self.patterns, self.tested)
+            if position >= 0:
+                process.budget -= 1
+                self.settle()
+                return process.mailbox.take(position)
+            self.tested = process.mailbox.length if self.patterns else 0
+            if self.expired or self.timeout == 0:
+                self.settle()
+                raise ReceiveTimeout(self.timeout)
+        if self.timeout > 0 and self.timer is None and not self.expired:
+            self.timer = process.scheduler.call_later(self.timeout, self.expire)
+        return SUSPEND
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise at the await, as an iterator's `throw`: the wait is over."""
+        self.settle()
+        raise kind if value is None else value
+
+    def close(self):
+        """The process's coroutine is closed: the wait is over."""
+        self.settle()
+
+    def settle(self):
+        """Forget what this wait has learnt, so that it can be awaited again."""
+        self.tested = 0
+        self.expired = False
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def expire(self):
+        """The time-out has fired: let the process look once more, then raise."""
+        self.timer = None
+        self.expired = True
+        if self.process.waiting is self and self.process.state == RECEIVING:
+            self.process.scheduler.make_ready(self.process)
+
+
+def checkpoint() -> Checkpoint:
+    """Let others run if this process has had its share, and wait while a full send queue holds it."""
+    return the_checkpoint
+
+
+cdef class Checkpoint:
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        """Replaced at import by `checkpoint_next`; here so that the type has the slot."""
+
+    cdef object advance(self):
+        cdef Process process = running_process()
+        if process is None or process.scheduler.running is not process:
+            raise NotInProcess("checkpoint() works inside a process only")
+        if process.holds == 0 and process.budget > 0:
+            process.budget -= 1
+            return None
+        return SUSPEND
+
+
+cdef Checkpoint the_checkpoint = Checkpoint()
+
+
+cdef int give(PyObject* iterator, object value, PyObject** result) except -1:
+    if value is SUSPEND:
+        value = <object>iterator
+        Py_INCREF(value)
+        result[0] = <PyObject*>value
+        return SEND_NEXT
+    Py_INCREF(value)
+    result[0] = <PyObject*>value
+    return SEND_RETURN
+
+
+cdef PyObject* give_next(PyObject* iterator, object value) except? NULL:
+    if value is SUSPEND:
+        Py_INCREF(<object>iterator)
+        return iterator
+    if isinstance(value, (tuple, BaseException)):
+        value = StopIteration(value)  # set bare, these would be taken for the exception's own arguments
+    PyErr_SetObject(StopIteration, value)
+    return NULL
+
+
+cdef int receive_send(PyObject* iterator, PyObject* argument, PyObject** result) except -1:
+    return give(iterator, (<Receive>iterator).advance(), result)
+
+
+cdef PyObject* receive_next(PyObject* iterator) except? NULL:
+    return give_next(iterator, (<Receive>iterator).advance())
+
+
+cdef int checkpoint_send(PyObject* iterator, PyObject* argument, PyObject** result) except -1:
+    return give(iterator, (<Checkpoint>iterator).advance(), result)
+
+
+cdef PyObject* checkpoint_next(PyObject* iterator) except? NULL:
+    return give_next(iterator, (<Checkpoint>iterator).advance())
+
+
+partisan_install_awaitable(<PyObject*>Receive, receive_send, receive_next)
+partisan_install_awaitable(<PyObject*>Checkpoint, checkpoint_send, checkpoint_next)
+
+
+cdef class Process:
+    """An actor: a coroutine with a mailbox and a pid.
+
+    While its code runs it stands in for asyncio's current task, so that `asyncio.timeout`, `TaskGroup` and any
+    awaitable work inside; the methods that asyncio looks for keep asyncio's names and meaning.
+    """
+
+    def __cinit__(self):
+        count(&live.processes, 1)
+
+    def __dealloc__(self):
+        count(&live.processes, -1)
+        count(&live.holds, -self.holds)
+
+    def __repr__(self):
+        return f"<Process {self.title} {self.pid.text}{''.join(f' {name}' for name in self.names)}>"
+
+    cdef int deliver(self, object message) except -1:
+        """Append a message; wake the process if it waits for it."""
+        self.mailbox.push(message)
+        self.scheduler.delivered += 1
+        if self.state == RECEIVING:
+            if not self.waiting.patterns or self.wakes(message):
+                self.scheduler.make_ready(self)
+            else:
+                self.waiting.tested = self.mailbox.length
+        return 0
+
+    cdef bint wakes(self, object message) except -1:
+        """Whether the process waits for this. A pattern that raises wakes it: the fault is its own, not the sender's."""
+        try:
+            return matches_any(self.waiting.patterns, message)
+        except Exception:
+            return True
+
+    cdef int hold(self) except -1:
+        """A send queue is full: do not run this process past its next await until release()."""
+        self.holds += 1
+        count(&live.holds, 1)
+        return 0
+
+    cdef int release(self) except -1:
+        self.holds -= 1
+        count(&live.holds, -1)
+        if self.holds == 0 and self.state == HELD:
+            self.scheduler.make_ready(self)
+        return 0
+
+    cdef int interrupt(self, object error) except -1:
+        """Raise `error` inside the process at its next step, whatever it waits for."""
+        self.thrown = error
+        if self.state in (RECEIVING, AWAITING, HELD):
+            self.future = None
+            self.scheduler.make_ready(self)
+        return 0
+
+    def future_done(self, future):
+        """The awaited future has completed (a stale one is ignored)."""
+        if self.state == AWAITING and self.future is future:
+            self.future = None
+            self.scheduler.make_ready(self)
+
+    def cancel(self, msg=None):
+        """Raise CancelledError inside the process, as `asyncio.Task.cancel`."""
+        if self.state == DONE:
+            return False
+        self.cancel_requests += 1
+        if self.state == AWAITING and self.future is not None and self.future.cancel(msg=msg):
+            return True
+        self.interrupt(self.scheduler.cancelled() if msg is None else self.scheduler.cancelled(msg))
+        return True
+
+    def uncancel(self):
+        if self.cancel_requests > 0:
+            self.cancel_requests -= 1
+            if self.cancel_requests == 0 and type(self.thrown) is self.scheduler.cancelled:
+                self.thrown = None  # not delivered yet: taken back, as by asyncio's tasks since 3.13
+        return self.cancel_requests
+
+    def cancelling(self):
+        return self.cancel_requests
+
+    def done(self):
+        return self.state == DONE
+
+    def get_loop(self):
+        return self.scheduler.loop
+
+    def get_coro(self):
+        return self.coroutine
+
+    def get_name(self):
+        return self.title
+
+    def set_name(self, value):
+        self.title = str(value)
+
+
+cdef class Scheduler:
+    """The processes of one node, their names, and the queue of those that can run.
+
+    Args:
+        node: the node's name.
+        first_key: where pid numbers start: pids carry no incarnation, so a node starts at a random point each boot.
+        wake: callable(): arrange that `run()` is called soon.
+        call_later: callable(seconds, function) -> handle with `cancel()`.
+        loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
+        cancelled: the exception class that cancellation raises.
+        exited: callable(process, reason, error): a process has ended; `error` is its exception, if any.
+    """
+
+    def __cinit__(self, str node, *, first_key, wake, call_later, loop, enter_task, leave_task, cancelled, exited):
+        self.processes = {}
+        self.names = {}
+        self.node = node
+        self.postponed = []
+        self.next_key = first_key % KEY_LIMIT
+        self.wake = wake
+        self.call_later = call_later
+        self.loop = loop
+        self.enter_task = enter_task
+        self.leave_task = leave_task
+        self.cancelled = cancelled
+        self.exited = exited
+        self.idle_context = PyContext_New()
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.ready_length):
+            Py_DECREF(<object>self.ready[(self.ready_head + i) & (self.ready_capacity - 1)])
+        PyMem_Free(self.ready)
+
+    def spawn(self, coroutine, str title, context) -> Process:
+        """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
+        cdef Process process = Process.__new__(Process)
+        while self.next_key in self.processes:
+            self.next_key = (self.next_key + 1) % KEY_LIMIT
+        key = self.next_key
+        self.next_key = (key + 1) % KEY_LIMIT
+        process.pid = Pid(self.node, key & ((1 << ID_BITS) - 1), key >> ID_BITS)
+        process.scheduler = self
+        process.mailbox = Mailbox.__new__(Mailbox)
+        process.coroutine = coroutine
+        process.title = title
+        process.names = ()
+        process.plain = Receive.__new__(Receive)
+        process.plain.process = process
+        process.plain.patterns = ()
+        process.plain.timeout = -1.0
+        process.context = context
+        PyContext_Enter(process.context)
+        try:
+            PyContextVar_Set(current_process, process)
+        finally:
+            PyContext_Exit(process.context)
+        self.processes[key] = process
+        self.make_ready(process)
+        return process
+
+    def register(self, str name, target) -> None:
+        """Give a process, or a sink `callable(message, link)`, a name. Raises NameTaken, and NoProc's twin for the dead."""
+        if name in self.names:
+            raise NameTaken(name)
+        if isinstance(target, Process):
+            if (<Process>target).state == DONE:
+                raise LocalProtocolError(f"{target!r} has ended: it cannot be registered")
+            (<Process>target).names += (name,)
+        self.names[name] = target
+
+    def unregister(self, str name) -> None:
+        """Take a name away. Raises KeyError if nobody has it."""
+        target = self.names.pop(name)
+        if isinstance(target, Process):
+            (<Process>target).names = tuple([other for other in (<Process>target).names if other != name])
+
+    def whereis(self, str name) -> Process | None:
+        """The process registered under the name, or None."""
+        target = self.names.get(name)
+        return target if isinstance(target, Process) else None
+
+    def find(self, Pid pid) -> Process | None:
+        """The living process of a pid of this node, or None."""
+        return self.find_process(pid.id, pid.serial)
+
+    cdef Process find_process(self, unsigned long long id, unsigned long long serial):
+        return self.processes.get(serial << ID_BITS | id)
+
+    def interrupt(self, Process process, error) -> None:
+        """Raise `error` inside the process at its next step, whatever it waits for. Done processes ignore it."""
+        if process.state != DONE:
+            process.interrupt(error)
+
+    def send_local(self, Process process, message) -> None:
+        """Put a message into a process's mailbox."""
+        process.deliver(message)
+
+    cdef int make_ready(self, Process process) except -1:
+        cdef Py_ssize_t i, capacity
+        cdef PyObject** ready
+        if process.holds and process.thrown is None:
+            process.state = HELD
+            return 0
+        process.state = READY
+        if self.ready_length == self.ready_capacity:
+            capacity = self.ready_capacity * 2 if self.ready_capacity else 64
+            ready = <PyObject**>PyMem_Malloc(capacity * sizeof(PyObject*))
+            if ready is NULL:
+                raise MemoryError()
+            for i in range(self.ready_length):
+                ready[i] = self.ready[(self.ready_head + i) & (self.ready_capacity - 1)]
+            PyMem_Free(self.ready)
+            self.ready = ready
+            self.ready_capacity = capacity
+            self.ready_head = 0
+        Py_INCREF(process)
+        self.ready[(self.ready_head + self.ready_length) & (self.ready_capacity - 1)] = <PyObject*>process
+        self.ready_length += 1
+        if not self.awake:
+            self.awake = True
+            self.wake()
+        return 0
+
+    cdef Process pop_ready(self):
+        process = <Process>self.ready[self.ready_head]
+        self.ready_head = (self.ready_head + 1) & (self.ready_capacity - 1)
+        self.ready_length -= 1
+        Py_DECREF(process)
+        return process
+
+    def run(self) -> bool:
+        """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again."""
+        cdef Py_ssize_t left = STEPS
+        if self.running is not None:
+            raise LocalProtocolError("run() was called from inside a process")
+        self.awake = True
+        postponed, self.postponed = self.postponed, []
+        for process in postponed:
+            self.make_ready(process)
+        try:
+            while self.ready_length and left:
+                left -= 1
+                self.step(self.pop_ready())
+        finally:
+            self.awake = self.ready_length > 0 or len(self.postponed) > 0
+            if self.awake:
+                self.wake()
+        return self.awake
+
+    cdef int step(self, Process process) except -1:
+        """Run a process until it suspends or ends."""
+        cdef bint ended = False
+        context = process.context
+        try:
+            self.enter_task(self.loop, process)
+        except BaseException:  # inside a task: the step is made later
+            self.make_ready(process)
+            raise
+        process.state = RUNNING
+        process.waiting = None
+        process.budget = BUDGET
+        self.steps += 1
+        PyContext_Enter(context)
+        self.running = process
+        try:
+            yielded = self.resume(process, &ended)
+        except Exit as error:
+            return self.finish(process, error.reason, error)
+        except self.cancelled as error:
+            return self.finish(process, getattr(error, "reason", Atom("cancelled")), error)
+        except (KeyboardInterrupt, SystemExit) as error:
+            self.finish(process, Atom("killed"), error)
+            raise
+        except BaseException as error:
+            return self.finish(process, error, error)
+        finally:
+            self.running = None
+            PyContext_Exit(context)
+            self.leave_task(self.loop, process)
+        if ended:
+            return self.finish(process, NORMAL, None)
+        return self.suspend(process, yielded)
+
+    cdef object resume(self, Process process, bint* ended):
+        """Resume the coroutine: what it yields, or ended[0] becomes true."""
+        cdef PyObject* result = NULL
+        if process.thrown is not None:
+            error, process.thrown = process.thrown, None
+            try:
+                return process.coroutine.throw(error)
+            except StopIteration:
+                ended[0] = True
+                return None
+        ended[0] = PyIter_Send(process.coroutine, <PyObject*>None, &result) == SEND_RETURN
+        yielded = <object>result
+        Py_DECREF(yielded)
+        return yielded
+
+    cdef int suspend(self, Process process, object yielded) except -1:
+        """Put a process that has yielded where it belongs."""
+        kind = type(yielded)
+        if process.thrown is not None:
+            return self.make_ready(process)
+        if kind is Receive:
+            if process.holds:
+                process.state = HELD
+            elif process.budget == 0:
+                self.make_ready(process)
+            else:
+                process.waiting = <Receive>yielded
+                process.state = RECEIVING
+            return 0
+        if kind is Checkpoint:
+            return self.make_ready(process)
+        if yielded is None:
+            process.state = READY
+            self.postponed.append(process)
+            if not self.awake:
+                self.awake = True
+                self.wake()
+            return 0
+        if getattr(yielded, "_asyncio_future_blocking", None):
+            yielded._asyncio_future_blocking = False
+            process.state = AWAITING
+            process.future = yielded
+            yielded.add_done_callback(process.future_done, context=self.idle_context)
+            return 0
+        process.thrown = LocalProtocolError(f"a process awaited {yielded!r}, which is neither a future nor of this node")
+        return self.make_ready(process)
+
+    cdef int finish(self, Process process, object reason, object error) except -1:
+        process.state = DONE
+        process.coroutine = None
+        process.future = None
+        process.exit_reason = reason
+        process.plain = process.context = None  # both refer back to the process
+        for name in process.names:
+            del self.names[name]
+        process.names = ()
+        del self.processes[(<unsigned long long>process.pid.serial) << ID_BITS | process.pid.id]
+        process.mailbox.clear()
+        self.exited(process, reason, error)
+        return 0

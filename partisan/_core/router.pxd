@@ -1,0 +1,52 @@
+"""The way of a message: from send() to a send queue, and from a frame to a mailbox."""
+
+from libc.stdint cimport uint8_t
+
+from partisan._core.connections cimport ConnectionTable, Lane
+from partisan._core.etf cimport Codec
+from partisan._core.frame cimport FrameReader
+from partisan._core.process cimport Process, Scheduler
+from partisan._core.sendqueue cimport SendQueue
+
+
+cdef class Router:
+    """One node's messages: out through the connection table, in to the processes."""
+    cdef readonly str node                 # name of this node
+    cdef readonly Codec codec              # of messages on the wire
+    cdef readonly Scheduler scheduler
+    cdef readonly ConnectionTable table
+    cdef object clock                      # callable() -> seconds, for queues whose frames may be superseded
+    cdef object call_soon                  # callable(function): call it in the next loop turn
+    cdef object undeliverable              # callable(target, message): nobody here has that name or pid
+    cdef public object after_burst         # callable() at the end of every burst and turn; None for none
+    cdef list dirty                        # queues with a write arranged for
+    cdef bint roused                       # turn() is arranged for
+    cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end
+    cdef unsigned long thread              # identity of the only thread that may send
+    cdef readonly unsigned long long undelivered  # messages for nobody
+
+    cdef int check_thread(self) except -1
+    cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1
+    cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
+                         str channel, object partition_key, object key) except -1
+    cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
+                        object key) except -1
+    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1
+    cdef int deliver_name(self, str name, object message, Inbound inbound) except -1
+    cdef int send_here(self, str name, object message) except -1
+    cdef int nobody(self, object target, object message) except -1
+    cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1
+    cdef int deliver_term(self, object target, object message, Inbound inbound) except -1
+    cdef int finish_burst(self) except -1
+
+
+cdef class Inbound(FrameReader):
+    """Frames of one connection on their way to mailboxes."""
+    cdef Router router
+    cdef readonly object link              # who owns the connection
+    cdef object control                    # callable(term): takes every term that is no plain message
+    cdef public str channel                # what the peer said the connection is for; None until its hello
+
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1
+    cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
+    cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

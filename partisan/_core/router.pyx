@@ -1,0 +1,448 @@
+"""The way of a message: from send() to a send queue, and from a frame to a mailbox.
+
+Out: target -> connection table -> slot -> the term is encoded into the connection's send queue; the queue is marked,
+and all marked queues are written once, at the end of the burst or of the loop turn.
+In: octets -> frame -> the target is read where it lies -> the message is decoded -> mailbox; at the end of the burst the
+processes that it woke are stepped, and what they sent is written.
+"""
+
+from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
+from cpython.object cimport PyObject
+from cpython.pythread cimport PyThread_get_thread_ident
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+from partisan._core.connections cimport ConnectionTable, Lane, Peer
+from partisan._core.etf cimport Codec
+from partisan._core.frame cimport FrameReader
+from partisan._core.process cimport Process, Scheduler, running_process
+from partisan._core.sendqueue cimport WAIT, SendQueue
+from partisan._core.terms cimport Atom, ImproperList, Pid
+
+from partisan.errors import FrameError, LocalProtocolError, NoProc, NotConnected, TermError, WrongThread
+from partisan.names import DEFAULT_CHANNEL
+
+__all__ = ["Inbound", "Router", "current_router_var", "send"]
+
+cdef enum:
+    VERSION = 131
+    SMALL_TUPLE = 104
+    FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
+    PID_SIZE = 17      # octets of PID; its Latin-1 twin has one more
+
+cdef str DEFAULT = DEFAULT_CHANNEL
+cdef object PADDED = Atom("$partisan_padded")
+cdef object ENCODED_NAME = Atom("encoded_name")
+cdef object ENCODED_PID = Atom("encoded_pid")
+cdef object PYTHON = Atom("partisan_python")
+
+# The two ways in which a node writes the beginning of a message: with the atom in UTF-8, and (OTP 25) in Latin-1.
+cdef bytes FORWARD = b"\x83\x68\x03\x77\x0fforward_message"
+cdef bytes FORWARD_LATIN1 = b"\x83\x68\x03\x64\x00\x0fforward_message"
+# {encoded_pid, "...: tuple, atom, the tag of a string and the high octet of its length
+cdef bytes PID = b"\x68\x02\x77\x0bencoded_pid\x6b\x00"
+cdef bytes PID_LATIN1 = b"\x68\x02\x64\x00\x0bencoded_pid\x6b\x00"
+
+
+cdef inline Py_ssize_t write_decimal(uint8_t* out, unsigned long value) noexcept:
+    """Write a number in decimal; returns how many octets it took."""
+    cdef uint8_t digits[20]
+    cdef Py_ssize_t count = 0
+    cdef Py_ssize_t i
+    while True:
+        digits[count] = 48 + value % 10
+        count += 1
+        value //= 10
+        if value == 0:
+            break
+    for i in range(count):
+        out[i] = digits[count - 1 - i]
+    return count
+
+
+cdef inline Py_ssize_t write_pid(uint8_t* out, Pid pid) noexcept:
+    """Write `{encoded_pid, "<0.Id.Serial>"}`; returns how many octets it took (48 at most)."""
+    cdef Py_ssize_t i
+    cdef const uint8_t* fixed = <const uint8_t*><const char*>PID
+    for i in range(PID_SIZE):
+        out[i] = fixed[i]
+    cdef uint8_t* text = out + PID_SIZE + 1
+    cdef Py_ssize_t size = 3
+    text[0] = 60
+    text[1] = 48
+    text[2] = 46
+    size += write_decimal(text + size, pid.id)
+    text[size] = 46
+    size += 1 + write_decimal(text + size + 1, pid.serial)
+    text[size] = 62
+    size += 1
+    out[PID_SIZE] = <uint8_t>size
+    return PID_SIZE + 1 + size
+
+
+cdef inline bint read_pid(const uint8_t* text, Py_ssize_t size, unsigned long long* id,
+                          unsigned long long* serial) noexcept:
+    """Read `<0.Id.Serial>`; whether it has that form."""
+    cdef Py_ssize_t i = 3
+    cdef unsigned long long numbers[2]
+    cdef int which = 0
+    if size < 7 or text[0] != 60 or text[1] != 48 or text[2] != 46 or text[size - 1] != 62:
+        return False
+    numbers[0] = numbers[1] = 0
+    while i < size - 1:
+        if text[i] == 46:
+            which += 1
+            if which > 1:
+                return False
+        elif 48 <= text[i] <= 57 and numbers[which] < (1 << 32):
+            numbers[which] = numbers[which] * 10 + (text[i] - 48)
+        else:
+            return False
+        i += 1
+    id[0] = numbers[0]
+    serial[0] = numbers[1]
+    return which == 1 and numbers[0] < (1 << 32) and numbers[1] < (1 << 32)
+
+
+cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_t* target, size_t size) noexcept:
+    """A hash of sender and receiver that is the same in every run (FNV-1a)."""
+    cdef unsigned long long value = 14695981039346656037ULL ^ sender
+    cdef size_t i
+    for i in range(size):
+        value = (value ^ target[i]) * 1099511628211ULL
+    return value ^ (value >> 32)
+
+
+cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
+current_router_var = current_router
+
+
+def send(target, message, *, channel=None, partition_key=None, key=None) -> None:
+    """Send a message to a process, from the current node: see `Router.send`."""
+    cdef PyObject* found = NULL
+    PyContextVar_Get(current_router, NULL, &found)
+    if found is NULL:
+        raise LocalProtocolError("there is no current node: call this inside a process or `async with Node(...)`")
+    router = <Router><object>found
+    Py_DECREF(router)
+    router.post(target, message, channel, partition_key, key)
+
+
+cdef class Router:
+    """One node's messages.
+
+    Args:
+        codec: of messages on the wire.
+        scheduler, table: this node's processes and connections.
+        clock: callable() -> monotonic seconds.
+        call_soon: callable(function): call it in the next loop turn.
+        undeliverable: callable(target, message): called for a message that nobody here is the target of.
+
+    Not thread-safe: methods belong to the thread that made it and raise WrongThread elsewhere.
+    """
+
+    def __cinit__(self, str node not None, *, Codec codec not None, Scheduler scheduler not None,
+                  ConnectionTable table not None, clock, call_soon, undeliverable):
+        self.node = node
+        self.codec = codec
+        self.scheduler = scheduler
+        self.table = table
+        self.clock = clock
+        self.call_soon = call_soon
+        self.undeliverable = undeliverable
+        self.dirty = []
+        self.thread = PyThread_get_thread_ident()
+
+    cdef int check_thread(self) except -1:
+        if PyThread_get_thread_ident() != self.thread:
+            raise WrongThread("a node belongs to the thread of its loop: use node.threadsafe")
+        return 0
+
+    def send(self, target, message, *, channel=None, partition_key=None, key=None) -> None:
+        """Send a message to a process: encode, queue, return.
+
+        Args:
+            target: a Pid; a registered name (str or Atom) of this node; or (name, node name).
+            message: any term.
+            channel: the channel's name; None is the default channel.
+            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
+                sender and receiver does.
+            key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
+                same key only.
+        Raises:
+            NotConnected: no connection to the node.
+            Overloaded: the channel's queue is full and its policy refuses more.
+            NoProc: a name of this node that nobody has.
+            EncodeError: the message is no term.
+        """
+        self.post(target, message, channel, partition_key, key)
+
+    cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1:
+        kind = type(target)
+        self.check_thread()
+        if kind is tuple and len(<tuple>target) == 2:
+            name = (<tuple>target)[0]
+            node = (<tuple>target)[1]
+            if type(node) is Atom:
+                node = (<Atom>node).name
+            if type(node) is str:
+                return self.send_named(name, node, message, channel, partition_key, key)
+        elif kind is Pid:
+            return self.send_pid(target, message, channel, partition_key, key)
+        elif kind is str or kind is Atom:
+            return self.send_named(target, self.node, message, channel, partition_key, key)
+        elif kind is Process:
+            return self.send_pid((<Process>target).pid, message, channel, partition_key, key)
+        raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
+
+    cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
+                        object key) except -1:
+        if type(name) is not Atom:
+            if type(name) is not str:
+                raise TypeError(f"{name!r} is no process name: a str or an Atom")
+            if node is self.node or node == self.node:
+                return self.send_here(<str>name, message)
+            name = Atom(name)
+        elif node is self.node or node == self.node:
+            return self.send_here((<Atom>name).name, message)
+        return self.send_remote(node, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext), name,
+                                message, channel, partition_key, key)
+
+    cdef int send_here(self, str name, object message) except -1:
+        target = self.scheduler.names.get(name)
+        if type(target) is Process:
+            return (<Process>target).deliver(message)
+        if target is None:
+            raise NoProc(Atom("noproc"))
+        target(message, None)
+        return 0
+
+    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1:
+        cdef uint8_t target[64]
+        cdef Process process
+        if (<Pid>pid).home.name is self.node or (<Pid>pid).home.name == self.node:
+            process = self.scheduler.find_process((<Pid>pid).id, (<Pid>pid).serial)
+            if process is not None:
+                return process.deliver(message)
+            return self.nobody(pid, message)
+        return self.send_remote((<Pid>pid).home.name, target, write_pid(target, <Pid>pid), pid, message, channel,
+                                partition_key, key)
+
+    cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
+                         str channel, object partition_key, object key) except -1:
+        """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
+        cdef Peer peer = self.table.peers.get(node)
+        cdef Lane lane
+        cdef SendQueue queue
+        cdef Process sender = None
+        cdef Py_ssize_t slot = 0
+        if peer is None:
+            raise NotConnected(node)
+        found = peer.lanes.get(DEFAULT if channel is None else channel)
+        lane = <Lane>found if found is not None else peer.lane(DEFAULT if channel is None else channel)
+        if lane.parallelism > 1:
+            if partition_key is None:
+                sender = running_process()
+                slot = pair_hash(0 if sender is None else sender.pid.id, target, size) % <size_t>lane.parallelism
+            elif type(partition_key) is int and partition_key >= 0:
+                slot = partition_key % lane.parallelism
+            else:
+                raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
+        queue = lane.at(slot)
+        if queue.bound.over:
+            queue.bound.admit()
+        if lane.envelope is not None:
+            message = lane.envelope(name, message)
+            name = PYTHON
+            queue.push_forward(self.codec, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext),
+                               message, key, self.clock() if queue.framed else 0.0)
+        else:
+            queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+        if queue.bound.over and queue.bound.policy == WAIT:
+            sender = running_process()
+            if sender is not None:
+                queue.bound.hold(sender)
+        return 0
+
+    cdef int nobody(self, object target, object message) except -1:
+        self.undelivered += 1
+        self.undeliverable(target, message)
+        return 0
+
+    def deliver(self, target, message) -> None:
+        """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
+        self.deliver_term(target, message, None)
+
+    cdef int deliver_name(self, str name, object message, Inbound inbound) except -1:
+        target = self.scheduler.names.get(name)
+        if type(target) is Process:
+            return (<Process>target).deliver(message)
+        if target is None:
+            return self.nobody(name, message)
+        target(message, None if inbound is None else inbound.link)
+        return 0
+
+    cdef int deliver_term(self, object target, object message, Inbound inbound) except -1:
+        """Deliver to a target that is neither an atom nor an encoded pid: the rarer forms of a reference."""
+        cdef Process process
+        cdef unsigned long long id = 0
+        cdef unsigned long long serial = 0
+        if type(target) is Atom:
+            return self.deliver_name((<Atom>target).name, message, inbound)
+        if type(target) is Pid and (<Pid>target).home.name == self.node:
+            process = self.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
+            if process is not None:
+                return process.deliver(message)
+        elif type(target) is tuple and len(<tuple>target) == 2 and type((<tuple>target)[1]) is list:
+            try:
+                text = bytes((<tuple>target)[1])
+            except (TypeError, ValueError):
+                return self.nobody(target, message)
+            if (<tuple>target)[0] is ENCODED_NAME:
+                return self.deliver_name(text.decode("utf-8", "replace"), message, inbound)
+            if (<tuple>target)[0] is ENCODED_PID \
+                    and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
+                process = self.scheduler.find_process(id, serial)
+                if process is not None:
+                    return process.deliver(message)
+        elif type(target) is ImproperList:
+            node, tail = target.items[0] if len(target.items) == 1 else None, target.tail
+            if type(node) is Atom and (<Atom>node).name == self.node and type(tail) is bytes \
+                    and tail.startswith(b"#Name"):
+                return self.deliver_name(tail[5:].decode("utf-8", "replace"), message, inbound)
+        elif type(target) is bytes:
+            return self.deliver_uri(<bytes>target, message, inbound)
+        return self.nobody(target, message)
+
+    cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1:
+        """Deliver to `partisan:pid:Node:0.Id.Serial` or `partisan:name:Node:Name`, padding after a further colon."""
+        cdef unsigned long long id = 0
+        cdef unsigned long long serial = 0
+        cdef Process process
+        parts = uri.decode("utf-8", "replace").split(":")
+        if len(parts) >= 4 and parts[0] == "partisan" and parts[2] == self.node:
+            if parts[1] == "name":
+                return self.deliver_name(parts[3], message, inbound)
+            text = b"<" + parts[3].encode() + b">"
+            if parts[1] == "pid" and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
+                process = self.scheduler.find_process(id, serial)
+                if process is not None:
+                    return process.deliver(message)
+        return self.nobody(uri, message)
+
+    def mark(self, SendQueue queue not None):
+        """Write this queue at the end of the burst or of the loop turn."""
+        self.dirty.append(queue)
+        if not self.busy:
+            self.rouse()
+
+    def rouse(self):
+        """See to it that turn() is called in the next loop turn."""
+        if not self.roused:
+            self.roused = True
+            self.call_soon(self.turn)
+
+    def turn(self):
+        """Step what is ready and write what waits: once a loop turn in which something happened elsewhere."""
+        self.roused = False
+        self.busy = True
+        self.finish_burst()
+
+    cdef int finish_burst(self) except -1:
+        try:
+            self.scheduler.run()
+        finally:
+            dirty, self.dirty = self.dirty, []
+            self.busy = False
+            for queue in dirty:
+                if (<SendQueue>queue).write is not None:
+                    (<SendQueue>queue).write()
+        if self.after_burst is not None:
+            self.after_burst()
+        return 0
+
+
+cdef class Inbound(FrameReader):
+    """Frames of one connection on their way to mailboxes.
+
+    Args:
+        slab, max_frame: as FrameReader.
+        router: of the node.
+        link: who owns the connection; sinks are told.
+        control: callable(term): takes every term that is no plain message (handshake, pings, acknowledged messages).
+    """
+
+    def __init__(self, slab, max_frame, *, router, link, control):
+        self.router = router
+        self.link = link
+        self.control = control
+
+    def received(self, Py_ssize_t size):
+        cdef Router router = self.router
+        router.busy = True
+        router.scheduler.awake = True  # whoever is woken runs at the end of this burst
+        try:
+            self.take(size)
+        finally:
+            router.finish_burst()
+
+    cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
+        cdef Py_ssize_t position
+        try:
+            if size > FORWARD_SIZE and memcmp(data, <const char*>FORWARD, FORWARD_SIZE) == 0:
+                position = FORWARD_SIZE
+            elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
+                position = FORWARD_SIZE + 1
+            else:
+                return self.on_other(data, size, planted)
+            return self.on_message(data, size, position, planted)
+        except TermError as error:
+            raise FrameError("malformed", size, str(error)) from error
+
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
+        """Deliver `{forward_message, Target, Message}`; position is where the target starts."""
+        cdef Router router = self.router
+        cdef Process process
+        cdef unsigned long long id = 0
+        cdef unsigned long long serial = 0
+        cdef Py_ssize_t text = 0
+        target = None
+        if data[position] == SMALL_TUPLE and size - position > PID_SIZE + 2:
+            if memcmp(data + position, <const char*>PID, PID_SIZE) == 0:
+                text = position + PID_SIZE + 1
+            elif memcmp(data + position, <const char*>PID_LATIN1, PID_SIZE + 1) == 0:
+                text = position + PID_SIZE + 2
+            if text and size - text >= data[text - 1] and read_pid(data + text, data[text - 1], &id, &serial):
+                position = text + data[text - 1]
+                process = router.scheduler.find_process(id, serial)
+                message = self.read_message(data, size, &position, planted)
+                if process is not None:
+                    return process.deliver(message)
+                return router.nobody(Pid(router.node, id, serial), message)
+        target = router.codec.decode_from(data, size, &position, None)
+        message = self.read_message(data, size, &position, planted)
+        if type(target) is Atom:
+            return router.deliver_name((<Atom>target).name, message, self)
+        return router.deliver_term(target, message, self)
+
+    cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
+        message = self.router.codec.decode_from(data, size, position, planted)
+        if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
+            return (<tuple>message)[2]
+        return message
+
+    cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
+        """Decode a frame that does not begin as a plain message; a compressed one may still be one."""
+        cdef Py_ssize_t position = 1
+        if data[0] != VERSION:
+            raise FrameError("malformed", size, f"it begins with octet {data[0]}, not with the version octet 131")
+        term = self.router.codec.decode_from(data, size, &position, planted)
+        if type(term) is tuple and len(<tuple>term) == 3 and type((<tuple>term)[0]) is Atom \
+                and (<Atom>(<tuple>term)[0]).name == "forward_message":
+            message = (<tuple>term)[2]
+            if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
+                message = (<tuple>message)[2]
+            return self.router.deliver_term((<tuple>term)[1], message, self)
+        self.control(term)
+        return 0

@@ -1,0 +1,94 @@
+"""Send queues: frames of one connection on their way to the socket, and the octet bound that several queues share."""
+
+from libc.stdint cimport uint8_t
+
+from partisan._core.etf cimport Codec
+from partisan._core.process cimport Process
+from partisan._core.wire cimport octets
+
+
+cdef enum Policy:
+    WAIT = 0         # past high water the sending process is held; past the hard limit Overloaded is raised
+    ERROR = 1        # past high water Overloaded is raised
+    DROP_OLDEST = 2  # past high water the oldest frames that wait are dropped and counted
+
+
+cdef class Bound:
+    """How many octets may wait for one (peer, channel); all connections of the channel share it."""
+    cdef readonly str node
+    cdef readonly str channel
+    cdef readonly Policy policy
+    cdef readonly Py_ssize_t queued_octets   # waiting now
+    cdef readonly Py_ssize_t high_water      # octets; above it the policy decides
+    cdef readonly Py_ssize_t low_water       # octets; at or below it the bound is relieved
+    cdef readonly Py_ssize_t hard_limit      # octets; a send that finds so many is refused
+    cdef readonly bint over                  # above high water, and not yet down to low water
+    cdef readonly unsigned long long dropped_frames
+    cdef readonly unsigned long long dropped_octets
+    cdef list held                           # processes that this bound holds
+    cdef object changed                      # callable(bound): `over` has changed; or None
+
+    cdef int admit(self) except -1
+    cdef int charge(self, Py_ssize_t size) except -1
+    cdef int discharge(self, Py_ssize_t size) except -1
+    cdef int hold(self, Process process) except -1
+    cdef int count_dropped(self, Py_ssize_t size) except -1
+
+
+cdef class SendQueue:
+    """Frames of one connection, first in, first out; large payloads by reference."""
+    cdef octets stream                # owned; stream.data[start:length] waits, with the references in between
+    cdef size_t start                 # octets at the front of `stream` that are sent
+    cdef list references              # [(offset in `stream` where it stands, bytes)], oldest first
+    cdef Py_ssize_t reference_sent    # octets of references[0] that are sent
+    cdef readonly Py_ssize_t queued_octets
+    cdef readonly unsigned long long pushed_frames
+    cdef readonly unsigned long long sent_octets
+    cdef Bound bound
+    cdef int level                    # zlib level of frames, 0 for none
+    cdef Py_ssize_t max_frame         # octets that a frame may have
+    cdef readonly Py_ssize_t quantum  # octets handed out at once at most
+    cdef readonly bint closed
+    cdef readonly bint framed         # frames wait apart until they are taken: push wants the time
+    cdef bint scheduled               # a write is arranged for, or the queue is blocked
+    cdef readonly bint blocked        # the link writes again when its socket takes more
+    cdef Py_ssize_t exports           # buffers handed out by __getbuffer__ and not yet released
+    cdef readonly object write        # callable(): write what waits; None for a queue without a link
+    cdef object schedule              # callable(queue): arrange that write() is called soon; or None
+    cdef object barrier               # callable(function): call it when the peer has handled all that was sent; or None
+
+    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
+                          object key, double now) except -1
+    cdef int push_body(self, Codec codec, object term, object key, double now) except -1
+    cdef size_t begin(self) except? 0
+    cdef int abandon(self, size_t start, Py_ssize_t references) except -1
+    cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1
+    cdef int compress(self, size_t start) except -1
+    cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
+    cdef int commit(self, double now) except -1
+    cdef int compact(self) except -1
+    cdef int arrange(self) except -1
+    cdef int absorb(self, SendQueue other) except -1
+    cdef size_t boundary(self)
+
+
+cdef class FramedQueue(SendQueue):
+    """A queue whose frames wait one by one, so that one can be dropped before it is sent."""
+    cdef dict pending                 # key -> (octets of the frame without references, references, size)
+    cdef Py_ssize_t pending_octets
+
+    cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1
+    cdef int drop(self, object key) except -1
+    cdef int write_pending(self, object key) except -1
+
+
+cdef class MonotonicQueue(FramedQueue):
+    """Of the frames that wait with the same key only the newest is sent."""
+    cdef double send_window           # seconds after which a superseded frame is sent all the same
+    cdef double last_commit           # when a frame was last handed on to be sent; seconds
+    cdef readonly unsigned long long superseded_frames
+
+
+cdef class DroppingQueue(FramedQueue):
+    """Above high water the oldest frame that waits is dropped for the new one."""
+    cdef unsigned long long next_key

@@ -1,0 +1,494 @@
+"""Send queues: frames of one connection on their way to the socket, and the octet bound that several queues share.
+
+A frame is encoded straight into the queue's stream of octets; a large binary inside it is kept by reference and never
+copied. The link takes octets from the front (the queue is a buffer: `socket.send(queue)`) and says with `sent()` how
+many the socket took. Time is an argument where it matters.
+"""
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcpy, memmove
+
+from partisan._core.counters cimport count, live
+from partisan._core.etf cimport Codec
+from partisan._core.process cimport Process
+from partisan._core.wire cimport octets_append, octets_free, octets_reserve, put32
+
+import zlib
+
+from partisan.errors import EncodeError, LocalProtocolError, Overloaded
+
+__all__ = ["Bound", "DroppingQueue", "MonotonicQueue", "SendQueue"]
+
+cdef extern from "Python.h":
+    int PyBuffer_FillInfo(Py_buffer* view, object exporter, void* data, Py_ssize_t size, int readonly, int flags) except -1
+    int PyBUF_READ
+
+cdef enum:
+    HEADER = 4                     # octets of a frame's length
+    VERSION = 131
+    COMPRESSED = 80
+    COMPRESS_FROM = 256            # octets below which compressing a frame gains nothing
+    KEEP_CAPACITY = 262144         # octets a drained queue may keep allocated
+
+# {forward_message, ... : tuple of three, and the atom
+cdef bytes FORWARD = b"\x68\x03\x77\x0fforward_message"
+POLICIES = {"wait": WAIT, "error": ERROR, "drop_oldest": DROP_OLDEST}
+
+
+cdef class Bound:
+    """How many octets may wait for one (peer, channel).
+
+    Args:
+        node, channel: whose, for messages.
+        high_water, hard_limit: octets.
+        policy: "wait", "error" or "drop_oldest": what happens above high water.
+        changed: callable(bound), called when `over` has changed; or None.
+    """
+
+    def __cinit__(self, str node, str channel, *, Py_ssize_t high_water, Py_ssize_t hard_limit, str policy="wait",
+                  changed=None):
+        self.node = node
+        self.channel = channel
+        self.high_water = high_water
+        self.low_water = high_water // 2
+        self.hard_limit = max(hard_limit, high_water)
+        self.policy = POLICIES[policy]
+        self.held = []
+        self.changed = changed
+
+    def __repr__(self):
+        return f"<Bound {self.node} {self.channel}: {self.queued_octets} of {self.high_water} octets>"
+
+    cdef int admit(self) except -1:
+        """Raise Overloaded if the policy refuses a frame now."""
+        if self.over and (self.policy == ERROR or self.queued_octets >= self.hard_limit):
+            raise Overloaded(self.node, self.channel, self.queued_octets)
+        return 0
+
+    cdef int charge(self, Py_ssize_t size) except -1:
+        self.queued_octets += size
+        if not self.over and self.queued_octets > self.high_water:
+            self.over = True
+            if self.changed is not None:
+                self.changed(self)
+        return 0
+
+    cdef int discharge(self, Py_ssize_t size) except -1:
+        self.queued_octets -= size
+        if self.over and self.queued_octets <= self.low_water:
+            self.over = False
+            held, self.held = self.held, []
+            for process in held:
+                (<Process>process).release()
+            if self.changed is not None:
+                self.changed(self)
+        return 0
+
+    cdef int hold(self, Process process) except -1:
+        """Hold a process that has sent while this is over high water, until it is relieved."""
+        if process not in self.held:
+            process.hold()
+            self.held.append(process)
+        return 0
+
+    cdef int count_dropped(self, Py_ssize_t size) except -1:
+        self.dropped_frames += 1
+        self.dropped_octets += size
+        return 0
+
+
+cdef class SendQueue:
+    """Frames of one connection, first in, first out.
+
+    Args:
+        bound: the octet bound of its (peer, channel).
+        write: callable() that writes what waits to the socket; None for a queue that only holds frames for another.
+        schedule: callable(queue), called at the first push into an idle queue: arrange that `write` is called soon.
+        barrier: callable(function) that calls `function` when the peer has handled all that was sent; or None.
+        level: zlib level of frames, 0 for none.
+        max_frame: octets that a frame may have.
+        quantum: octets handed out at once at most.
+    """
+
+    def __cinit__(self, Bound bound not None, *, write=None, schedule=None, barrier=None, int level=0,
+                  Py_ssize_t max_frame=256 << 20, Py_ssize_t quantum=256 << 10, **options):
+        count(&live.queues, 1)
+        self.bound = bound
+        self.references = []
+        self.write = write
+        self.schedule = schedule
+        self.barrier = barrier
+        self.level = level
+        self.max_frame = max_frame
+        self.quantum = quantum
+
+    def __init__(self, bound, *, write=None, schedule=None, barrier=None, level=0, max_frame=256 << 20, quantum=256 << 10):
+        pass
+
+    def __dealloc__(self):
+        count(&live.queues, -1)
+        octets_free(&self.stream)
+
+    def __len__(self):
+        return self.queued_octets
+
+    def __repr__(self):
+        return f"<{type(self).__name__} {self.bound.node} {self.bound.channel}: {self.queued_octets} octets>"
+
+    @property
+    def gathers(self):
+        """Whether what is next is more than one run of octets: then `segments()` is the way to take it."""
+        return bool(self.references) and self.start < self.boundary()
+
+    def push(self, Codec codec not None, term, *, key=None, double now=0.0):
+        """Append the frame of a whole term, such as a handshake or a ping."""
+        self.push_body(codec, term, key, now)
+
+    def rebind(self, Bound bound not None):
+        """Account what waits, and all that comes, to another bound."""
+        self.bound.discharge(self.queued_octets)
+        self.bound = bound
+        bound.charge(self.queued_octets)
+
+    def push_raw(self, bytes body):
+        """Append a frame whose body is encoded already, version octet and all."""
+        start = self.begin()
+        self.stream.length -= 1
+        if octets_append(&self.stream, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
+            self.abandon(start, len(self.references))
+            raise MemoryError()
+        self.end(start, len(self.references), None, 0.0)
+
+    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
+                          object key, double now) except -1:
+        """Append `{forward_message, Target, Message}`; `target` is the target's encoding."""
+        cdef Py_ssize_t references = len(self.references)
+        cdef size_t start = self.begin()
+        cdef size_t fixed = PyBytes_GET_SIZE(FORWARD)
+        try:
+            if octets_reserve(&self.stream, fixed + target_size) < 0:
+                raise MemoryError()
+            memcpy(self.stream.data + self.stream.length, PyBytes_AS_STRING(FORWARD), fixed)
+            memcpy(self.stream.data + self.stream.length + fixed, target, target_size)
+            self.stream.length += fixed + target_size
+            codec.encode_into(&self.stream, message, None if self.level else self.references)
+        except BaseException:
+            self.abandon(start, references)
+            raise
+        return self.end(start, references, key, now)
+
+    cdef int push_body(self, Codec codec, object term, object key, double now) except -1:
+        cdef Py_ssize_t references = len(self.references)
+        cdef size_t start = self.begin()
+        try:
+            codec.encode_into(&self.stream, term, None if self.level else self.references)
+        except BaseException:
+            self.abandon(start, references)
+            raise
+        return self.end(start, references, key, now)
+
+    cdef size_t begin(self) except? 0:
+        """Start a frame: room for its length, and the version octet. Returns where it starts in `stream`."""
+        if self.closed:
+            raise LocalProtocolError("the connection of this queue is closed")
+        if self.exports:
+            raise BufferError("octets of this queue are being written: it cannot grow now")
+        if self.start > KEEP_CAPACITY and self.start > self.stream.length // 2:
+            self.compact()
+        if octets_reserve(&self.stream, 64) < 0:
+            raise MemoryError()
+        cdef size_t start = self.stream.length
+        self.stream.data[start + HEADER] = VERSION
+        self.stream.length = start + HEADER + 1
+        return start
+
+    cdef int abandon(self, size_t start, Py_ssize_t references) except -1:
+        """Forget a frame that could not be finished."""
+        self.stream.length = start
+        del self.references[references:]
+        return 0
+
+    cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1:
+        """Finish the frame that began at `start`: its length, the bound, and the link if it is idle."""
+        cdef Py_ssize_t size, i
+        if self.level and self.stream.length - start >= COMPRESS_FROM:
+            self.compress(start)
+        size = self.stream.length - start - HEADER
+        for i in range(references, len(self.references)):
+            size += len((<tuple>self.references[i])[1])
+        if size > self.max_frame:
+            self.abandon(start, references)
+            raise EncodeError(f"a frame of {size} octets is above the limit of {self.max_frame}")
+        put32(self.stream.data + start, <uint32_t>size)
+        self.pushed_frames += 1
+        self.accept(start, references, size + HEADER, key, now)
+        if not self.scheduled:
+            self.arrange()
+        elif self.queued_octets >= self.quantum and not self.blocked:
+            self.write()
+        return 0
+
+    cdef int compress(self, size_t start) except -1:
+        """Deflate the body of the frame at `start`, if that makes it smaller."""
+        cdef Py_ssize_t size = self.stream.length - start - HEADER - 1
+        cdef uint8_t* body = self.stream.data + start + HEADER + 1
+        cdef bytes deflated = zlib.compress(PyMemoryView_FromMemory(<char*>body, size, PyBUF_READ), self.level)
+        if len(deflated) + 5 >= size:
+            return 0
+        body[0] = COMPRESSED
+        put32(body + 1, <uint32_t>size)
+        memcpy(body + 5, PyBytes_AS_STRING(deflated), len(deflated))
+        self.stream.length = start + HEADER + 1 + 5 + len(deflated)
+        return 0
+
+    cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
+        """Take the finished frame at the end of `stream` into the queue."""
+        self.queued_octets += size
+        return self.bound.charge(size)
+
+    cdef int commit(self, double now) except -1:
+        """Move frames that wait apart into the stream; a plain queue has none."""
+        return 0
+
+    cdef size_t boundary(self):
+        """Where in `stream` the next reference stands, or its end."""
+        return <size_t>(<tuple>self.references[0])[0] if self.references else self.stream.length
+
+    def prepare(self, double now):
+        """Make the queue ready to be taken from; returns whether anything waits."""
+        self.commit(now)
+        return self.queued_octets > 0
+
+    def segments(self):
+        """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
+
+        The buffers are borrowed: they are valid until the next push.
+        """
+        cdef list taken = []
+        cdef size_t left = self.quantum
+        cdef size_t start = self.start
+        cdef size_t skip = self.reference_sent
+        cdef size_t size
+        for mark, payload in self.references:
+            size = min(<size_t>mark - start, left)
+            if size:
+                taken.append(PyMemoryView_FromMemory(<char*>self.stream.data + start, size, PyBUF_READ))
+                left -= size
+            start = mark
+            size = min(<size_t>len(payload) - skip, left)
+            if size:
+                taken.append(memoryview(payload)[skip:skip + size])
+                left -= size
+            skip = 0
+            if left == 0 or len(taken) >= 16:
+                return taken
+        size = min(self.stream.length - start, left)
+        if size:
+            taken.append(PyMemoryView_FromMemory(<char*>self.stream.data + start, size, PyBUF_READ))
+        return taken
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        """Expose the next run of octets, `quantum` at most, read-only."""
+        cdef size_t boundary = self.boundary()
+        cdef size_t size
+        cdef char* data
+        if self.start < boundary:
+            data = <char*>self.stream.data + self.start
+            size = boundary - self.start
+        elif self.references:
+            payload = (<tuple>self.references[0])[1]
+            data = PyBytes_AS_STRING(payload) + self.reference_sent
+            size = len(payload) - self.reference_sent
+        else:
+            data = b""
+            size = 0
+        PyBuffer_FillInfo(view, self, data, min(size, <size_t>self.quantum), 1, flags)
+        self.exports += 1
+        count(&live.exports, 1)
+
+    def __releasebuffer__(self, Py_buffer* view):
+        self.exports -= 1
+        count(&live.exports, -1)
+
+    def sent(self, size_t size) -> int:
+        """The socket took `size` octets from the front. Returns how many still wait."""
+        cdef size_t left = size
+        cdef size_t here
+        if size > <size_t>self.queued_octets:
+            raise LocalProtocolError(f"{size} octets sent of {self.queued_octets} that waited")
+        while left:
+            here = min(self.boundary() - self.start, left)
+            self.start += here
+            left -= here
+            if left:
+                here = min(<size_t>(len((<tuple>self.references[0])[1]) - self.reference_sent), left)
+                self.reference_sent += here
+                left -= here
+            if self.references and self.start == self.boundary() \
+                    and self.reference_sent == len((<tuple>self.references[0])[1]):
+                del self.references[0]
+                self.reference_sent = 0
+        self.queued_octets -= size
+        self.sent_octets += size
+        if self.start == self.stream.length and not self.references:
+            self.start = self.stream.length = 0
+            if self.stream.capacity > KEEP_CAPACITY:
+                octets_free(&self.stream)
+        self.bound.discharge(size)
+        return self.queued_octets
+
+    def written(self, bint blocked):
+        """The link has written what it could; `blocked`: it will write again when its socket takes more."""
+        self.blocked = blocked
+        self.scheduled = blocked
+        if self.queued_octets and not blocked:
+            self.arrange()
+
+    def close(self):
+        """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""
+        cdef Py_ssize_t lost = self.queued_octets
+        self.closed = True
+        self.references = []
+        self.reference_sent = 0
+        self.start = 0
+        octets_free(&self.stream)
+        self.queued_octets = 0
+        self.write = self.schedule = self.barrier = None
+        self.bound.discharge(lost)
+        return lost
+
+    cdef int compact(self) except -1:
+        """Give back the room of octets that are sent."""
+        cdef size_t gone = self.start
+        memmove(self.stream.data, self.stream.data + gone, self.stream.length - gone)
+        self.stream.length -= gone
+        self.start = 0
+        self.references = [(mark - gone, payload) for mark, payload in self.references]
+        return 0
+
+    cdef int absorb(self, SendQueue other) except -1:
+        """Append all that waits in another queue, and leave that one empty."""
+        cdef size_t shift
+        other.commit(0.0)
+        other.compact()
+        if other.reference_sent or other.exports:
+            raise LocalProtocolError("a queue that is being written cannot be absorbed")
+        shift = self.stream.length
+        if octets_append(&self.stream, other.stream.data, other.stream.length) < 0:
+            raise MemoryError()
+        self.references.extend([(mark + shift, payload) for mark, payload in other.references])
+        self.queued_octets += other.queued_octets
+        self.pushed_frames += other.pushed_frames
+        if self.bound is not other.bound:
+            self.bound.charge(other.queued_octets)
+            other.bound.discharge(other.queued_octets)
+        other.queued_octets = 0
+        other.references = []
+        other.stream.length = 0
+        if self.queued_octets and not self.scheduled:
+            self.arrange()
+        return 0
+
+    cdef int arrange(self) except -1:
+        """See to it that what waits is written."""
+        if self.schedule is not None:
+            self.scheduled = True
+            self.schedule(self)
+        return 0
+
+
+cdef class FramedQueue(SendQueue):
+
+    def __cinit__(self, *args, **options):
+        self.pending = {}
+        self.framed = True
+
+    cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
+        frame = PyBytes_FromStringAndSize(<char*>self.stream.data + start, self.stream.length - start)
+        payloads = [(mark - start, payload) for mark, payload in self.references[references:]]
+        self.abandon(start, references)
+        self.admit_frame(key, size, now)
+        self.pending[key] = (frame, payloads, size)
+        self.pending_octets += size
+        self.queued_octets += size
+        return self.bound.charge(size)
+
+    cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1:
+        """Make room for a new frame of this key."""
+        return 0
+
+    cdef int drop(self, object key) except -1:
+        """Drop the frame that waits under the key."""
+        _, _, size = self.pending.pop(key)
+        self.pending_octets -= size
+        self.queued_octets -= size
+        self.bound.count_dropped(size)
+        return self.bound.discharge(size)
+
+    cdef int write_pending(self, object key) except -1:
+        """Move the frame that waits under the key to the end of the stream."""
+        cdef bytes frame
+        frame, payloads, size = self.pending.pop(key)
+        cdef size_t shift = self.stream.length
+        if octets_append(&self.stream, PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame)) < 0:
+            raise MemoryError()
+        self.references.extend([(mark + shift, payload) for mark, payload in payloads])
+        self.pending_octets -= size
+        return 0
+
+    def close(self):
+        self.pending = {}
+        self.pending_octets = 0
+        return SendQueue.close(self)
+
+
+cdef class MonotonicQueue(FramedQueue):
+    """Of the frames that wait with the same key only the newest is sent.
+
+    As in the reference, a superseded frame is sent all the same when nothing was for `send_window` seconds. Frames
+    without a key supersede each other.
+    """
+
+    def __init__(self, bound, *, double send_window=1.0, **options):
+        self.send_window = send_window
+        self.last_commit = -1e308
+
+    cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1:
+        if key in self.pending:
+            if now - self.last_commit > self.send_window:
+                self.last_commit = now
+                return self.write_pending(key)
+            self.superseded_frames += 1
+            return self.drop(key)
+        return 0
+
+    cdef int commit(self, double now) except -1:
+        if self.queued_octets == self.pending_octets and self.pending:
+            for key in list(self.pending):
+                self.write_pending(key)
+            self.last_commit = now
+        return 0
+
+
+cdef class DroppingQueue(FramedQueue):
+    """Above high water the oldest frames that wait are dropped for the new one, and counted."""
+
+    def __init__(self, bound, **options):
+        pass
+
+    cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
+        self.next_key += 1
+        return FramedQueue.accept(self, start, references, size, self.next_key, now)
+
+    cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1:
+        while self.pending and self.bound.queued_octets + size > self.bound.high_water:
+            self.drop(next(iter(self.pending)))
+        return 0
+
+    cdef int commit(self, double now) except -1:
+        while self.pending and self.queued_octets - self.pending_octets < self.quantum:
+            self.write_pending(next(iter(self.pending)))
+        return 0

@@ -1,0 +1,337 @@
+"""Every option of a node: its type, unit, default, where the default comes from, and whether it may change at run time.
+
+A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
+options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
+order of precedence; the machinery is in `config_load`. A `Config` never changes: to change options is to make another.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal
+
+from .config_load import PREFIX, build, check, from_environment, from_file, group, hints, merge, opened, option
+from .errors import ConfigError
+
+__all__ = ["DEFAULT_CHANNEL", "MEMBERSHIP_CHANNEL", "ChannelConfig", "CodecConfig", "Config", "PingConfig"]
+
+DEFAULT_CHANNEL = "undefined"
+"""The channel of messages that name none, and of every first connection (partisan 5.0.3)."""
+
+MEMBERSHIP_CHANNEL = "partisan_membership"
+"""The channel of membership gossip (partisan 5.0.3)."""
+
+KIB = 1024
+MIB = 1024 * KIB
+
+NODE_NAME = r"[^@\s]{1,127}@[^@\s]{1,127}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """Options of one channel: the first three are told to peers, the others govern what this node sends on it."""
+
+    parallelism: int = option(
+        0,
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
+        source="partisan 5.0.3",
+        unit="connections",
+        live=True,
+        low=0,
+        high=1024,
+    )
+    monotonic: bool = option(
+        False,
+        "Newer frames supersede older ones that still wait to be sent; see `send_window`.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    compression: bool | int = option(
+        False, "False, True (level 6) or a zlib level.", source="partisan 5.0.3", live=True, low=0, high=9
+    )
+    payload: Literal["etf", "msgpack"] = option(
+        "etf", "The codec of user messages; msgpack is used only where the peer has agreed to it.", live=True
+    )
+    max_queue_octets: int = option(
+        8 * MIB,
+        "High-water mark of what waits to be sent to a peer on the channel, shared by its connections; above it "
+        "`queue_policy` decides.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
+    hard_queue_octets: int = option(
+        64 * MIB,
+        "What the same queue never exceeds, whatever the policy: a send that would raises Overloaded. A single frame "
+        "larger than this is accepted into an empty queue.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
+    queue_policy: Literal["wait", "error", "drop_oldest"] = option(
+        "wait",
+        "What a send above the high-water mark does: suspend the sender at its next await, raise Overloaded, or drop "
+        "the oldest frame and count it.",
+        live=True,
+    )
+    send_window: float = option(
+        1.0,
+        "On a monotonic channel with frames waiting, at most one older frame is sent per this time.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        low=0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PingConfig:
+    """Options of the keepalive on every connection."""
+
+    enabled: bool = option(True, "Whether silent connections are probed at all.", source="partisan 5.0.3", live=True)
+    idle_timeout: float = option(
+        20.0,
+        "Silence before the first ping; the side that accepted waits a quarter longer.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    timeout: float = option(
+        10.0, "How long to wait for an answer.", source="partisan 5.0.3", unit="s", live=True, positive=True
+    )
+    max_attempts: int = option(
+        5,
+        "How many pings without an answer mean that the peer is gone.",
+        source="partisan 5.0.3",
+        unit="pings",
+        live=True,
+        low=1,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CodecConfig:
+    """Options of the term codec: how Python values and Erlang terms stand for each other, and what is refused."""
+
+    none: Literal["undefined", "nil"] = option("undefined", "The atom that None stands for.")
+    strings: Literal["binary", "list", "atom"] = option("binary", "What a str is encoded as.")
+    binaries: Literal["bytes", "str"] = option(
+        "bytes", "What a binary is decoded to; str applies to valid UTF-8 only, anything else stays bytes."
+    )
+    max_depth: int = option(512, "How deep terms may be nested.", unit="levels", low=1, high=10_000)
+    max_items: int = option(16_777_216, "How many elements one term may have in all.", unit="items", low=1)
+    max_inflated_octets: int = option(
+        256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The options of one node.
+
+    Values are checked, and `channels` completed, when it is made: it always has the default and the membership channel,
+    and no channel without a parallelism. Groups may be given as mappings.
+
+    Raises:
+        ConfigError: an option's value is wrong; the error has its dotted name.
+    """
+
+    name: str | None = option(
+        None,
+        "The node's name, as `name@host`; a node cannot start without.",
+        source="partisan 5.0.3",
+        pattern=NODE_NAME,
+    )
+    listen_addrs: tuple[str, ...] = option(
+        (),
+        "Where to listen, each as `ip:port` or `[ip]:port`; port 0 takes a free one. Without any: on a free port of "
+        "the loopback address.",
+    )
+    channels: Mapping[str, ChannelConfig] = group(
+        dict,
+        "The named channels: a table of their options, or a list of names. The default channel `undefined` always "
+        "exists and takes the node's `parallelism`; `partisan_membership` always exists, compressed if it is not "
+        "given, and is never monotonic.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    parallelism: int = option(
+        1,
+        "Connections of the default channel, and of every channel that does not say.",
+        source="partisan 5.0.3",
+        unit="connections",
+        live=True,
+        low=1,
+        high=1024,
+    )
+    channel_fallback: bool = option(
+        True,
+        "A message for a channel without a connection takes the default channel.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    connection_interval: float = option(
+        1.0,
+        "How often missing connections are looked for, and the first pause before one is dialled again.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    connection_jitter: float = option(
+        1.0,
+        "The most that is added, at random, to a pause before dialling (partisan 5.0.3 waits this long in each join).",
+        unit="s",
+        live=True,
+        low=0,
+    )
+    connect_timeout: float = option(
+        5.0,
+        "How long a connection may take to be established, TLS included (partisan 5.0.3: 1 s).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    reconnect_backoff_max: float = option(
+        30.0,
+        "The longest pause before a peer that cannot be reached is dialled again; pauses double up to it "
+        "(partisan 5.0.3 does not back off).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    handshake_timeout: float = option(
+        5.0,
+        "How long either side of a connection may take to say what the handshake asks of it.",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    connection_ping: PingConfig = group(PingConfig, "The keepalive.", live=True)
+    gossip: bool = option(True, "Full membership sends its state to its peers.", source="partisan 5.0.3", live=True)
+    periodic_enabled: bool = option(
+        True, "Full membership sends its state at intervals, besides at changes.", source="partisan 5.0.3", live=True
+    )
+    periodic_interval: float = option(
+        10.0, "Time between such gossips.", source="partisan 5.0.3", unit="s", live=True, positive=True
+    )
+    codec: CodecConfig = group(CodecConfig, "The term codec.")
+    max_frame_octets: int = option(
+        256 * MIB,
+        "The largest frame that is sent or accepted; a longer one ends its connection.",
+        unit="octets",
+        low=1024,
+        high=2**31 - 5,
+    )
+    max_connections: int = option(
+        16_384, "How many accepted connections may exist at a time; more are closed at once.", unit="connections", low=1
+    )
+    write_octets: int = option(
+        256 * KIB,
+        "How much of a send queue is handed to the socket at a time, so that connections share the loop.",
+        unit="octets",
+        low=4 * KIB,
+        high=64 * MIB,
+    )
+    read_octets: int = option(
+        256 * KIB,
+        "The size of the buffer that a connection reads into; bodies larger than it are received straight into place.",
+        unit="octets",
+        low=4 * KIB,
+        high=64 * MIB,
+    )
+    peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
+    membership_strategy: Literal["full"] = option(
+        "full", "What the pluggable manager keeps members with.", source="partisan 5.0.3"
+    )
+    tag: Literal["client", "server"] | None = option(
+        None, "The node's role, told to peers in the handshake.", source="partisan 5.0.3"
+    )
+    busy_wait: float = option(
+        0.0,
+        "How long an idle node looks for work before it sleeps; takes a whole core and saves the cost of a wake-up.",
+        unit="s",
+        live=True,
+        low=0,
+        high=1,
+    )
+    remote_ref_format: Literal["improper_list", "tuple", "uri"] = option(
+        "improper_list",
+        "The form in which pids, references and names are sent; every form is accepted.",
+        source="partisan 5.0.3",
+    )
+    allowed_nodes: tuple[str, ...] | None = option(
+        None,
+        "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
+        live=True,
+    )
+    testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = check(entry, hints(Config)[entry.name], getattr(self, entry.name), entry.name)
+            object.__setattr__(self, entry.name, value)
+        object.__setattr__(self, "channels", MappingProxyType(self._completed()))
+        self._check_together()
+
+    @classmethod
+    def load(
+        cls,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        file: str | os.PathLike[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Config:
+        """Read options from arguments, environment variables and a TOML file; the first that has one decides.
+
+        Args:
+            arguments: options by name; groups as mappings or as their classes.
+            file: a TOML file whose top-level keys are options; without it, the one that `PARTISAN_CONFIG` names.
+            environment: variables to read instead of the process's own; `{}` reads none.
+        Raises:
+            ConfigError: an option is unknown or wrong, or the file cannot be used.
+        """
+        variables = os.environ if environment is None else environment
+        file = file or variables.get(f"{PREFIX}CONFIG")
+        layers = (from_file(file) if file else {}, from_environment(variables), arguments or {})
+        merged: dict[str, Any] = {}
+        for layer in layers:
+            merged = merge(merged, opened(cls, layer))
+        default = merged.get("channels", {}).get(DEFAULT_CHANNEL, {})
+        if isinstance(default, Mapping) and "parallelism" in default:
+            raise ConfigError(f"channels.{DEFAULT_CHANNEL}.parallelism", "say it in the option parallelism")
+        return build(cls, merged)
+
+    def channel(self, name: str) -> ChannelConfig:
+        """Return the options of a channel; ConfigError, with the nearest name, if it is not configured."""
+        try:
+            return self.channels[name]
+        except KeyError:
+            known = ", ".join(sorted(self.channels))
+            raise ConfigError(f"channels.{name}", f"there is no such channel; known are {known}") from None
+
+    def _completed(self) -> dict[str, ChannelConfig]:
+        """Return the channels as the reference normalises them (partisan-core, section 5.2)."""
+        done = {
+            name: replace(channel, parallelism=channel.parallelism or self.parallelism)
+            for name, channel in self.channels.items()
+        }
+        # What peers are told of the default channel is fixed; how this node queues on it is not.
+        default = done.get(DEFAULT_CHANNEL, ChannelConfig())
+        done[DEFAULT_CHANNEL] = replace(default, parallelism=self.parallelism, monotonic=False, compression=False)
+        membership = done.get(MEMBERSHIP_CHANNEL, ChannelConfig(parallelism=1, compression=True))
+        done[MEMBERSHIP_CHANNEL] = replace(membership, monotonic=False)
+        return done
+
+    def _check_together(self) -> None:
+        for name, channel in self.channels.items():
+            if channel.hard_queue_octets < channel.max_queue_octets:
+                problem = f"{channel.hard_queue_octets} is below max_queue_octets, {channel.max_queue_octets}"
+                raise ConfigError(f"channels.{name}.hard_queue_octets", problem)
+        if self.reconnect_backoff_max < self.connection_interval:
+            problem = f"{self.reconnect_backoff_max:g} is below connection_interval, {self.connection_interval:g} s"
+            raise ConfigError("reconnect_backoff_max", problem)

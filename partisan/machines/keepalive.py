@@ -1,0 +1,229 @@
+"""Keepalive: find out that the other end of one connection is gone though its socket says nothing.
+
+One machine a connection. When nothing was heard for a while it sends a ping, and another each time the answer is late;
+after so many in vain it gives the connection up. Anything heard is life.
+
+It speaks section 2.7 of the partisan 5.0.3 reference, with these differences:
+
+- a pong that answers an earlier ping than the latest is life; the reference closes the connection. A pong to a ping
+  that we never sent is a violation and no more;
+- it can be disabled, and then still answers;
+- `Probe` pings at once and tells when the answer is there: as both ends keep order, everything sent before on this
+  connection was then handled by the peer.
+
+The machine is not told of every frame: who reads the connection calls `heard(now)`, which is one store. The idle timer
+looks at that when it fires, and sleeps for what remains.
+
+A real node closes a connection on which we answer a ping after it sent the next one. A reader that finds several pings
+of one peer waiting should hand over the last alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from partisan.machines.machine import Machine, Peer, Received, Start, TimedOut
+
+if TYPE_CHECKING:
+    from random import Random
+
+IDLE_TIMER = "idle"
+"""Fires when the connection may have been silent for long enough."""
+
+REPLY_TIMER = "reply"
+"""Fires when the answer to a ping is late."""
+
+_GRAIN = 0.001
+"""Seconds below which the rest of an idle time counts as over: float sums of times are not exact."""
+
+_KEPT_IDS = 64
+"""How many unanswered pings are remembered (ours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveConfig:
+    """Options of keepalive; defaults of partisan 5.0.3.
+
+    Attributes:
+        enabled: False sends no pings of its own accord.
+        idle_timeout: seconds of silence before the first ping, on the side that dialled.
+        timeout: seconds to wait for the answer to a ping.
+        max_attempts: how many pings in vain mean that the peer is gone.
+        acceptor_slack: the accepting side waits longer for its first ping, by this part of `idle_timeout`.
+    """
+
+    enabled: bool = True
+    idle_timeout: float = 20.0
+    timeout: float = 10.0
+    max_attempts: int = 5
+    acceptor_slack: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """Asks the other end to answer with a `Pong` of the same id and time.
+
+    Attributes:
+        sender: the name of the node that asks.
+        id: any term.
+        sent: any term; ours are milliseconds since the epoch, or since whatever `epoch` says.
+    """
+
+    sender: Peer
+    id: object
+    sent: object
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """Answers a `Ping`.
+
+    Attributes:
+        sender: the name of the node that answers.
+        id: that of the ping, as it came.
+        sent: that of the ping, as it came.
+    """
+
+    sender: Peer
+    id: object
+    sent: object
+
+
+@dataclass(slots=True)
+class Probe:
+    """Command: ping now; when the answer is there, notify `Probed(tag)`."""
+
+    tag: object
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Fact: the peer has handled everything that was sent on this connection before `Probe(tag)`.
+
+    Attributes:
+        latency: seconds from ping to pong.
+    """
+
+    tag: object
+    latency: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Fact: the peer answered a ping.
+
+    Attributes:
+        latency: seconds from ping to pong.
+    """
+
+    latency: float
+
+
+class Keepalive(Machine):
+    """One end of one connection.
+
+    Args:
+        myself: our node's name.
+        config: the options; may be replaced between events, which timers that run do not notice.
+        rng: chance, for the first id.
+        peer: the name of the node at the other end, or None while it has not said hello; may be set later.
+        acceptor: whether the peer dialled us.
+        epoch: the wall clock minus the monotonic clock, in seconds; pings carry wall time.
+    """
+
+    config: KeepaliveConfig
+
+    def __init__(
+        self,
+        myself: Peer,
+        config: KeepaliveConfig,
+        rng: Random,
+        peer: Peer | None = None,
+        acceptor: bool = False,
+        epoch: float = 0.0,
+    ) -> None:
+        super().__init__(myself, config, rng)
+        self._events |= {Start: self._on_start, TimedOut: self._on_timed_out, Probe: self._on_probe}
+        self._messages |= {Ping: self._on_ping, Pong: self._on_pong}
+        self.peer = peer
+        self.last_heard = 0.0
+        self._acceptor = acceptor
+        self._epoch = epoch
+        self._next_id = rng.getrandbits(60)
+        self._attempts = 0
+        self._heard_before_asking = 0.0  # what `last_heard` was when we sent the first ping of those in vain
+        self._pings: dict[int, float] = {}  # id of an unanswered ping -> when it was sent
+        self._probes: dict[int, tuple[object, float]] = {}  # id of an unanswered probe -> its tag, when it was sent
+
+    def heard(self, now: float) -> None:
+        """Note that a frame arrived; cheap, and instead of an event."""
+        self.last_heard = now
+
+    @property
+    def _idle_timeout(self) -> float:
+        return self.config.idle_timeout * (1.0 + self.config.acceptor_slack * self._acceptor)
+
+    def _on_start(self, event: Start, now: float) -> None:
+        self.last_heard = now
+        if self.config.enabled:
+            self._start_timer(IDLE_TIMER, self._idle_timeout)
+
+    def _on_received(self, event: Received, now: float) -> None:
+        self.last_heard = now
+        super()._on_received(event, now)
+
+    def _on_ping(self, peer: Peer, message: Ping, now: float) -> None:
+        if self.peer is None or message.sender != self.peer:
+            self._violation(peer, "a ping that does not name the peer as its sender")
+        else:
+            self._send(peer, Pong(self.myself, message.id, message.sent))
+
+    def _on_pong(self, peer: Peer, message: Pong, now: float) -> None:
+        if self.peer is None or message.sender != self.peer:
+            self._violation(peer, "a pong that does not name the peer as its sender")
+        elif type(message.id) is not int or (message.id not in self._pings and message.id not in self._probes):
+            self._violation(peer, "a pong to no ping of ours")
+        elif message.id in self._probes:
+            tag, sent = self._probes.pop(message.id)
+            self._notify(Probed(tag, now - sent))
+        else:
+            self._notify(Heartbeat(now - self._pings.pop(message.id)))
+
+    def _on_probe(self, event: Probe, now: float) -> None:
+        self._probes[self._ping(now)] = (event.tag, now)
+
+    def _on_timed_out(self, event: TimedOut, now: float) -> None:
+        if event.timer == IDLE_TIMER:
+            self._idle(now)
+        elif event.timer == REPLY_TIMER:
+            if self.last_heard > self._heard_before_asking:
+                self._attempts = 0
+                self._idle(now)
+            elif self._attempts >= self.config.max_attempts:
+                self._disconnect(self.peer, "ping_timeout")
+            else:
+                self._ask(now)
+
+    def _idle(self, now: float) -> None:
+        """Sleep until the peer has been silent for long enough, or ask."""
+        remaining = self.last_heard + self._idle_timeout - now
+        if remaining > _GRAIN:
+            self._start_timer(IDLE_TIMER, remaining)
+        else:
+            self._heard_before_asking = self.last_heard
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        self._attempts += 1
+        if len(self._pings) >= _KEPT_IDS:
+            del self._pings[next(iter(self._pings))]
+        self._pings[self._ping(now)] = now
+        self._start_timer(REPLY_TIMER, self.config.timeout)
+
+    def _ping(self, now: float) -> int:
+        """Send a ping under a fresh id and return it."""
+        ping_id = self._next_id
+        self._next_id += 1
+        self._send(self.peer, Ping(self.myself, ping_id, int((self._epoch + now) * 1000.0)))
+        return ping_id

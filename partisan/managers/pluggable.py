@@ -1,0 +1,285 @@
+"""The pluggable manager: a membership machine, the connections that it asks for, and its messages on the wire.
+
+It is thin: the machine decides who is a member and whom to connect to, the dialer keeps the connections, and this glue
+translates between machine messages and terms. User messages never pass through here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from partisan import telemetry
+from partisan._core.connections import ConnectionTable
+from partisan.errors import ConnectFailed, HandshakeError, NotConnected
+from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.machines.machine import (
+    Connect,
+    Connected,
+    Disconnect,
+    Disconnected,
+    Join,
+    Joined,
+    JoinFailed,
+    Leave,
+    MembersChanged,
+    NeighborDown,
+    NeighborUp,
+    Notify,
+    Received,
+    Save,
+    Send,
+    Start,
+    Violation,
+)
+from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
+from partisan.net.context import Context
+from partisan.net.dialer import Dialer, Target
+from partisan.net.driver import Driver
+from partisan.net.link import Link
+from partisan.wire import full
+from partisan.wire.forward import (
+    Distance,
+    Forward,
+    Inbound,
+    Strategy,
+    Unknown,
+    distance_to_term,
+    inbound_from_term,
+)
+from partisan.wire.order import spec_key
+
+log = logging.getLogger(__name__)
+
+WIRE_NAME = "partisan_pluggable_peer_service_manager"
+"""The registered name that peers address the manager by (partisan 5.0.3)."""
+
+
+class PluggableManager:
+    """The overlay of one node: full membership over a full mesh.
+
+    Args:
+        context: the node's.
+        table: its connections.
+        spec: what it tells peers about itself.
+    """
+
+    wire_name = WIRE_NAME
+
+    def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec) -> None:
+        self._context = context
+        self._spec = spec
+        config = context.config
+        self._machine = FullMembership(
+            spec,
+            FullConfig(
+                gossip=config.gossip,
+                period=config.periodic_interval,
+                fanout=None if config.periodic_enabled else 0,
+                key=spec_key,
+            ),
+            context.rng,
+        )
+        self._dialer = Dialer(context, table, self)
+        self._joins: dict[Target, list[asyncio.Future[str]]] = {}
+        self._failures: dict[Target, Exception] = {}
+        self._driver = Driver(
+            self._machine,
+            context.loop,
+            {
+                Send: lambda effect: self._send(effect.peer, effect.message),
+                Connect: lambda effect: self._dialer.keep(effect.peer),
+                Disconnect: lambda effect: self._dialer.drop(effect.peer, effect.reason),
+                Notify: lambda effect: self._tell[type(effect.fact)](effect.fact),
+                Save: lambda effect: None,  # a node starts afresh: persistence is not asked for
+            },
+        )
+        self._tell = {
+            MembersChanged: self._members_changed,
+            Joined: self._joined,
+            JoinFailed: self._join_failed,
+            NeighborUp: lambda fact: self._emit(telemetry.PEER_UP, fact.peer),
+            NeighborDown: lambda fact: self._emit(telemetry.PEER_DOWN, fact.peer),
+            Violation: self._violation,
+        }
+        self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._heard: set[str] = set()  # nodes that have dialled this one
+        self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
+        self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
+
+    def start(self) -> None:
+        """Begin as a cluster of one."""
+        self._driver.handle(Start())
+
+    def stop(self) -> None:
+        """Close every connection that this node has dialled."""
+        self._driver.stop()
+        self._dialer.close()
+        for waiters in self._joins.values():
+            for waiter in waiters:
+                waiter.cancel()
+
+    def members(self) -> list[str]:
+        """Names of the members, in the order of their specs."""
+        return [member.name for member in self._machine.members]
+
+    def specs(self) -> list[NodeSpec]:
+        """Specs of the members, in Erlang's term order."""
+        return list(self._machine.members)
+
+    async def join(self, contact: str | NodeSpec, timeout: float) -> str:
+        """Join the contact's cluster; see `Node.join`."""
+        target: Target = Contact.parse(contact) if isinstance(contact, str) else contact
+        waiter: asyncio.Future[str] = self._context.loop.create_future()
+        waiters = self._joins.setdefault(target, [])
+        waiters.append(waiter)
+        try:
+            self._driver.handle(Join(target))
+            async with asyncio.timeout(timeout):
+                name = await waiter
+                await self._answered(name)
+                return name
+        except TimeoutError:
+            if waiters == [waiter]:
+                self._driver.handle(Leave(target))
+            last = self._failures.get(target)
+            raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
+        finally:
+            waiters.remove(waiter)
+            if not waiters:
+                self._joins.pop(target, None)
+                self._failures.pop(target, None)
+
+    async def _answered(self, name: str) -> None:
+        """Wait a while until the node has dialled this one, so that it can answer what it is sent.
+
+        It may never manage to (a firewall in between), and is a member all the same.
+        """
+        if name not in self._heard:
+            waiting = self._waiting.setdefault(name, self._context.loop.create_future())
+            await asyncio.wait([waiting], timeout=self._context.config.connection_interval)
+            if not waiting.done():
+                log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
+
+    def dialled_by(self, peer: str) -> None:
+        """A peer has opened a connection to this node and said its name."""
+        self._heard.add(peer)
+        waiting = self._waiting.pop(peer, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    async def leave(self, name: str | None) -> None:
+        """Leave the cluster, or make a member leave it."""
+        if name is None or name == self._spec.name:
+            self._driver.handle(Leave())
+            return
+        member = self._known.get(name)
+        if member is None:
+            raise NotConnected(name)
+        self._driver.handle(Leave(member))
+
+    def disconnect(self, name: str) -> bool:
+        """Close every connection to the node; while it is a member it is dialled again."""
+        return self._dialer.disconnect(name)
+
+    # The wire.
+
+    def local_state(self) -> object:
+        return full.state_to_term(self._machine.greeting)
+
+    def receive(self, term: object, link: Link | None) -> None:
+        """Take a message that is addressed to the manager."""
+        self._take(inbound_from_term(term), link)
+
+    def receive_bare(self, term: object, link: Link) -> None:
+        """Take a frame that is neither a plain message nor part of a handshake or keepalive."""
+        inbound = inbound_from_term(term)
+        if isinstance(inbound, Unknown):
+            self._violation(Violation(link.peer, f"unexpected frame {term!r:.120}"))
+        else:
+            self._take(inbound, link)
+
+    def _take(self, inbound: Inbound, link: Link | None) -> None:
+        if isinstance(inbound, Strategy):
+            gossip = full.gossip_from_term(inbound.term)
+            sender = link.peer if link is not None else None
+            self._driver.handle(Received(sender or gossip.sender.name, gossip))
+        elif isinstance(inbound, Forward):
+            if inbound.acknowledge is not None:
+                self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
+            self._context.router.deliver(inbound.target, inbound.message)
+        elif isinstance(inbound, Distance) and not inbound.answer:
+            answer = Distance(True, inbound.source, inbound.destination, inbound.time)
+            self._send_term(inbound.source.name, distance_to_term(answer))
+        else:
+            log.debug("%s has no use for %r", self._context.node, inbound)
+
+    def _acknowledge(self, node: str, term: tuple[object, ...], channel: str | None) -> None:
+        """Tell the sender that its message arrived; without a connection to it, it will send again."""
+        try:
+            self._context.router.send((WIRE_NAME, node), term[2], channel=channel)
+        except NotConnected:
+            log.debug("%s cannot acknowledge to %s: not connected", self._context.node, node)
+
+    def _send(self, peer: NodeSpec, gossip: Gossip) -> None:
+        """Send a machine's message; one value that goes to many peers is made a term once."""
+        if self._written[0] is not gossip:
+            self._written = (gossip, full.gossip_to_term(gossip))
+        self._send_term(peer.name, self._written[1])
+
+    def _send_term(self, node: str, term: object) -> None:
+        try:
+            self._context.router.send((WIRE_NAME, node), term, channel=MEMBERSHIP_CHANNEL)
+        except NotConnected:
+            log.debug("%s has no connection to tell %s", self._context.node, node)
+
+    # What the dialer tells.
+
+    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
+        found = full.speaker(full.state_from_term(state), name, address)
+        if found is None:
+            raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
+        return found
+
+    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
+        self._driver.handle(Connected(peer, target, full.state_from_term(state)))
+
+    def disconnected(self, target: Target, reason: str) -> None:
+        self._driver.handle(Disconnected(target, reason))
+
+    def failed(self, target: Target, error: Exception) -> None:
+        self._failures[target] = error
+        if isinstance(error, HandshakeError) and error.reason in ("unexpected_peer", "refused"):
+            for waiter in self._joins.get(target, ()):
+                if not waiter.done():
+                    waiter.set_exception(error)
+            if target in self._joins:
+                self._driver.handle(Leave(target))
+
+    # What the machine tells.
+
+    def _emit(self, event: str, peer: NodeSpec) -> None:
+        self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
+
+    def _members_changed(self, fact: MembersChanged) -> None:
+        known = {member.name: member for member in fact.members}
+        for name in known.keys() - self._known.keys():
+            self._emit(telemetry.PEER_JOIN, known[name])
+        for name in self._known.keys() - known.keys():
+            self._emit(telemetry.PEER_LEAVE, self._known[name])
+        self._known = known
+        log.info("%s has members %s", self._context.node, ", ".join(known))
+
+    def _joined(self, fact: Joined) -> None:
+        for waiter in self._joins.get(fact.contact, ()):
+            if not waiter.done():
+                waiter.set_result(fact.peer.name)
+
+    def _join_failed(self, fact: JoinFailed) -> None:
+        for waiter in self._joins.get(fact.contact, ()):
+            if not waiter.done():
+                waiter.set_exception(ConnectFailed(str(fact.contact), fact.reason))
+
+    def _violation(self, fact: Violation) -> None:
+        log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
+        self._context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail})

@@ -1,0 +1,72 @@
+"""Connections that peers have dialled: accept them, keep them, close them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterable
+
+from partisan import telemetry
+from partisan.names import ListenAddress
+from partisan.net.context import Context
+from partisan.net.link import AcceptedLink
+from partisan.net.listener import Listener
+
+log = logging.getLogger(__name__)
+
+
+class Acceptor:
+    """The listeners of a node and the connections that came in through them.
+
+    Args:
+        context: the node's.
+        addresses: where to listen; port 0 takes a free one.
+    Raises:
+        ConfigError: an address cannot be bound; then nothing listens.
+    """
+
+    def __init__(self, context: Context, addresses: Iterable[ListenAddress]) -> None:
+        self._context = context
+        self._listeners: list[Listener] = []
+        self.links: set[AcceptedLink] = set()
+        try:
+            for address in addresses:
+                self._listeners.append(Listener(context.loop, address, self._accepted))
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where it really listens."""
+        return tuple(listener.address for listener in self._listeners)
+
+    def close(self) -> None:
+        """Stop listening and close every accepted connection."""
+        for listener in self._listeners:
+            listener.close()
+        for link in list(self.links):
+            link.close()
+        self.links.clear()
+
+    def disconnect(self, name: str) -> None:
+        """Close the connections that the node has dialled."""
+        for link in [link for link in self.links if link.peer == name]:
+            link.fail(None)
+
+    def _accepted(self, sock: socket.socket) -> None:
+        limit = self._context.config.max_connections
+        if len(self.links) >= limit:
+            sock.close()
+            log.warning("%s refuses a connection: it has %d", self._context.node, limit)
+            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {"error": "max_connections"})
+            return
+        try:
+            link = AcceptedLink(self._context, sock, self.links.discard)
+        except OSError as error:  # the peer has gone between its knock and now
+            sock.close()
+            log.debug("%s lost a connection as it came: %s", self._context.node, error)
+            return
+        self.links.add(link)
+        self._context.telemetry.emit(telemetry.SOCKET_OPEN, {"count": 1}, {"acceptor": True})
+        link.start()

@@ -1,0 +1,57 @@
+"""What every connection of a node shares."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from partisan._core.frame import Slab
+from partisan._core.router import Router
+from partisan.config import Config
+from partisan.telemetry import Telemetry
+
+
+class Manager(Protocol):
+    """What a connection wants of the peer service manager."""
+
+    def local_state(self) -> object:
+        """What the handshake tells a dialler about the membership here, as a term."""
+
+    def dialled_by(self, peer: str) -> None:
+        """A peer has opened a connection to this node and said its name."""
+
+    def receive_bare(self, term: object, link: object) -> None:
+        """Take a frame that is neither a plain message nor part of a handshake or keepalive.
+
+        Raises RemoteProtocolError if it is nothing that a peer may send.
+        """
+
+
+@dataclass(slots=True, eq=False)
+class Context:
+    """What every connection of a node shares.
+
+    Attributes:
+        node: the node's name.
+        loop: the node's.
+        config: its options.
+        router: where messages go.
+        telemetry: where events go.
+        rng: ids and jitter; seeded from the system's entropy.
+        manager: the peer service manager; set before the first connection.
+        slab: the receive buffer that all connections share.
+    """
+
+    node: str
+    loop: asyncio.AbstractEventLoop
+    config: Config
+    router: Router
+    telemetry: Telemetry
+    rng: random.Random
+    manager: Manager = field(init=False)
+    slab: Slab = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slab = Slab(self.config.read_octets)

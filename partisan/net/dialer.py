@@ -1,0 +1,271 @@
+"""The connect loop: keep as many connections to each wanted peer as its spec asks for.
+
+An edge is what a machine's `Connect(peer)` asks for. First one connection of the default channel is dialled; its
+handshake names the peer and brings its state. Then the peer's own channel map says how many connections each channel
+wants, and the missing ones are dialled side by side. A failure backs off: the pause doubles from `connection_interval`
+to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
+dialled at each in turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Protocol
+
+from partisan._core.connections import ConnectionTable
+from partisan.errors import HandshakeError, PartisanError
+from partisan.names import DEFAULT_CHANNEL, Contact, ListenAddress, NodeSpec
+from partisan.net.context import Context
+from partisan.net.link import DialledLink
+
+log = logging.getLogger(__name__)
+
+Target = NodeSpec | Contact
+
+
+class Overlay(Protocol):
+    """Who asked for the edges, and hears of them."""
+
+    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
+        """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
+
+    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
+        """The first connection of an edge has shaken hands."""
+
+    def disconnected(self, target: Target, reason: str) -> None:
+        """The last connection of an edge is gone."""
+
+    def failed(self, target: Target, error: Exception) -> None:
+        """An attempt to connect has failed; another will follow."""
+
+
+class Edge:
+    """One wanted peer and the connections to it.
+
+    Attributes:
+        target: whom the machine asked for: a spec, or a contact until its name is known.
+        up: whether the overlay was told that it is connected.
+        links: connections whose handshake has begun or is done, with their channels.
+        attempts: failures in a row.
+    """
+
+    __slots__ = ("addresses", "attempts", "dialling", "links", "target", "timer", "up")
+
+    def __init__(self, target: Target) -> None:
+        self.target = target
+        self.up = False
+        self.links: dict[DialledLink, str] = {}
+        self.dialling: dict[asyncio.Task[None], str] = {}
+        self.attempts = 0
+        self.timer: asyncio.TimerHandle | None = None
+        self.addresses = self._rotate()
+
+    def _rotate(self) -> Iterator[ListenAddress]:
+        while True:
+            target = self.target
+            yield from target.listen_addrs if isinstance(target, NodeSpec) else (target.address,)
+
+    def pending(self, channel: str) -> int:
+        """Connections of the channel that are being made or not yet usable."""
+        made = sum(1 for link, name in self.links.items() if name == channel and not link.up)
+        return made + sum(1 for name in self.dialling.values() if name == channel)
+
+
+class Dialer:
+    """Keeps the edges that the overlay asks for.
+
+    Args:
+        context: the node's.
+        table: where connections enter when their handshake is done.
+        overlay: hears of edges.
+    """
+
+    def __init__(self, context: Context, table: ConnectionTable, overlay: Overlay) -> None:
+        self._context = context
+        self._table = table
+        self._overlay = overlay
+        self._edges: dict[Target, Edge] = {}
+        self._closed = False
+
+    def keep(self, target: Target) -> None:
+        """Keep an edge to the target from now on."""
+        if target not in self._edges:
+            edge = self._edges[target] = Edge(target)
+            self._visit(edge)
+
+    def drop(self, target: Target, reason: str) -> None:
+        """Give the edge up; what waits on its connections is written first."""
+        edge = self._edges.pop(target, None)
+        if edge is None:
+            return
+        log.debug("%s gives up the edge to %s: %s", self._context.node, target, reason)
+        self._cancel(edge)
+        for link in list(edge.links):
+            self._leave_table(edge, link)
+            link.finish()
+
+    def close(self) -> None:
+        """Give every edge up at once."""
+        self._closed = True
+        for edge in self._edges.values():
+            self._cancel(edge)
+            for link in list(edge.links):
+                self._leave_table(edge, link)
+                link.close()
+        self._edges.clear()
+
+    def disconnect(self, name: str) -> bool:
+        """Close every connection to the node; a wanted edge is dialled again. Returns whether there were any."""
+        found = [link for edge in self._edges.values() for link in edge.links if link.peer == name]
+        for link in found:
+            link.fail(HandshakeError("closed", name, "disconnected on request"))
+        return bool(found)
+
+    def _cancel(self, edge: Edge) -> None:
+        if edge.timer is not None:
+            edge.timer.cancel()
+            edge.timer = None
+        for task in list(edge.dialling):
+            task.cancel()
+
+    def _visit(self, edge: Edge) -> None:
+        """Dial what the edge lacks, and come again if something failed."""
+        edge.timer = None
+        if self._edges.get(edge.target) is not edge:
+            return
+        for channel, missing in self._missing(edge):
+            for _ in range(missing):
+                self._dial(edge, channel)
+
+    def _missing(self, edge: Edge) -> list[tuple[str, int]]:
+        if not edge.up:
+            return [(DEFAULT_CHANNEL, 0 if edge.links or edge.dialling else 1)]
+        target = edge.target
+        assert isinstance(target, NodeSpec)  # an edge is up only under the spec that it was identified with
+        have = self._table.connections
+        return [
+            (channel, options.parallelism - have(target.name, channel) - edge.pending(channel))
+            for channel, options in target.channels
+        ]
+
+    def _dial(self, edge: Edge, channel: str) -> None:
+        task = self._context.loop.create_task(self._connect(edge, channel, next(edge.addresses)))
+        edge.dialling[task] = channel
+        task.add_done_callback(lambda done: self._dialled(edge, done))
+
+    def _dialled(self, edge: Edge, task: asyncio.Task[None]) -> None:
+        del edge.dialling[task]
+        if not task.cancelled() and task.exception() is not None:
+            self._lost(edge, task.exception())
+
+    async def _connect(self, edge: Edge, channel: str, address: ListenAddress) -> None:
+        """Open a socket to the address and begin the handshake on it."""
+        context = self._context
+        sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(context.config.connect_timeout):
+                await context.loop.sock_connect(sock, (address.host, address.port))
+        except BaseException:
+            sock.close()
+            raise
+        options = edge.target.channel(channel) if isinstance(edge.target, NodeSpec) else None
+        context.telemetry.emit("partisan.socket.connect", {"count": 1}, {"address": str(address), "channel": channel})
+        link = DialledLink(
+            context,
+            sock,
+            peer=edge.target.name,
+            channel=channel,
+            options=options,
+            opened=self._opened,
+            greeted=self._greeted,
+            lost=self._link_lost,
+        )
+        link.owner = edge
+        link.address = address
+        edge.links[link] = channel
+        link.start()
+
+    def _opened(self, link: DialledLink) -> None:
+        """The peer has said who it is, and we have answered: the connection carries messages from now on."""
+        edge = link.owner
+        if isinstance(edge.target, Contact) and any(
+            other.up and isinstance(other.target, NodeSpec) and other.target.name == link.peer
+            for other in self._edges.values()
+        ):
+            return  # the contact is a peer that has an edge: its greeting will tell which
+        name = link.peer
+        assert name is not None  # it has said so just now
+        link.queue.rebind(self._table.lane(name, link.channel).bound)
+        self._table.add(name, link.channel, link.queue)
+        link.in_table = True
+        edge.attempts = 0
+
+    def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
+        """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
+        edge = link.owner
+        if edge.up or self._edges.get(edge.target) is not edge:
+            return
+        target = edge.target
+        spec = self._overlay.identify(link.peer, link.address, state)
+        known = self._edges.get(spec)
+        if known is not None and known is not edge:
+            self._merge(edge, known)
+            if known.up:
+                self._overlay.connected(spec, target, state)
+                return
+            edge = known
+        else:
+            del self._edges[target]
+            edge.target = spec
+            self._edges[spec] = edge
+        self._table.configure(spec.name, {name: options.parallelism for name, options in spec.channels})
+        edge.up = True
+        self._overlay.connected(spec, target, state)
+        self._visit(edge)
+
+    def _merge(self, edge: Edge, known: Edge) -> None:
+        """A contact turned out to be a peer that has an edge already: that one takes its connections over."""
+        del self._edges[edge.target]
+        self._cancel(edge)
+        for link, channel in list(edge.links.items()):
+            if link.in_table:
+                known.links[link] = channel
+                link.owner = known
+            else:
+                link.close()
+        edge.links.clear()
+
+    def _leave_table(self, edge: Edge, link: DialledLink) -> None:
+        edge.links.pop(link, None)
+        if link.in_table:
+            link.in_table = False
+            self._table.remove(link.peer, link.channel, link.queue)
+
+    def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
+        self._leave_table(link.owner, link)
+        self._lost(link.owner, error)
+
+    def _lost(self, edge: Edge, error: BaseException | None) -> None:
+        """A connection of the edge could not be made, or is gone: tell, and dial again after a pause."""
+        if self._closed or self._edges.get(edge.target) is not edge:
+            return
+        config = self._context.config
+        reason = str(error) if error is not None else "closed"
+        log.debug("%s lost a connection to %s: %s", self._context.node, edge.target, reason)
+        if edge.up and not any(link.in_table for link in edge.links):
+            edge.up = False
+            log.info("%s is disconnected from %s: %s", self._context.node, edge.target, reason)
+            self._overlay.disconnected(edge.target, reason)
+            if self._edges.get(edge.target) is not edge:
+                return
+        elif isinstance(error, PartisanError | OSError) and not edge.up:
+            self._overlay.failed(edge.target, error)
+        pause = min(config.connection_interval * 2.0**edge.attempts, config.reconnect_backoff_max)
+        edge.attempts = min(edge.attempts + 1, 16)
+        if edge.timer is None:
+            pause += self._context.rng.random() * min(pause, config.connection_jitter)
+            edge.timer = self._context.loop.call_later(pause, self._visit, edge)

@@ -1,0 +1,329 @@
+"""One connection: a stream, its handshake and its keepalive.
+
+The acceptor says `{hello, Node}`; the dialler checks the name and answers `{hello, Node, Channel}`; the acceptor sends
+its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message may
+arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from partisan._core.router import Inbound
+from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
+from partisan.errors import HandshakeError, PartisanError
+from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
+from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
+from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
+from partisan.net.driver import Driver
+from partisan.net.stream import Stream
+from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
+from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
+
+if TYPE_CHECKING:
+    from partisan.net.context import Context
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TAG = "undefined"
+
+
+def handshake_bound(context: Context) -> Bound:
+    """An octet bound for a connection on which only the handshake and pings are said."""
+    limit = context.config.max_frame_octets
+    return Bound(context.node, DEFAULT_CHANNEL, high_water=limit, hard_limit=limit)
+
+
+class Link:
+    """A connection in either direction.
+
+    Attributes:
+        peer: the node at the other end, once it is known.
+        channel: what the connection is for; the default channel until the hello.
+        queue: what waits to be written.
+        up: the handshake is done.
+    """
+
+    acceptor = False
+
+    def __init__(self, context: Context, sock: socket.socket, peer: str | None, channel: str, queue: SendQueue) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        config = context.config
+        self.context = context
+        self.peer = peer
+        self.channel = channel
+        self.queue = queue
+        self.up = False
+        self.stream = Stream(context.loop, sock, quantum=config.read_octets, lost=self._stream_lost)
+        self.inbound = Inbound(
+            context.slab, config.max_frame_octets, router=context.router, link=self, control=self._control
+        )
+        self.keepalive = Keepalive(
+            context.node,
+            KeepaliveConfig(**dataclasses.asdict(config.connection_ping)),
+            context.rng,
+            peer=peer,
+            acceptor=self.acceptor,
+            epoch=time.time() - context.loop.time(),
+        )
+        self._driver = Driver(
+            self.keepalive,
+            context.loop,
+            {
+                Send: lambda effect: self._say(keepalive_to_term(effect.message)),
+                Disconnect: lambda effect: self.fail(HandshakeError("timeout", self.peer, effect.reason)),
+                Notify: self._keepalive_tells,
+            },
+        )
+        self._probes: dict[int, Callable[[], None]] = {}
+        self._timer = context.loop.call_later(config.handshake_timeout, self._handshake_late)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.context.node} {self.peer} {self.channel}>"
+
+    @property
+    def closed(self) -> bool:
+        return self.stream.closed
+
+    def start(self) -> None:
+        """Begin to read."""
+        self.stream.start(self.inbound, self.queue)
+
+    def _write(self) -> None:
+        self.stream.write()
+
+    def probe(self, handled: Callable[[], None]) -> None:
+        """Call `handled` when the peer has handled all that was sent here before, or the connection is lost."""
+        if self.closed:
+            handled()
+            return
+        tag = len(self._probes) + 1
+        while tag in self._probes:
+            tag += 1
+        self._probes[tag] = handled
+        self._driver.handle(Probe(tag))
+
+    def finish(self) -> None:
+        """Close when what waits is written; who closes does not hear of it."""
+        self._settle()
+        self.stream.finish()
+
+    def close(self) -> None:
+        """Close at once; who closes does not hear of it."""
+        self._settle()
+        self._count_undelivered(self.stream.close())
+
+    def _count_undelivered(self, octets: int) -> None:
+        if octets:
+            about = {"node": self.peer, "channel": self.channel}
+            self.context.telemetry.emit("partisan.queue.undelivered", {"octets": octets, "count": 0}, about)
+
+    def fail(self, error: Exception | None) -> None:
+        """Close because of an error (None: the peer has closed), and tell the owner."""
+        if not self.closed:
+            self.close()
+            self._report(error)
+
+    def _stream_lost(self, error: Exception | None, octets: int) -> None:
+        self._settle()
+        self._count_undelivered(octets)
+        self._report(error)
+
+    def _settle(self) -> None:
+        """Nothing happens on this connection any more."""
+        self._timer.cancel()
+        self._driver.stop()
+        probes, self._probes = self._probes, {}
+        for handled in probes.values():
+            handled()
+
+    def _report(self, error: Exception | None) -> None:
+        context = self.context
+        about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
+        if isinstance(error, PartisanError):
+            log.warning("%s: %s", self, error)
+            context.telemetry.emit("partisan.frame.rejected", {"count": 1}, {**about, "error": error})
+        elif error is not None and not isinstance(error, OSError):
+            log.error("%s failed", self, exc_info=error)
+        if error is not None:
+            context.telemetry.emit("partisan.socket.error", {"count": 1}, {**about, "error": error})
+        context.telemetry.emit("partisan.socket.close", {"count": 1}, about)
+        if error is None and not self.up:
+            error = HandshakeError("closed", self.peer)
+        self._owner_lost(error)
+
+    def _owner_lost(self, error: Exception | None) -> None:
+        raise NotImplementedError
+
+    def _handshake_late(self) -> None:
+        seconds = self.context.config.handshake_timeout
+        self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s"))
+
+    def _shaken(self) -> None:
+        """Both ends know who the other is."""
+        self.up = True
+        self.keepalive.peer = self.peer
+        self._driver.handle(Start())
+
+    def _say(self, term: object) -> None:
+        if not self.closed:
+            self.queue.push(self.context.router.codec, term)
+
+    def _control(self, term: object) -> None:
+        """Take a frame that is no plain message."""
+        message = keepalive_from_term(term)
+        if message is not None:
+            self._driver.handle(Received(self.peer, message))
+            return
+        greeting = handshake_from_term(term)
+        if greeting is not None:
+            self._shake(greeting)
+        else:
+            self.context.manager.receive_bare(term, self)
+
+    def _shake(self, greeting: Handshake) -> None:
+        raise NotImplementedError
+
+    def _keepalive_tells(self, effect: Notify) -> None:
+        fact = effect.fact
+        if isinstance(fact, Probed):
+            handled = self._probes.pop(fact.tag, None)  # type: ignore[call-overload]
+            if handled is not None:
+                handled()
+        elif isinstance(fact, Heartbeat):
+            side = "server" if self.acceptor else "client"
+            self.context.telemetry.emit(
+                f"partisan.connection.{side}.heartbeat",
+                {"latency": fact.latency},
+                {"node": self.peer, "channel": self.channel},
+            )
+        elif isinstance(fact, Violation):
+            log.warning("%s: %s", self, fact.detail)
+
+
+class AcceptedLink(Link):
+    """A connection that a peer dialled: its messages come in here, and only the handshake and pings go out.
+
+    Args:
+        lost: callable(link): the connection is gone.
+    """
+
+    acceptor = True
+
+    def __init__(self, context: Context, sock: socket.socket, lost: Callable[[AcceptedLink], None]) -> None:
+        config = context.config
+        queue = SendQueue(
+            handshake_bound(context),
+            write=self._write,
+            schedule=context.router.mark,
+            max_frame=config.max_frame_octets,
+            quantum=config.write_octets,
+        )
+        super().__init__(context, sock, None, DEFAULT_CHANNEL, queue)
+        self._lost = lost
+
+    def start(self) -> None:
+        super().start()
+        self._say(handshake_to_term(Hello(self.context.node)))
+
+    def _shake(self, greeting: Handshake) -> None:
+        """The dialler says who it is and what for; it may say so again."""
+        if not isinstance(greeting, Hello) or greeting.channel is None:
+            raise HandshakeError("malformed", self.peer, "a dialler says hello with its name and a channel")
+        allowed = self.context.config.allowed_nodes
+        if allowed is not None and greeting.node not in allowed:
+            raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
+        self.peer, self.channel = greeting.node, greeting.channel
+        self.inbound.channel = greeting.channel
+        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
+        if not self.up:
+            self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
+            self._shaken()
+            self._timer.cancel()
+        self.context.manager.dialled_by(greeting.node)
+
+    def _owner_lost(self, error: Exception | None) -> None:
+        self._lost(self)
+
+
+class DialledLink(Link):
+    """A connection to a peer: our messages go out here.
+
+    Args:
+        peer: who must answer, or None to take whoever does.
+        channel: what the connection is for.
+        options: what the peer's spec says about the channel, or None if that is not known.
+        opened: callable(link): the peer has answered as expected, messages may be sent.
+        greeted: callable(link, tag, state): the peer has sent its membership state.
+        lost: callable(link, error): the connection is gone.
+    Attributes:
+        owner: whatever the dialer keeps it for.
+        address: where it was dialled.
+        in_table: whether messages are routed here.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        sock: socket.socket,
+        *,
+        peer: str | None,
+        channel: str,
+        options: ChannelOptions | None,
+        opened: Callable[[DialledLink], None],
+        greeted: Callable[[DialledLink, object, object], None],
+        lost: Callable[[DialledLink, Exception | None], None],
+    ) -> None:
+        self.in_table = False
+        self.owner: Any = None
+        self.address: ListenAddress
+        self.opened = opened
+        self.greeted = greeted
+        self.lost = lost
+        super().__init__(context, sock, peer, channel, self._make_queue(context, channel, options or ChannelOptions()))
+
+    def _make_queue(self, context: Context, channel: str, options: ChannelOptions) -> SendQueue:
+        config = context.config
+        bound = handshake_bound(context)  # until the table gives it the one that the channel's connections share
+        shared = {
+            "write": self._write,
+            "schedule": context.router.mark,
+            "barrier": self.probe,
+            "level": options.compression_level,
+            "max_frame": config.max_frame_octets,
+            "quantum": config.write_octets,
+        }
+        ours = config.channels.get(channel, config.channels[DEFAULT_CHANNEL])
+        if options.monotonic:
+            return MonotonicQueue(bound, send_window=ours.send_window, **shared)
+        if ours.queue_policy == "drop_oldest":
+            return DroppingQueue(bound, **shared)
+        return SendQueue(bound, **shared)
+
+    def _shake(self, greeting: Handshake) -> None:
+        if isinstance(greeting, Refused):
+            raise HandshakeError("refused", self.peer, "it answered pang")
+        if isinstance(greeting, State):
+            if not self.up:
+                raise HandshakeError("malformed", self.peer, "it sent its state before its name")
+            self._timer.cancel()
+            self.greeted(self, greeting.tag, greeting.state)
+            return
+        if greeting.node == self.context.node:
+            raise HandshakeError("unexpected_peer", greeting.node, "that is this node's own name")
+        if self.peer is not None and greeting.node != self.peer:
+            raise HandshakeError("unexpected_peer", self.peer, f"{greeting.node} answered")
+        if not self.up:
+            self.peer = greeting.node
+            self._say(handshake_to_term(Hello(self.context.node, self.channel)))
+            self._shaken()
+            self.opened(self)
+
+    def _owner_lost(self, error: Exception | None) -> None:
+        self.lost(self, error)

@@ -1,0 +1,94 @@
+"""Listening sockets: accept connections and hand them on.
+
+A burst of connections is accepted a few at a time, so that other sockets get their turn. When descriptors run out the
+listener rests and tries again; above `max_connections` a connection is accepted and closed at once, and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from partisan.errors import ConfigError
+from partisan.names import ListenAddress
+
+log = logging.getLogger(__name__)
+
+ACCEPTS_PER_TURN = 64
+"""Connections accepted in one loop turn at most (ours)."""
+
+REST = 0.5
+"""Seconds without accepting after descriptors or memory ran out (ours)."""
+
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Listener:
+    """One listening socket.
+
+    Args:
+        loop: the node's.
+        address: where; port 0 takes a free one.
+        accepted: callable(socket): a new connection, non-blocking.
+    Raises:
+        ConfigError: the address cannot be bound.
+    Attributes:
+        address: where it really listens.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        address: ListenAddress,
+        accepted: Callable[[socket.socket], None],
+        *,
+        backlog: int = 1024,
+    ) -> None:
+        self._loop = loop
+        self._accepted = accepted
+        self._resting: asyncio.TimerHandle | None = None
+        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+        self._sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._sock.bind((address.host, address.port))
+            self._sock.listen(backlog)
+        except OSError as error:
+            self._sock.close()
+            raise ConfigError("listen_addrs", f"cannot listen on {address}: {error.strerror}") from error
+        self._sock.setblocking(False)
+        self.address = ListenAddress(address.host, self._sock.getsockname()[1])
+        loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, _ = self._sock.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in EXHAUSTED:
+                    raise
+                log.warning("%s cannot accept connections for %s s: %s", self.address, REST, error.strerror)
+                self._loop.remove_reader(self._sock.fileno())
+                self._resting = self._loop.call_later(REST, self._resume)
+                return
+            sock.setblocking(False)
+            self._accepted(sock)
+
+    def _resume(self) -> None:
+        self._resting = None
+        self._loop.add_reader(self._sock.fileno(), self._accept)
+
+    def close(self) -> None:
+        """Stop listening; accepted connections stay."""
+        if self._sock.fileno() < 0:
+            return
+        if self._resting is not None:
+            self._resting.cancel()
+        else:
+            self._loop.remove_reader(self._sock.fileno())
+        self._sock.close()

@@ -1,0 +1,113 @@
+"""Full membership as terms.
+
+    Gossip     {membership_strategy, {SenderSpec, State}}
+    greeting   State = {full_v1, Actor, {state_orset, [{Spec, [{Token, Active}]}]}}
+
+The lists are ordered dictionaries: ascending by Erlang's term order, without duplicates. Real nodes compare them
+structurally, so an order of our own would make every state look new to them, for ever. We write them so, and read them
+in any order.
+
+Writing a state is linear in its size (and n log n to sort it): a driver that sends one `Gossip` to many peers should
+encode it once.
+
+Source: section 4.1 of the partisan 5.0.3 reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from partisan.etf import Atom
+from partisan.machines.full import FullState, Gossip
+from partisan.machines.machine import Peer
+from partisan.machines.orset import OrSet
+from partisan.names import ListenAddress, NodeSpec
+from partisan.wire.atom import MalformedMessage, malformed
+from partisan.wire.order import spec_key
+from partisan.wire.spec import spec_from_term, spec_to_term
+
+_MEMBERSHIP_STRATEGY, _FULL_V1, _STATE_ORSET = Atom("membership_strategy"), Atom("full_v1"), Atom("state_orset")
+
+_TOKEN_LIMIT = 255
+"""Octets of an actor or token that are accepted; real ones have 20 (ours)."""
+
+
+def gossip_to_term(gossip: Gossip) -> tuple[Any, ...]:
+    """Return what goes to a peer's manager."""
+    sender = cast(NodeSpec, gossip.sender)
+    return (_MEMBERSHIP_STRATEGY, (spec_to_term(sender), _state_term(gossip.actor, gossip.state)))
+
+
+def gossip_from_term(term: object) -> Gossip:
+    """Read what came for the manager; raise MalformedMessage if it is no gossip of full membership."""
+    if type(term) is not tuple or len(term) != 2 or term[0] is not _MEMBERSHIP_STRATEGY:
+        malformed("gossip", term)
+    payload = term[1]
+    if type(payload) is not tuple or len(payload) != 2:
+        malformed("gossip", term)
+    state = state_from_term(payload[1])
+    return Gossip(spec_from_term(payload[0]), state.actor, state.state)
+
+
+def state_to_term(state: FullState) -> tuple[Any, ...]:
+    """Return what a handshake tells of the membership."""
+    return _state_term(state.actor, state.state)
+
+
+def state_from_term(term: object) -> FullState:
+    """Read what a handshake told; raise MalformedMessage if it is no state of full membership. Linear in its size."""
+    if type(term) is not tuple or len(term) != 3 or term[0] is not _FULL_V1:
+        malformed("membership state", term)
+    _, actor, orset = term
+    if type(actor) is not bytes or len(actor) > _TOKEN_LIMIT:
+        malformed("actor", actor)
+    if type(orset) is not tuple or len(orset) != 2 or orset[0] is not _STATE_ORSET or type(orset[1]) is not list:
+        malformed("membership state", term)
+    entries: dict[Peer, Mapping[bytes, bool]] = {}
+    for pair in orset[1]:
+        if type(pair) is not tuple or len(pair) != 2:
+            malformed("membership state", pair)
+        entries[spec_from_term(pair[0])] = _read_tokens(pair[1])
+    if len(entries) != len(orset[1]):
+        raise MalformedMessage("membership state", "a node spec occurs twice")
+    return FullState(actor, OrSet(entries))
+
+
+def speaker(state: FullState, name: str, address: ListenAddress | None = None) -> NodeSpec | None:
+    """Find the spec by which the node of that name means itself in its own state.
+
+    Args:
+        state: what the node's handshake told.
+        name: what its hello told.
+        address: where it was dialled; decides if the state has several specs of the name.
+    Returns:
+        The spec, or None if the name is no member of the state.
+    """
+    own = [spec for spec in state.state.members if isinstance(spec, NodeSpec) and spec.name == name]
+    for spec in own:
+        if address in spec.listen_addrs:
+            return spec
+    return own[-1] if own else None
+
+
+def _state_term(actor: bytes, state: OrSet[Peer]) -> tuple[Any, ...]:
+    items = cast("OrSet[NodeSpec]", state).items()
+    dictionary = [
+        (spec_to_term(spec), sorted(tokens.items())) for spec, tokens in sorted(items, key=lambda i: spec_key(i[0]))
+    ]
+    return (_FULL_V1, actor, (_STATE_ORSET, dictionary))
+
+
+def _read_tokens(term: object) -> dict[bytes, bool]:
+    if type(term) is not list or not term:
+        malformed("tokens", term)
+    tokens: dict[bytes, bool] = {}
+    for pair in term:
+        if type(pair) is not tuple or len(pair) != 2:
+            malformed("tokens", term)
+        token, active = pair
+        if type(token) is not bytes or len(token) > _TOKEN_LIMIT or type(active) is not bool or token in tokens:
+            malformed("tokens", term)
+        tokens[token] = active
+    return tokens

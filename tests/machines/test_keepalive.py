@@ -1,0 +1,199 @@
+"""Keepalive, event by event."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from partisan.machines.keepalive import (
+    IDLE_TIMER,
+    REPLY_TIMER,
+    Heartbeat,
+    Keepalive,
+    KeepaliveConfig,
+    Ping,
+    Pong,
+    Probe,
+    Probed,
+)
+from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, StartTimer, TimedOut, Violation
+
+
+def dialler(**options):
+    return Keepalive("a@h", KeepaliveConfig(**options), random.Random(1), peer="b@h")
+
+
+def pings(effects):
+    return [e.message for e in effects if type(e) is Send and type(e.message) is Ping]
+
+
+def answer(machine, ping, now):
+    return machine.handle(Received("b@h", Pong("b@h", ping.id, ping.sent)), now)
+
+
+def test_it_pings_after_the_idle_time():
+    machine = dialler()
+    assert machine.handle(Start(), 100.0) == [StartTimer(IDLE_TIMER, 20.0)]
+    send, timer = machine.handle(TimedOut(IDLE_TIMER), 120.0)
+    assert send == Send("b@h", Ping("a@h", send.message.id, 120_000))
+    assert timer == StartTimer(REPLY_TIMER, 10.0)
+
+
+def test_the_acceptor_waits_a_quarter_longer():
+    machine = Keepalive("a@h", KeepaliveConfig(), random.Random(1), peer="b@h", acceptor=True)
+    assert machine.handle(Start(), 0.0) == [StartTimer(IDLE_TIMER, 25.0)]
+
+
+def test_what_is_heard_postpones_the_ping_without_touching_the_timer():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    machine.heard(12.5)
+    assert machine.handle(TimedOut(IDLE_TIMER), 20.0) == [StartTimer(IDLE_TIMER, 12.5)]
+    assert pings(machine.handle(TimedOut(IDLE_TIMER), 32.5))
+
+
+def test_a_timer_that_fires_a_hair_early_does_not_spin():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    assert pings(machine.handle(TimedOut(IDLE_TIMER), 19.9999999))
+
+
+def test_pings_carry_wall_time_in_milliseconds():
+    machine = Keepalive("a@h", KeepaliveConfig(), random.Random(1), peer="b@h", epoch=1_700_000_000.0)
+    machine.handle(Start(), 0.0)
+    (ping,) = pings(machine.handle(TimedOut(IDLE_TIMER), 20.0))
+    assert ping.sent == 1_700_000_020_000
+
+
+def test_it_gives_up_after_so_many_pings_in_vain():
+    machine = dialler(max_attempts=3)
+    machine.handle(Start(), 0.0)
+    ids = [p.id for p in pings(machine.handle(TimedOut(IDLE_TIMER), 20.0))]
+    for now in (30.0, 40.0):
+        ids += [p.id for p in pings(machine.handle(TimedOut(REPLY_TIMER), now))]
+    assert len(set(ids)) == 3
+    assert machine.handle(TimedOut(REPLY_TIMER), 50.0) == [Disconnect("b@h", "ping_timeout")]
+
+
+def test_an_answer_begins_a_new_idle_time():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    (ping,) = pings(machine.handle(TimedOut(IDLE_TIMER), 20.0))
+    assert answer(machine, ping, 20.5) == [Notify(Heartbeat(0.5))]
+    assert machine.handle(TimedOut(REPLY_TIMER), 30.0) == [StartTimer(IDLE_TIMER, 10.5)]
+
+
+def test_any_frame_is_as_good_as_an_answer():
+    machine = dialler(max_attempts=1)
+    machine.handle(Start(), 0.0)
+    machine.handle(TimedOut(IDLE_TIMER), 20.0)
+    machine.heard(29.0)
+    assert machine.handle(TimedOut(REPLY_TIMER), 30.0) == [StartTimer(IDLE_TIMER, 19.0)]
+
+
+def test_a_late_answer_to_an_earlier_ping_is_life():
+    machine = dialler(max_attempts=2)
+    machine.handle(Start(), 0.0)
+    (first,) = pings(machine.handle(TimedOut(IDLE_TIMER), 20.0))
+    machine.handle(TimedOut(REPLY_TIMER), 30.0)
+    assert answer(machine, first, 31.0) == [Notify(Heartbeat(11.0))]
+    assert machine.handle(TimedOut(REPLY_TIMER), 40.0) == [StartTimer(IDLE_TIMER, 11.0)]
+
+
+@pytest.mark.parametrize("ping_id", [7, None, b"x", [1], {}, 1.0, True])
+def test_an_answer_to_no_ping_is_a_violation(ping_id):
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    (effect,) = machine.handle(Received("b@h", Pong("b@h", ping_id, 0)), 1.0)
+    assert isinstance(effect.fact, Violation)
+
+
+def test_an_answer_counts_once():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    (ping,) = pings(machine.handle(TimedOut(IDLE_TIMER), 20.0))
+    answer(machine, ping, 20.5)
+    (effect,) = answer(machine, ping, 20.6)
+    assert isinstance(effect.fact, Violation)
+
+
+def test_a_ping_is_answered_with_what_it_carried():
+    machine = dialler()
+    strange = [b"any", {"term": 1}]
+    effects = machine.handle(Received("b@h", Ping("b@h", strange, -1)), 1.0)
+    assert effects == [Send("b@h", Pong("a@h", strange, -1))]
+
+
+def test_a_ping_in_the_name_of_another_is_ignored():
+    machine = dialler()
+    (effect,) = machine.handle(Received("b@h", Ping("c@h", 1, 2)), 1.0)
+    assert isinstance(effect.fact, Violation)
+
+
+def test_a_ping_before_the_hello_is_ignored_and_after_it_answered():
+    machine = Keepalive("a@h", KeepaliveConfig(), random.Random(1), acceptor=True)
+    (effect,) = machine.handle(Received(None, Ping("b@h", 1, 2)), 1.0)
+    assert isinstance(effect.fact, Violation)
+    machine.peer = "b@h"
+    assert machine.handle(Received("b@h", Ping("b@h", 1, 2)), 1.0) == [Send("b@h", Pong("a@h", 1, 2))]
+
+
+def test_disabled_it_still_answers_and_probes():
+    machine = dialler(enabled=False)
+    assert machine.handle(Start(), 0.0) == []
+    assert machine.handle(Received("b@h", Ping("b@h", 1, 2)), 1.0) == [Send("b@h", Pong("a@h", 1, 2))]
+    (ping,) = pings(machine.handle(Probe("tag"), 2.0))
+    assert answer(machine, ping, 2.25) == [Notify(Probed("tag", 0.25))]
+
+
+def test_probes_are_told_apart():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    (one,) = pings(machine.handle(Probe(1), 1.0))
+    (two,) = pings(machine.handle(Probe(2), 1.5))
+    assert answer(machine, one, 2.0) == [Notify(Probed(1, 1.0))]
+    assert answer(machine, two, 2.0) == [Notify(Probed(2, 0.5))]
+
+
+def test_unanswered_pings_do_not_pile_up():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    for n in range(1000):
+        machine.handle(TimedOut(IDLE_TIMER), 20.0 + 40.0 * n)
+        machine.heard(21.0 + 40.0 * n)
+        machine.handle(TimedOut(REPLY_TIMER), 30.0 + 40.0 * n)
+    assert len(machine._pings) <= 64
+
+
+def test_two_ends_keep_each_other_alive_when_nothing_else_is_said(network):
+    net = network(1, lambda peer, rng, restored: Keepalive(peer, KeepaliveConfig(), rng, peer=1 - peer))
+    for peer in (0, 1):
+        net.boot(peer)
+        net.connect(peer, 1 - peer)
+    net.run(1000.0)
+    assert all(isinstance(fact, Heartbeat) for facts in net.facts.values() for fact in facts)
+    assert all(len(facts) >= 20 for facts in net.facts.values())
+    net.vanish(1)
+    net.run(71.0)
+    assert not net.nodes[0].edges
+
+
+GARBAGE = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.binary(), st.text()),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(), inner, max_size=2)),
+    max_leaves=5,
+)
+
+
+@given(
+    st.lists(st.one_of(GARBAGE, st.builds(Ping, GARBAGE, GARBAGE, GARBAGE), st.builds(Pong, GARBAGE, GARBAGE, GARBAGE)))
+)
+def test_nothing_that_a_peer_sends_raises(messages):
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    for message in messages:
+        for effect in machine.handle(Received("b@h", message), 1.0):
+            assert isinstance(effect.fact, Violation)

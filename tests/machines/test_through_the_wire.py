@@ -1,0 +1,56 @@
+"""A cluster of real specs whose every message is encoded and decoded: what is simulated is what is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.machines.machine import Join, Leave, Violation
+from partisan.names import ChannelOptions, ListenAddress, NodeSpec
+
+etf = pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+order = pytest.importorskip("partisan.wire.order")
+wire = pytest.importorskip("partisan.wire.full")
+
+CHANNELS = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
+SPECS = tuple(NodeSpec.of(f"n{n}@h", (ListenAddress("::1", 1000 + n),), CHANNELS) for n in range(8))
+
+
+def through(message):
+    if isinstance(message, Gossip):
+        return wire.gossip_from_term(etf.decode(etf.encode(wire.gossip_to_term(message))))
+    return wire.state_from_term(etf.decode(etf.encode(wire.state_to_term(message))))
+
+
+def build(peer, rng, restored):
+    return FullMembership(peer, FullConfig(key=order.spec_key), rng, restored)
+
+
+def test_nodes_agree_also_if_every_message_is_encoded(network):
+    net = network(1, build, through)
+    for peer in SPECS:
+        net.boot(peer)
+    for peer in SPECS[1:]:
+        net.tell(peer, Join(("contact", SPECS[0])))
+    net.run(30.0)
+    assert {node.machine.members for node in net.nodes.values()} == {SPECS}
+    net.tell(SPECS[3], Leave())
+    net.crash(SPECS[5])
+    net.run(1.0)
+    net.boot(SPECS[5], net.saved[SPECS[5]])
+    net.run(30.0)
+    stayed = SPECS[:3] + SPECS[4:]
+    assert {node.machine.members for node in net.nodes.values()} == {stayed, (SPECS[3],)}
+    assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
+
+
+def test_encoding_changes_nothing_that_happens(network):
+    def messages(*arguments):
+        net = network(2, build, *arguments)
+        for peer in SPECS:
+            net.boot(peer)
+            net.tell(peer, Join(("contact", SPECS[0])))
+        net.run(30.0)
+        return net.sent, net.facts
+
+    assert messages() == messages(through)

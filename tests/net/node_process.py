@@ -1,0 +1,147 @@
+"""A node in an operating-system process of its own, told what to do line by line.
+
+Run as a script it starts a node, prints `{"ready": port}` and then answers each line of JSON on its standard input,
+`[command, argument...]`, with one on its standard output. `NodeProcess` is the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import defaultdict
+from typing import Any
+
+import partisan
+from partisan import Node
+
+CHANNELS = {"data": {"parallelism": 2}, "bulk": {"parallelism": 1, "compression": True}}
+
+
+class Commands:
+    """What a node can be told. It counts what its process `sink` receives as {sender: {channel: [number, ...]}}."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._received: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        node.spawn(self._sink, name="sink")
+
+    async def _sink(self) -> None:
+        while True:
+            sender, channel, number, _ = await partisan.receive()
+            self._received[sender.decode()][channel.decode()].append(number)
+
+    async def join(self, contact: str) -> str:
+        return await self._node.join(contact)
+
+    async def leave(self) -> None:
+        await self._node.leave()
+
+    async def members(self) -> list[str]:
+        return sorted(self._node.members())
+
+    async def meshed(self) -> bool:
+        return all(self._node.is_fully_connected(name) for name in self._node.members())
+
+    async def connected(self) -> list[str]:
+        return sorted(self._node.nodes())
+
+    async def send(self, to: str, channel: str | None, count: int, octets: int) -> None:
+        """Have a process of its own send numbered messages."""
+        done = self._node.loop.create_future()
+
+        async def sender() -> None:
+            me, lane = self._node.name.encode(), (channel or "undefined").encode()
+            for number in range(count):
+                partisan.send(("sink", to), (me, lane, number, b"x" * octets), channel=channel)
+                await partisan.checkpoint()
+            done.set_result(None)
+
+        self._node.spawn(sender)
+        await done
+
+    async def received(self) -> dict[str, dict[str, list[int]]]:
+        return self._received
+
+
+async def serve(name: str, port: int) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    options = {"connection_interval": 0.05, "connection_jitter": 0.02, "reconnect_backoff_max": 0.2}
+    async with Node(f"{name}@127.0.0.1:{port}", channels=CHANNELS, **options) as node:
+        commands = Commands(node)
+        print(json.dumps({"ready": node.listen_addrs[0].port}), flush=True)
+        while line := await reader.readline():
+            command, *arguments = json.loads(line)
+            answer = await getattr(commands, command)(*arguments)
+            print(json.dumps(answer), flush=True)
+
+
+class NodeProcess:
+    """A node process, as the test sees it.
+
+    Attributes:
+        name: `name@host`.
+        port: where it listens.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.short = name
+        self.name = f"{name}@127.0.0.1"
+        self.port: int
+        self._process: asyncio.subprocess.Process
+
+    @property
+    def address(self) -> str:
+        return f"{self.name}:{self.port}"
+
+    async def start(self, loop_name: str, port: int = 0) -> NodeProcess:
+        """Start it, or start it again after it was killed."""
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, self.short, str(port), loop_name, stdin=pipe, stdout=pipe
+        )
+        self.port = (await self._answer())["ready"]
+        return self
+
+    async def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(20.0):
+            line = await self._process.stdout.readline()
+        assert line, f"{self.name} has ended"
+        return json.loads(line)
+
+    async def tell(self, command: str, *arguments: Any) -> Any:
+        """Give a command and return its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([command, *arguments]).encode() + b"\n")
+        return await self._answer()
+
+    async def until(self, command: str, wanted: Any, timeout: float = 10.0) -> None:
+        """Repeat a command until its answer is the wanted one."""
+        answer: Any = None
+        try:
+            async with asyncio.timeout(timeout):
+                while (answer := await self.tell(command)) != wanted:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} {command}: {answer!r}, not {wanted!r}") from None
+
+    async def kill(self) -> None:
+        """Kill it as `kill -9` does."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """End it by closing its standard input; its exit status."""
+        if self._process.returncode is None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        async with asyncio.timeout(10.0):
+            return await self._process.wait()
+
+
+if __name__ == "__main__":
+    partisan.run(serve(sys.argv[1], int(sys.argv[2])), loop="asyncio" if sys.argv[3] == "asyncio" else "uvloop")

@@ -1,0 +1,209 @@
+"""Back-pressure: what happens to senders, to memory and to others when a peer does not read."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+from scripted import Connection, Member, member
+from support import Conversation, Events, cluster, eventually, running
+
+import partisan
+from partisan import Node, Overloaded
+
+B = "b@127.0.0.1"
+KIB, MIB = 1 << 10, 1 << 20
+HIGH, HARD = 512 * KIB, 2 * MIB
+BODY = b"x" * (64 * KIB)
+WITH_OVERHEAD = len(BODY) + 200
+
+
+def bounded(policy: str = "wait") -> dict[str, Any]:
+    """Options of a node whose channel data has small bounds."""
+    channel = {"max_queue_octets": HIGH, "hard_queue_octets": HARD, "queue_policy": policy}
+    return {"channels": {"data": channel}}
+
+
+async def stuck(a: Node, b: Member) -> Connection:
+    """Join the scripted member, which then stops to read the channel data."""
+    await a.join(b.address)
+    await eventually(lambda: a.is_fully_connected(B))
+    [data] = await eventually(lambda: b.of("data", a.name))
+    data.reading.clear()
+    return data
+
+
+def fill(a: Node, first: int = 0) -> int:
+    """Send from outside of processes until the queue is over high water; the number of messages."""
+    for number in itertools.count(first):
+        a.send(("sink", B), (number, BODY), channel="data")
+        if a.queued_octets(B, "data") > HIGH:
+            return number + 1
+    raise AssertionError
+
+
+async def fill_socket(a: Node) -> int:
+    """Send until the sockets' buffers are full too, so that what is queued stays queued."""
+    count = 0
+    while True:
+        count = fill(a, count)
+        for _ in range(20):
+            await asyncio.sleep(0.002)
+            if a.queued_octets(B, "data") <= HIGH:
+                break
+        else:
+            return count
+
+
+class Pump:
+    """A process that sends without end, with an await between messages if `awaits`.
+
+    Attributes:
+        sent: how many messages.
+        error: what ended it.
+    """
+
+    def __init__(self, node: Node, awaits: bool = True, limit: int = 1_000_000) -> None:
+        self.sent = 0
+        self.error: Exception | None = None
+        self._awaits = awaits
+        self._limit = limit
+        node.spawn(self._run)
+
+    async def _run(self) -> None:
+        try:
+            while self.sent < self._limit:
+                partisan.send(("sink", B), (self.sent, BODY), channel="data")
+                self.sent += 1
+                if self._awaits:
+                    await partisan.checkpoint()
+        except partisan.PartisanError as error:
+            self.error = error
+
+
+async def settled(pump: Pump) -> int:
+    """Wait until the pump has stood still for a while; how many messages it has sent."""
+    seen, still = -1, 0
+    while still < 40:
+        still = still + 1 if pump.sent == seen else 0
+        seen = pump.sent
+        await asyncio.sleep(0.002)
+    return seen
+
+
+async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_when_it_is_read() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        data = await stuck(a, b)
+        events = Events(a)
+        pump = Pump(a, limit=600)
+        sent = await settled(pump)
+        assert 0 < sent < 600
+        assert HIGH // 2 < a.queued_octets(B, "data") <= HIGH + WITH_OVERHEAD
+        assert events.of("partisan.queue.high_water", channel="data", over=True)
+        data.reading.set()
+        await eventually(lambda: len(data.heard) == 600)
+        assert [number for number, _ in data.heard] == list(range(600))
+        assert events.of("partisan.queue.high_water", channel="data", over=False)
+        assert pump.error is None
+
+
+async def test_many_waiting_senders_stay_within_one_message_each() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        data = await stuck(a, b)
+        await fill_socket(a)
+        pumps = [Pump(a, limit=5) for _ in range(10)]
+        for pump in pumps:
+            await settled(pump)
+        assert [pump.sent for pump in pumps] == [1] * 10
+        data.reading.set()
+        await eventually(lambda: all(pump.sent == 5 for pump in pumps))
+
+
+async def test_a_sender_that_never_awaits_meets_the_hard_limit() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        await stuck(a, b)
+        pump = Pump(a, awaits=False)
+        await eventually(lambda: pump.error)
+        assert isinstance(pump.error, Overloaded)
+        assert (pump.error.node, pump.error.channel) == (B, "data")
+        assert HARD <= pump.error.queued_octets <= HARD + WITH_OVERHEAD
+        assert a.queued_octets(B, "data") <= HARD + WITH_OVERHEAD
+
+
+async def test_the_policy_error_raises_at_high_water() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded("error")) as [a]:
+        await stuck(a, b)
+        pump = Pump(a)
+        await eventually(lambda: pump.error)
+        assert isinstance(pump.error, Overloaded)
+        assert HIGH < pump.error.queued_octets <= HIGH + WITH_OVERHEAD
+
+
+async def test_the_policy_drop_oldest_keeps_the_newest_and_counts() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded("drop_oldest")) as [a]:
+        data = await stuck(a, b)
+        pump = Pump(a, limit=1000)
+        await eventually(lambda: pump.sent == 1000)
+        assert a.queued_octets(B, "data") <= HIGH + WITH_OVERHEAD
+        data.reading.set()
+        await eventually(lambda: data.heard and data.heard[-1][0] == 999)
+        numbers = [number for number, _ in data.heard]
+        assert len(numbers) < 1000
+        assert numbers == sorted(set(numbers))
+        dropped = a.table.lane(B, "data").bound.dropped_frames
+        assert dropped == 1000 - len(numbers)
+
+
+async def test_drain_waits_until_the_peer_has_read() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        data = await stuck(a, b)
+        await a.drain(B, "data")
+        count = await fill_socket(a)
+        waiting = a.loop.create_task(a.drain(B, "data"))
+        await asyncio.sleep(0.05)  # time in which it could return too early
+        assert not waiting.done()
+        data.reading.set()
+        await asyncio.wait_for(waiting, 5.0)
+        assert a.queued_octets(B, "data") < HIGH
+        await eventually(lambda: len(data.heard) == count)
+
+
+async def test_a_lost_connection_relieves_those_who_wait() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        data = await stuck(a, b)
+        events = Events(a)
+        await fill_socket(a)
+        waiting = a.loop.create_task(a.drain(B, "data"))
+        pump = Pump(a, limit=50)
+        await settled(pump)
+        assert pump.sent == 1
+        data.peer.vanish()
+        await asyncio.wait_for(waiting, 5.0)
+        await eventually(lambda: pump.sent == 50)
+        assert events.of("partisan.queue.undelivered", channel="data")
+
+
+async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, cluster("a", "c", **bounded()) as (a, c):
+        data = await stuck(a, b)
+        count = await fill_socket(a)
+        conversation = Conversation(a, c)
+        pump = Pump(a)
+        assert await settled(pump) == 1
+        await conversation.goes_on()
+        a.send(("sink", B), (0, b"on another channel"))
+        await eventually(lambda: (0, b"on another channel") in b.of("undefined", a.name)[0].heard)
+        await conversation.goes_on()
+        assert len(data.heard) <= 1 < count  # one that it was waiting for when it stopped
+
+
+async def test_a_stopping_node_does_not_wait_for_a_peer_that_does_not_read() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        await stuck(a, b)
+        await fill_socket(a)
+        waiting = a.loop.create_task(a.drain(B, "data"))
+        pump = Pump(a)
+        await settled(pump)
+        await asyncio.wait_for(a.stop(), 5.0)
+        await asyncio.wait_for(waiting, 5.0)

@@ -1,0 +1,206 @@
+"""Clusters of nodes in one process: joining, leaving, and joins that cannot succeed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+
+import pytest
+from scripted import host
+from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running
+
+import partisan
+from partisan import Atom, ConfigError, ConnectFailed, HandshakeError, Node, NoProc, NotConnected
+
+
+async def test_two_nodes_become_members_of_each_other() -> None:
+    async with running("a", "b") as (a, b):
+        events = Events(a, "partisan.membership")
+        assert await a.join(address_of(b)) == "b@127.0.0.1"
+        await eventually(lambda: fully_meshed(a, b))
+        assert sorted(a.members()) == sorted(b.members()) == ["a@127.0.0.1", "b@127.0.0.1"]
+        assert a.nodes() == ["b@127.0.0.1"]
+        assert events.of("partisan.membership.peer.join", node="b@127.0.0.1")
+        assert events.of("partisan.membership.peer.up", node="b@127.0.0.1")
+
+
+async def test_three_nodes_joined_in_a_chain_form_a_full_mesh() -> None:
+    async with running("a", "b", "c") as (a, b, c):
+        await a.join(address_of(b))
+        await b.join(address_of(c))
+        await eventually(lambda: fully_meshed(a, b, c))
+        sinks = [Sink(node) for node in (a, b, c)]
+        for node in (a, b, c):
+            for other in (a, b, c):
+                node.send(("sink", other.name), Atom(node.name))
+        for sink in sinks:
+            assert sorted(sender.name for sender in await sink.has(3)) == sorted(a.members())
+
+
+async def test_nodes_that_join_each_other_at_once_agree() -> None:
+    async with running("a", "b", "c") as nodes:
+        await asyncio.gather(*(node.join(address_of(other)) for node in nodes for other in nodes if node is not other))
+        await eventually(lambda: fully_meshed(*nodes))
+
+
+async def test_a_join_by_address_alone_takes_whoever_answers() -> None:
+    async with running("a", "b") as (a, b):
+        assert await a.join(str(b.listen_addrs[0])) == "b@127.0.0.1"
+        assert await a.join(str(b.listen_addrs[0])) == "b@127.0.0.1"
+        assert await a.join(b.spec) == "b@127.0.0.1"
+        await eventually(lambda: fully_meshed(a, b))
+        assert a.connection_count("b@127.0.0.1", "undefined") == 1
+
+
+async def test_the_peers_channel_map_says_how_many_connections_are_dialled() -> None:
+    async with running("a") as [a], running("b", channels={"data": {"parallelism": 3}}, parallelism=2) as [b]:
+        await a.join(address_of(b))
+        await eventually(lambda: fully_meshed(a, b))
+        assert a.connection_count("b@127.0.0.1", "data") == 3
+        assert a.connection_count("b@127.0.0.1", "undefined") == 2
+        assert a.connection_count("b@127.0.0.1", "partisan_membership") == 1
+        assert a.connection_count("b@127.0.0.1") == 6
+        assert b.connection_count("a@127.0.0.1") == 2
+
+
+async def test_a_node_that_leaves_is_forgotten_by_all() -> None:
+    async with cluster("a", "b", "c") as (a, b, c):
+        events = Events(a, "partisan.membership")
+        await c.leave()
+        assert c.members() == ["c@127.0.0.1"]
+        await eventually(lambda: sorted(a.members()) == sorted(b.members()) == ["a@127.0.0.1", "b@127.0.0.1"])
+        await eventually(lambda: not a.is_connected("c@127.0.0.1") and not c.nodes())
+        assert events.of("partisan.membership.peer.leave", node="c@127.0.0.1")
+        with pytest.raises(NotConnected):
+            a.send(("sink", "c@127.0.0.1"), 1)
+
+
+async def test_a_node_that_left_can_join_again() -> None:
+    async with cluster("a", "b", "c") as nodes:
+        a, _, c = nodes
+        await c.leave()
+        await eventually(lambda: len(a.members()) == 2)
+        await c.join(address_of(a))
+        await eventually(lambda: fully_meshed(*nodes))
+
+
+async def test_a_member_can_be_made_to_leave() -> None:
+    async with cluster("a", "b", "c") as (a, b, c):
+        await a.leave("c@127.0.0.1")
+        await eventually(lambda: len(a.members()) == len(b.members()) == 2 and c.members() == ["c@127.0.0.1"])
+        with pytest.raises(NotConnected):
+            await a.leave("c@127.0.0.1")
+
+
+async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself() -> None:
+    async with cluster("a", "b") as (a, b):
+        first = Node("c@127.0.0.1:0", **FAST)
+        await first.start()
+        await first.join(address_of(a))
+        await eventually(lambda: fully_meshed(a, b, first))
+        await first.stop()
+        await eventually(lambda: not a.is_connected("c@127.0.0.1"))
+        async with running("c") as [second]:
+            assert second.listen_addrs != first.listen_addrs
+            await second.join(address_of(b))
+            await eventually(lambda: fully_meshed(a, b, second))
+            assert a.members().count("c@127.0.0.1") == 1
+            sink = Sink(second)
+            a.send(("sink", "c@127.0.0.1"), 1)
+            assert await sink.has(1) == [1]
+
+
+async def test_a_join_under_a_wrong_name_says_who_answered() -> None:
+    async with running("a", "b") as (a, b):
+        with pytest.raises(HandshakeError, match=r"b@127\.0\.0\.1 answered") as caught:
+            await a.join(f"x@{b.listen_addrs[0]}")
+        assert caught.value.reason == "unexpected_peer"
+        assert a.members() == ["a@127.0.0.1"]
+        assert not a.nodes()
+        assert b.members() == ["b@127.0.0.1"]
+
+
+async def test_a_join_to_a_closed_port_fails_in_the_time_given() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    async with running("a") as [a]:
+        start = time.monotonic()
+        with pytest.raises(ConnectFailed, match=str(errno.ECONNREFUSED)):
+            await a.join(f"127.0.0.1:{port}", timeout=0.4)
+        assert 0.4 <= time.monotonic() - start < 2.0
+        assert a.members() == ["a@127.0.0.1"]
+
+
+async def test_a_node_does_not_join_itself() -> None:
+    async with running("a") as [a]:
+        with pytest.raises(ConnectFailed, match="self"):
+            await a.join(address_of(a))
+        with pytest.raises(HandshakeError, match="own name"):
+            await a.join(str(a.listen_addrs[0]))
+        assert a.members() == ["a@127.0.0.1"]
+
+
+async def test_a_join_to_a_web_server_fails_with_a_reason() -> None:
+    async with running("a") as [a], host() as web:
+        joining = a.loop.create_task(a.join(f"127.0.0.1:{web.port}", timeout=1.0))
+        peer = await web.arrival()
+        peer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        with pytest.raises(ConnectFailed) as caught:
+            await joining
+        assert "oversized" in str(caught.value)
+        assert await peer.ended() == b""
+
+
+async def test_a_join_to_what_never_speaks_fails_in_the_time_given() -> None:
+    async with running("a", handshake_timeout=0.3) as [a], host() as mute:
+        with pytest.raises(ConnectFailed, match="no hello within"):
+            await a.join(f"127.0.0.1:{mute.port}", timeout=0.8)
+
+
+async def test_a_node_outside_the_allow_list_is_refused() -> None:
+    async with running("a", allowed_nodes=["c@127.0.0.1"]) as [a], running("b") as [b]:
+        events = Events(a)
+        with pytest.raises(ConnectFailed):
+            await b.join(address_of(a), timeout=0.5)
+        assert a.members() == ["a@127.0.0.1"]
+        assert {error.reason for error in events.errors()} == {"refused"}
+
+
+async def test_a_taken_address_is_a_named_error() -> None:
+    async with running("a") as [a]:
+        with pytest.raises(ConfigError, match="cannot listen"):
+            await Node(f"b@{a.listen_addrs[0]}").start()
+
+
+async def test_names_of_other_nodes_that_nobody_has_are_no_error_and_local_ones_are() -> None:
+    async with cluster("a", "b") as (a, b):
+        events = Events(b)
+        a.send(("nobody", "b@127.0.0.1"), 1)
+        await eventually(lambda: events.of("partisan.queue.undelivered"))
+        with pytest.raises(NoProc):
+            a.send("nobody", 1)
+        with pytest.raises(NotConnected):
+            a.send(("sink", "never@127.0.0.1"), 1)
+
+
+async def test_a_pid_in_a_message_is_where_the_answer_goes() -> None:
+    async def echo() -> None:
+        caller, message = await partisan.receive()
+        partisan.send(caller, message)
+
+    async def ask(answer: asyncio.Future[object]) -> None:
+        partisan.send(("echo", "b@127.0.0.1"), (partisan.self(), b"question"))
+        answer.set_result(await partisan.receive(timeout=5.0))
+
+    async with cluster("a", "b") as (a, b):
+        b.spawn(echo, name="echo")
+        answer = a.loop.create_future()
+        a.spawn(ask, answer)
+        assert await answer == b"question"
+
+
+async def test_many_small_clusters_live_in_one_process() -> None:
+    async with cluster(*(f"n{number}" for number in range(8))) as nodes:
+        assert all(len(node.members()) == 8 for node in nodes)
