@@ -436,12 +436,16 @@ def test_decoding_and_encoding_leave_reference_counts_as_they_were() -> None:
 
 
 def seconds(octets: bytes) -> float:
-    """Return the time that decoding takes, the best of three."""
+    """Return the time that decoding takes, the best of three, without the garbage collector's share."""
     best = 1e9
-    for _ in range(3):
-        began = time.perf_counter()
-        CODEC.decode(octets)
-        best = min(best, time.perf_counter() - began)
+    gc.disable()
+    try:
+        for _ in range(3):
+            began = time.perf_counter()
+            CODEC.decode(octets)
+            best = min(best, time.perf_counter() - began)
+    finally:
+        gc.enable()
     return best
 
 
@@ -464,7 +468,7 @@ def test_maps_of_keys_that_cannot_be_hashed_decode_in_linear_time(key: bytes) ->
         head, tail = key.split(b"%s")
         return [head + n.to_bytes(4) + tail for n in range(count)]
 
-    assert seconds(table(keys(20_000))) < 10 * 4 * seconds(table(keys(5_000)))
+    assert seconds(table(keys(80_000))) < 100 * seconds(table(keys(5_000)))  # 16 times the keys; 256 if quadratic
 
 
 def test_a_long_integer_is_read_and_written_in_little_time() -> None:
