@@ -60,7 +60,7 @@ def agree(beam: Beam, theirs: Sequence[bytes]) -> None:
 
 @pytest.mark.parametrize("name", ["terms-otp25.jsonl", "terms-otp28.jsonl"])
 def test_recorded_terms_are_equal_to_a_real_node(beam: Beam, name: str) -> None:
-    # A node that is not distributed is called nonode@nohost too, and judges identities of its own name by its own rules.
+    # A node that is not distributed is called nonode@nohost too, and has rules of its own for its own identities.
     agree(beam, [bytes.fromhex(row["hex"]).replace(b"nonode@nohost", b"recorded@host") for row in cases.rows(name)])
 
 
@@ -113,12 +113,15 @@ def test_terms_sort_as_a_real_node_sorts_them(beam: Beam) -> None:
 
 def test_the_oracle_orders_as_a_real_node_does(beam: Beam) -> None:
     rng = Random(SEED)
-    terms = [rng.choice((chance.integer, chance.floating, chance.atom, chance.bits, chance.string))(rng) for _ in range(150)]
+    terms: list[oracle.Term] = [
+        rng.choice((chance.integer, chance.floating, chance.atom, chance.bits, chance.string))(rng) for _ in range(150)
+    ]
     terms += [oracle.Tuple(tuple(rng.choices(terms, k=2))) for _ in range(50)]
     terms += [oracle.List(tuple(rng.choices(terms, k=2)), rng.choice((None, TRUE))) for _ in range(50)]
     terms += [oracle.Map(frozenset({rng.choice(terms): rng.choice(terms)}.items())) for _ in range(50)]
     (answer,) = beam.ask([("sort", [writer.encode(term) for term in terms])])
-    assert sorted(range(len(terms)), key=functools.cmp_to_key(lambda a, b: compare(terms[a], terms[b]))) == as_value(answer)
+    ours = sorted(terms, key=functools.cmp_to_key(compare))
+    assert ours == [terms[place] for place in as_value(answer)]
 
 
 def test_damaged_octets_that_a_real_node_takes_for_a_term_are_one_here(beam: Beam) -> None:
@@ -130,7 +133,7 @@ def test_damaged_octets_that_a_real_node_takes_for_a_term_are_one_here(beam: Bea
             CODEC.decode_prefix(octets)  # a node ignores what follows the term
             taken += answer == TRUE
         except etf.DecodeError as error:
-            # Tags of a node's private in-memory format, and a creator of a fun that is no pid, are not part of the wire.
+            # A node's private in-memory tags, and a creator of a fun that is no pid, are not part of the wire.
             if answer == TRUE and not re.search(r"\b7[3-6] is no tag|NEW_FUN_EXT without a pid", str(error)):
                 refused.append((octets, error))
     assert refused == []

@@ -52,11 +52,24 @@ class Beam:
     def __init__(self, executable: str) -> None:
         questions, self._writing = os.pipe()
         self._reading, answers = os.pipe()
-        command = [executable, "-noinput", "-boot", "no_dot_erlang", "+sbwt", "none", "-eval", SERVER % (questions, answers)]
+        command = [
+            executable,
+            "-noinput",
+            "-boot",
+            "no_dot_erlang",
+            "+sbwt",
+            "none",
+            "-eval",
+            SERVER % (questions, answers),
+        ]
         environment = os.environ | {"ERL_CRASH_DUMP": os.devnull, "ERL_CRASH_DUMP_SECONDS": "0"}
         try:
             self.process = subprocess.Popen(
-                command, pass_fds=(questions, answers), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                command,
+                pass_fds=(questions, answers),
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
         finally:
             os.close(questions)
@@ -65,7 +78,9 @@ class Beam:
     def __enter__(self) -> Beam:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         os.close(self._writing)  # the node sees the end of its questions and halts
         os.close(self._reading)
         try:
@@ -77,11 +92,14 @@ class Beam:
     def ask(self, questions: Sequence[tuple[str, Sequence[bytes]]]) -> list[oracle.Term]:
         """Return what the node answers to each (operation, octets); an exception there is one here."""
         asked = tuple(
-            oracle.Tuple((oracle.Atom(op), oracle.List(tuple(oracle.Bits(item) for item in items)))) for op, items in questions
+            oracle.Tuple((oracle.Atom(op), oracle.List(tuple(oracle.Bits(item) for item in items))))
+            for op, items in questions
         )
         self._send(writer.encode(oracle.List(asked)))
         replies = oracle.decode(self._receive(int.from_bytes(self._receive(4))))
-        return [self._result(question, reply) for question, reply in zip(asked, getattr(replies, "items", ()), strict=True)]
+        return [
+            self._result(question, reply) for question, reply in zip(asked, getattr(replies, "items", ()), strict=True)
+        ]
 
     def _result(self, question: oracle.Term, reply: oracle.Term) -> oracle.Term:
         match reply:

@@ -71,7 +71,10 @@ BODIES: list[tuple[str, bytes]] = [
     ("bit string of whole octets", b"M\0\0\0\x02\x08\xff\xe1"),
     ("map, empty", b"t\0\0\0\0"),
     ("map", b"t\0\0\0\x02w\x01aa\x01m\0\0\0\x01bk\0\x01\x02"),
-    ("map of keys that Python confuses", b"t\0\0\0\x03a\x01w\x01aF" + struct.pack(">d", 1.0) + b"w\x01bw\x04truew\x01c"),
+    (
+        "map of keys that Python confuses",
+        b"t\0\0\0\x03a\x01w\x01aF" + struct.pack(">d", 1.0) + b"w\x01bw\x04truew\x01c",
+    ),
     ("map of keys that Python cannot hash", b"t\0\0\0\x02jw\x01at\0\0\0\0w\x01b"),
     ("map of maps", b"t\0\0\0\x01t\0\0\0\x01a\x01a\x02t\0\0\0\x01a\x01a\x03"),
     ("pid", b"gw\x03a@h\0\0\0\x05\0\0\0\x06\x02"),
@@ -115,5 +118,7 @@ def recorded_terms() -> list[tuple[str, bytes]]:
     """Return what two releases of OTP wrote, as (kind, octets)."""
     names = ("terms-otp25.jsonl", "terms-otp28.jsonl")
     return [
-        (f"otp{row['otp']} {row['kind']} {row['term'][:24]}", bytes.fromhex(row["hex"])) for name in names for row in rows(name)
+        (f"otp{row['otp']} {row['kind']} {row['term'][:24]}", bytes.fromhex(row["hex"]))
+        for name in names
+        for row in rows(name)
     ]

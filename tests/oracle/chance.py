@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from random import Random
 
 from tests.oracle.etf import Atom, Bits, Export, Float, Fun, Int, List, Map, Pid, Port, Ref, Term, Tuple, join
 
-CORNERS = [0, 1, 127, 128, 255, 256, 2**16, 2**27, 2**31 - 1, 2**31, 2**32 - 1, 2**53, 2**59, 2**60, 2**63, 2**64, 2**2040]
+CORNERS = [
+    0,
+    1,
+    127,
+    128,
+    255,
+    256,
+    2**16,
+    2**27,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**53,
+    2**59,
+    2**60,
+    2**63,
+    2**64,
+    2**2040,
+]
 ATOMS = ["ok", "true", "false", "undefined", "nil", "", "a b", "\xe9", "πλ", "\U0001f600", "x" * 255, "é" * 255]
 NODES = ["a@h", "node@127.0.0.1", "é@host"]
 FLOATS = [0.0, 1.0, -1.0, 0.1, 5e-324, 1.7976931348623157e308, 2.0**53, 2.0**64, -(2.0**63), 3.5]
@@ -52,7 +71,7 @@ def string(rng: Random) -> List:
     return List(tuple(Int(rng.randrange(256)) for _ in range(rng.randrange(6))))
 
 
-LEAVES = [integer, floating, atom, bits, string, integer, atom, pid, port, ref]
+LEAVES: list[Callable[[Random], Term]] = [integer, floating, atom, bits, string, integer, atom, pid, port, ref]
 
 
 def term(rng: Random, depth: int = 4) -> Term:

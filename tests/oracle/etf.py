@@ -1,4 +1,4 @@
-"""The external term format, written to be read: recursive, slow, and the specification that the codec is tested against.
+"""The external term format, written to be read: recursive, slow, and the specification that the codec must meet.
 
 It shares nothing with the package. A term is one of the small frozen classes below, so that `==` between terms is
 Erlang's `=:=` by construction: `Int(1)` and `Float(1.0)` are of different classes, maps are sets of pairs, and every

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cmp_to_key
+from typing import Any
 
 from tests.oracle.etf import Atom, Bits, Export, Float, Fun, Int, List, Map, Pid, Port, Ref, Term, Tuple
 
@@ -41,8 +42,8 @@ def compare(a: Term, b: Term, exact: bool = False) -> int:
             raise NotImplementedError(f"the manual gives no order between {a} and {b}")
 
 
-def by_value(x: object, y: object) -> int:
-    return (x > y) - (x < y)  # type: ignore[operator]
+def by_value(x: Any, y: Any) -> int:
+    return int(x > y) - int(x < y)
 
 
 def by_items(x: Sequence[Term], y: Sequence[Term], exact: bool) -> int:
@@ -56,7 +57,11 @@ def maps(a: Map, b: Map, exact: bool) -> int:
 
 
 def sorted_pairs(term: Map) -> list[tuple[Term, Term]]:
-    return sorted(term.pairs, key=cmp_to_key(lambda p, q: compare(p[0], q[0], exact=True)))
+    return sorted(term.pairs, key=cmp_to_key(by_key))
+
+
+def by_key(p: tuple[Term, Term], q: tuple[Term, Term]) -> int:
+    return compare(p[0], q[0], exact=True)
 
 
 def lists(a: List, b: List, exact: bool) -> int:

@@ -75,7 +75,7 @@ PLAIN = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     st.binary(max_size=12),
     st.binary(max_size=12).map(bytearray),
-    st.binary(max_size=12).map(memoryview),
+    st.binary(max_size=12).map(lambda octets: memoryview(octets)),
     st.builds(etf.Atom, NAMES),
 )
 CONSTANTS = {"true": True, "false": False, "undefined": None}

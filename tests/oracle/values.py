@@ -111,7 +111,7 @@ def as_value(term: oracle.Term) -> Any:
             return tuple(as_value(item) for item in items)
         case oracle.List(items, None):
             return [as_value(item) for item in items]
-        case oracle.List(items, tail):
+        case oracle.List(items, tail) if tail is not None:
             return etf.ImproperList(tuple(as_value(item) for item in items), as_value(tail))
         case oracle.Map(pairs):
             return etf.ErlMap([(as_value(key), as_value(item)) for key, item in pairs])

@@ -7,11 +7,12 @@ chooses at random meets every spelling of the same value, which a real node of a
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from tests.oracle.etf import Atom, Bits, Choose, Export, Float, Fun, Int, List, Map, Pid, Port, Ref, Term, Tuple
 
 
-def first(tags: tuple[int, ...] | list[int]) -> int:
+def first(tags: Sequence[int]) -> int:
     """Choose as a modern node does."""
     return tags[0]
 
@@ -105,7 +106,11 @@ def identity(term: Pid | Port | Ref, choose: Choose) -> bytes:
     match term:
         case Pid(_, number, serial, _):
             fields = number.to_bytes(4) + serial.to_bytes(4)
-            return b"X" + node + fields + young if choose([88, 103][: 1 + len(old)]) == 88 else b"g" + node + fields + bytes(old)
+            return (
+                b"X" + node + fields + young
+                if choose([88, 103][: 1 + len(old)]) == 88
+                else b"g" + node + fields + bytes(old)
+            )
         case Port(_, number, _):
             tags = [120]
             if number < 2**32:

@@ -56,7 +56,7 @@ DEEP = {
 def test_ten_million_levels_are_refused_at_the_limit(opening: bytes) -> None:
     octets = b"\x83" + opening * 10_000_000
     began = time.perf_counter()
-    with pytest.raises(etf.DecodeError, match="(?i)dep|nest|level") as caught:
+    with pytest.raises(etf.DecodeError, match=r"(?i)dep|nest|level") as caught:
         CODEC.decode(octets)
     assert not isinstance(caught.value, Truncated)
     assert caught.value.offset < 100 * 512
@@ -213,7 +213,9 @@ def test_arities_and_lengths_that_lie_cost_no_memory(body: bytes) -> None:
         CODEC.decode(b"\x83" + body)
     command = [sys.executable, "-c", textwrap.dedent(CONFINED)]
     octets = (b"\x83" + body).hex()
-    done = subprocess.run(command, input=octets, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        command, input=octets, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=30
+    )
     assert done.stdout.strip() in ("DecodeError", "Truncated"), done.stderr
 
 
@@ -234,9 +236,9 @@ def test_a_bomb_stops_at_the_size_that_it_announced(factor: int) -> None:
 def test_inflated_size_is_bounded_before_anything_is_inflated() -> None:
     small = etf.Codec(max_inflated=1000)
     assert small.decode(compressed(b"m\0\0\x03\xe3" + bytes(995))) == bytes(995)
-    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit"):
+    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit"):
         small.decode(compressed(b"m\0\0\x03\xe4" + bytes(996)))
-    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit") as caught:
+    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit") as caught:
         CODEC.decode(b"\x83P" + MOST + b"not even deflate")
     assert not isinstance(caught.value, Truncated)
 
@@ -276,7 +278,13 @@ BAD_NAMES = {
 
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES)
 def test_a_name_that_is_no_atom_is_malformed_wherever_an_atom_may_stand(name: bytes) -> None:
-    places = [name, b"h\x01" + name, b"t\0\0\0\x01" + name + b"j", b"X" + name + bytes(12), b"q" + name + b"w\x01fa\x01"]
+    places = [
+        name,
+        b"h\x01" + name,
+        b"t\0\0\0\x01" + name + b"j",
+        b"X" + name + bytes(12),
+        b"q" + name + b"w\x01fa\x01",
+    ]
     places += [b"Z\0\x01" + name + bytes(8), b"qw\x01m" + name + b"a\x01", b"x" + name + bytes(12)]
     for body in places:
         with pytest.raises(etf.DecodeError) as caught:
@@ -300,8 +308,17 @@ def test_every_tag_that_is_none_is_malformed_at_its_place() -> None:
 
 def test_numbers_that_are_none_are_malformed() -> None:
     bad = [b"F\x7f\xf0" + bytes(6), b"F\xff\xf8" + bytes(6), b"F\x7f\xf0" + bytes(5) + b"\1"]
-    bad += [b"c" + text.ljust(31, b"\0") for text in (b"nan", b"inf", b"-infinity", b"1e999", b"", b"0x1p3", b"1_0", b" 1.0")]
-    bad += [b"M\0\0\0\x01\0\xff", b"M\0\0\0\x01\x09\xff", b"M\0\0\0\0\x03", b"Z\0\x06w\0" + bytes(30), b"Z\0\0w\0" + bytes(30)]
+    bad += [
+        b"c" + text.ljust(31, b"\0")
+        for text in (b"nan", b"inf", b"-infinity", b"1e999", b"", b"0x1p3", b"1_0", b" 1.0")
+    ]
+    bad += [
+        b"M\0\0\0\x01\0\xff",
+        b"M\0\0\0\x01\x09\xff",
+        b"M\0\0\0\0\x03",
+        b"Z\0\x06w\0" + bytes(30),
+        b"Z\0\0w\0" + bytes(30),
+    ]
     for body in bad:
         with pytest.raises(etf.DecodeError) as caught:
             CODEC.decode(b"\x83" + body)
@@ -311,7 +328,12 @@ def test_numbers_that_are_none_are_malformed() -> None:
 def test_more_items_than_allowed_are_refused_in_sum_not_only_each() -> None:
     few = etf.Codec(max_items=10)
     assert few.decode(b"\x83h\x02" + b"h\x04" + b"j" * 4 + b"l\0\0\0\x04" + b"j" * 5) == (([],) * 4, [[]] * 4)
-    for body in (b"h\x02" + (b"h\x05" + b"j" * 5) * 2, b"h\x0b" + b"j" * 11, b"k\0\x0b" + bytes(11), b"t\0\0\0\x06" + b"a\1" * 12):
+    for body in (
+        b"h\x02" + (b"h\x05" + b"j" * 5) * 2,
+        b"h\x0b" + b"j" * 11,
+        b"k\0\x0b" + bytes(11),
+        b"t\0\0\0\x06" + b"a\1" * 12,
+    ):
         with pytest.raises(etf.DecodeError):
             few.decode(b"\x83" + body)
     for value in ([1] * 11, (1,) * 11, [[1] * 6] * 2, {n: n for n in range(6)}, ["x"] * 11, [256] * 11, [1.5] * 11):
@@ -322,7 +344,15 @@ def test_more_items_than_allowed_are_refused_in_sum_not_only_each() -> None:
 def test_more_octets_than_allowed_are_refused() -> None:
     small = etf.Codec(max_octets=1000)
     assert len(small.encode(bytes(900))) == 906
-    for value in (bytes(1001), [bytes(500)] * 3, "x" * 1001, list(range(256, 1000)), 2**9000, [1.5] * 200, bytes(70_000)):
+    for value in (
+        bytes(1001),
+        [bytes(500)] * 3,
+        "x" * 1001,
+        list(range(256, 1000)),
+        2**9000,
+        [1.5] * 200,
+        bytes(70_000),
+    ):
         with pytest.raises(etf.EncodeError):
             small.encode(value)
         with pytest.raises(etf.EncodeError):
@@ -361,7 +391,9 @@ def test_an_endless_stream_of_new_names_does_not_grow_memory(make: Callable[[int
 
 def test_refused_octets_leave_no_memory_behind() -> None:
     bad = [b"\x83" + body for body in LIES.values()] + [b"\x83" + body for body in BAD_NAMES.values()]
-    bad += [b"\x83h\x04m\0\0\x03\xe8" + bytes(1000) + tail for tail in (b"?", b"Xa\1", b"w\1\xff", b"h\2", b"t\0\0\0\2jjjj")]
+    bad += [
+        b"\x83h\x04m\0\0\x03\xe8" + bytes(1000) + tail for tail in (b"?", b"Xa\1", b"w\1\xff", b"h\2", b"t\0\0\0\2jjjj")
+    ]
 
     def run() -> None:
         for octets in bad * 8:
@@ -404,12 +436,16 @@ def test_decoding_and_encoding_leave_reference_counts_as_they_were() -> None:
 
 
 def seconds(octets: bytes) -> float:
-    """Return the time that decoding takes, the best of three."""
+    """Return the time that decoding takes, the best of three, without the garbage collector's share."""
     best = 1e9
-    for _ in range(3):
-        began = time.perf_counter()
-        CODEC.decode(octets)
-        best = min(best, time.perf_counter() - began)
+    gc.disable()
+    try:
+        for _ in range(3):
+            began = time.perf_counter()
+            CODEC.decode(octets)
+            best = min(best, time.perf_counter() - began)
+    finally:
+        gc.enable()
     return best
 
 
@@ -418,19 +454,22 @@ def table(keys: list[bytes]) -> bytes:
 
 
 def test_keys_made_to_collide_do_not_make_a_map_quadratic() -> None:
-    count, prime = 20_000, 2**61 - 1  # Python's hash of an integer is its remainder by this prime
+    count, prime = 6_000, 2**61 - 1  # Python's hash of an integer is its remainder by this prime
     colliding = table([b"n\x0a\0" + (prime * n).to_bytes(10, "little") for n in range(1, count + 1)])
     harmless = table([b"n\x0a\0" + (2**70 + n).to_bytes(10, "little") for n in range(1, count + 1)])
     assert seconds(colliding) < 20 * seconds(harmless) + 0.05
 
 
-@pytest.mark.parametrize("key", [b"l\0\0\0\x01b%s" + b"j", b"h\x02jb%s", b"t\0\0\0\x01b%sj"], ids=["lists", "tuples", "maps"])
+@pytest.mark.parametrize(
+    "key", [b"l\0\0\0\x01b%s" + b"j", b"h\x02jb%s", b"t\0\0\0\x01b%sj"], ids=["lists", "tuples", "maps"]
+)
 def test_maps_of_keys_that_cannot_be_hashed_decode_in_linear_time(key: bytes) -> None:
     def keys(count: int) -> list[bytes]:
         head, tail = key.split(b"%s")
         return [head + n.to_bytes(4) + tail for n in range(count)]
 
-    assert seconds(table(keys(20_000))) < 10 * 4 * seconds(table(keys(5_000)))
+    # Eight times the keys, both beyond what the processor's caches hold; quadratic would be 64 times the time.
+    assert seconds(table(keys(160_000))) < 40 * seconds(table(keys(20_000)))
 
 
 def test_a_long_integer_is_read_and_written_in_little_time() -> None:

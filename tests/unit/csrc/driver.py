@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import cffi
+import cffi  # type: ignore[import-untyped]
 
 from tests.oracle import chance, writer
 from tests.oracle import etf as oracle
@@ -148,8 +148,23 @@ def a_run_of_octets_keeps_what_it_was_given(rng: random.Random) -> None:
 def texts_of_references_are_read_strictly(rng: random.Random) -> None:
     words = ffi.new("uint32_t[5]")
     strict = re.compile(rb"#Ref<0((?:\.(?:0|[1-9][0-9]{0,9})){1,5})>")
-    texts = [b"#Ref<0>", b"#Ref<0.>", b"#Ref<0.00>", b"#Ref<0.4294967295>", b"#Ref<0.4294967296>", b"#Ref<0.1", b"#Ref<1.2>"]
-    texts += [b"#Ref<0.1.2.3.4.5>", b"#Ref<0.1.2.3.4.5.6>", b"#Ref<0.1>>", b"#Ref<0.99999999999>", b"#Ref<0. 1>", b"#Ref<0.+1>"]
+    texts = [
+        b"#Ref<0>",
+        b"#Ref<0.>",
+        b"#Ref<0.00>",
+        b"#Ref<0.4294967295>",
+        b"#Ref<0.4294967296>",
+        b"#Ref<0.1",
+        b"#Ref<1.2>",
+    ]
+    texts += [
+        b"#Ref<0.1.2.3.4.5>",
+        b"#Ref<0.1.2.3.4.5.6>",
+        b"#Ref<0.1>>",
+        b"#Ref<0.99999999999>",
+        b"#Ref<0. 1>",
+        b"#Ref<0.+1>",
+    ]
     alphabet = (b".", b"0", b"1", b"42", b"4294967296", b">", b"<", b"#Ref<0", b"x", b"")
     texts += [b"#Ref<0." + b"".join(rng.choices(alphabet, k=rng.randrange(9))) + b">" for _ in range(20_000)]
     accepted = 0
