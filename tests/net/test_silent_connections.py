@@ -56,7 +56,7 @@ async def silent_client(port: int, count: int) -> AsyncIterator[None]:
 
 
 async def test_ten_thousand_silent_connections_cost_little_and_are_let_go(many_descriptors: None) -> None:
-    async with cluster("a", "b", handshake_timeout=8.0, max_connections=COUNT + SPARE) as (a, b):
+    async with cluster("a", "b", handshake_timeout=5.0, max_connections=COUNT + SPARE) as (a, b):
         conversation = Conversation(b, a)
         await conversation.goes_on()
         before = resident_octets()
