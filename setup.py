@@ -38,7 +38,7 @@ extensions = [
         path[:-4].replace("/", "."),
         [path],
         include_dirs=["csrc"],
-        depends=sorted(glob("csrc/*.h")),
+        depends=["setup.py", *sorted(glob("csrc/*.h"))],
         define_macros=MACROS.get(FLAVOUR, []),
         extra_compile_args=WARN + COMPILE[FLAVOUR],
         extra_link_args=LINK.get(FLAVOUR, []),
@@ -47,6 +47,8 @@ extensions = [
 ]
 
 setup(
+    # A place for each flavour: extensions are copied from there into the package, and must not be another flavour's.
+    options={"build": {"build_base": f"build/{FLAVOUR}", "parallel": os.cpu_count()}},
     ext_modules=cythonize(
         extensions,
         # The trace flavour leaves the C beside the source: coverage looks for it there.

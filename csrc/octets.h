@@ -36,6 +36,7 @@ static inline int octets_reserve(octets *self, size_t extra) {
 
 /* Append `size` octets. 0, or -1 when memory is short (nothing changed). */
 static inline int octets_append(octets *self, const void *source, size_t size) {
+    if (size == 0) return 0; /* `source` may be NULL then, which memcpy does not allow */
     if (octets_reserve(self, size) < 0) return -1;
     memcpy(self->data + self->length, source, size);
     self->length += size;

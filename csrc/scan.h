@@ -194,7 +194,7 @@ static inline scan_result etf_scan_feed(etf_scan *self, const uint8_t *data, siz
     while (self->outstanding) {
         if (at >= size) {
             *position = at;
-            *need = 1;
+            *need = at - size + 1;
             return SCAN_MORE;
         }
         uint64_t available = size - at;

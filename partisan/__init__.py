@@ -9,35 +9,71 @@ The names here are what most programs need; each acts on the current node or pro
     partisan.telemetry  every event
 """
 
-from ._core.process import checkpoint as checkpoint
-from ._core.process import receive as receive
-from ._core.router import send as send
+from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from .config import Config as Config
-from .errors import *  # noqa: F403
-from .errors import __all__ as _error_names
-from .etf import Atom as Atom
-from .etf import Pid as Pid
-from .etf import Reference as Reference
+from .errors import CallTimeout as CallTimeout
+from .errors import ConfigError as ConfigError
+from .errors import ConnectFailed as ConnectFailed
+from .errors import DecodeError as DecodeError
+from .errors import EncodeError as EncodeError
+from .errors import Exit as Exit
+from .errors import FrameError as FrameError
+from .errors import HandshakeError as HandshakeError
+from .errors import LocalProtocolError as LocalProtocolError
+from .errors import NameTaken as NameTaken
+from .errors import NodeDown as NodeDown
+from .errors import NoProc as NoProc
+from .errors import NotConnected as NotConnected
+from .errors import NotInProcess as NotInProcess
+from .errors import Overloaded as Overloaded
+from .errors import PartisanError as PartisanError
+from .errors import ProtocolError as ProtocolError
+from .errors import ReceiveTimeout as ReceiveTimeout
+from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import TermError as TermError
+from .errors import Truncated as Truncated
+from .errors import WrongThread as WrongThread
 from .names import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .names import Contact as Contact
 from .names import NodeSpec as NodeSpec
-from .runtime.current import exit as exit
-from .runtime.current import node as node
-from .runtime.current import self as self
-from .runtime.facade import cast_message as cast_message
-from .runtime.facade import forward_message as forward_message
-from .runtime.facade import is_connected as is_connected
-from .runtime.facade import is_fully_connected as is_fully_connected
-from .runtime.facade import join as join
-from .runtime.facade import leave as leave
-from .runtime.facade import make_ref as make_ref
-from .runtime.facade import members as members
-from .runtime.facade import nodes as nodes
-from .runtime.facade import register as register
-from .runtime.facade import spawn as spawn
-from .runtime.facade import unregister as unregister
-from .runtime.facade import whereis as whereis
-from .runtime.node import Node as Node
-from .runtime.run import run as run
+
+try:
+    from . import _core as _core
+except ImportError as error:
+    # The machines, the names and the options work without the compiled core; whatever needs it says why it cannot.
+    _not_built = str(error)
+    if not _TYPE_CHECKING:
+
+        def __getattr__(name: str) -> object:
+            if name.startswith("__") or _find_spec(f"{__name__}.{name}"):
+                raise AttributeError(name)
+            raise ImportError(_not_built)
+else:
+    from ._core.process import checkpoint as checkpoint
+    from ._core.process import receive as receive
+    from ._core.router import send as send
+    from .etf import Atom as Atom
+    from .etf import Pid as Pid
+    from .etf import Reference as Reference
+    from .runtime.current import exit as exit
+    from .runtime.current import node as node
+    from .runtime.current import self as self
+    from .runtime.facade import cast_message as cast_message
+    from .runtime.facade import forward_message as forward_message
+    from .runtime.facade import is_connected as is_connected
+    from .runtime.facade import is_fully_connected as is_fully_connected
+    from .runtime.facade import join as join
+    from .runtime.facade import leave as leave
+    from .runtime.facade import make_ref as make_ref
+    from .runtime.facade import members as members
+    from .runtime.facade import nodes as nodes
+    from .runtime.facade import register as register
+    from .runtime.facade import spawn as spawn
+    from .runtime.facade import unregister as unregister
+    from .runtime.facade import whereis as whereis
+    from .runtime.node import Node as Node
+    from .runtime.run import run as run
 
 __version__ = "0.1.0"

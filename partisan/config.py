@@ -142,13 +142,13 @@ class Config:
 
     name: str | None = option(
         None,
-        "The node's name, as `name@host`; nothing makes one up.",
+        "The node's name, as `name@host`; a node cannot start without.",
         source="partisan 5.0.3",
         pattern=NODE_NAME,
     )
     listen_addrs: tuple[str, ...] = option(
         (),
-        "Where to listen, each as `ip:port` or `[ip]:port`; port 0 takes a free one. Nothing listens on a free port of "
+        "Where to listen, each as `ip:port` or `[ip]:port`; port 0 takes a free one. Without any: on a free port of "
         "the loopback address.",
     )
     channels: Mapping[str, ChannelConfig] = group(
@@ -265,7 +265,9 @@ class Config:
         source="partisan 5.0.3",
     )
     allowed_nodes: tuple[str, ...] | None = option(
-        None, "Names of the nodes that may connect; nothing admits every node, an empty list none.", live=True
+        None,
+        "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
+        live=True,
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

@@ -327,7 +327,7 @@ def describe(hint: Any) -> str:
         return "a table"
     if origin in (Union, types.UnionType):
         return " or ".join(describe(each) for each in get_args(hint))
-    words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "nothing"}
+    words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
     return words[hint]
 
 
@@ -358,6 +358,8 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if name == variable or _NO_OPTION.fullmatch(name):
             continue
         value: Any = Written(environment[variable])
+        if value.startswith("{"):  # a table, which other variables may add to
+            value = _from_toml(value, variable)
         *groups, last = (part.lower() if part.isupper() else part for part in name.split("__"))
         value = {last: value}
         for group in reversed(groups):

@@ -1,7 +1,7 @@
 """Tell subscribers what happens in a node: named events with measurements and metadata, as BEAM's telemetry does.
 
 Each node has one `Telemetry`. A subscriber attaches to an event or to everything below a prefix; it runs inside the
-emitter, so it should be short. What it raises is logged once and detaches it: observers never disturb what they observe.
+emitter, so it should be short. What it raises is logged once and detaches it: observers never disturb the observed.
 """
 
 from __future__ import annotations

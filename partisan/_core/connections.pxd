@@ -3,6 +3,23 @@
 from partisan._core.sendqueue cimport Bound, SendQueue
 
 
+cdef class Holding(SendQueue):
+    pass
+
+
+cdef class TakeOver:
+    cdef Lane lane
+    cdef list waits                       # of Wait: those that are not over yet
+    cdef dict held                        # slot -> its Holding
+
+
+cdef class Wait:
+    cdef TakeOver takeover
+    cdef SendQueue queue                  # whose barrier; None: it is lost
+
+    cdef int begin(self) except -1
+
+
 cdef class Lane:
     """The connections of one (peer, channel), and the slots that spread traffic over them.
 
@@ -16,15 +33,18 @@ cdef class Lane:
     cdef readonly Py_ssize_t count        # connections up
     cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
+    cdef list takeovers                   # under way, oldest first
     cdef readonly bint configured         # the peer's spec names the channel
     cdef public object envelope           # callable(target, message) -> message for the peer's `partisan_python`; or None
 
     cdef SendQueue at(self, Py_ssize_t slot)
     cdef SendQueue resolve(self, Py_ssize_t slot)
+    cdef SendQueue choose(self, Py_ssize_t slot)
     cdef SendQueue some(self, Py_ssize_t slot)
     cdef Py_ssize_t widen(self) except -1
-    cdef int hand_over(self, Py_ssize_t slot) except -1
-    cdef int settle(self, Py_ssize_t slot) except -1
+    cdef int hand_over(self, slots, used) except -1
+    cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1
+    cdef list waits_for(self, SendQueue queue)
 
 
 cdef class Peer:

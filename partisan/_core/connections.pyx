@@ -5,9 +5,11 @@ connection enters when its handshake is done and leaves when it is lost; counts 
 
 Order. A pair of processes hashes to a slot. While the slot's own connection (its home) is down, the slot uses another
 one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
-that way. So when the home comes up, new messages wait in a holding queue until a barrier says so: a gap may arise when
-a connection dies, a swap never.
+that way. So when the home comes up, new messages wait in a holding queue until a barrier says so; so they do when the
+parallelism changes, and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
 """
+
+cimport cython
 
 from partisan._core.sendqueue cimport Bound, SendQueue
 
@@ -17,6 +19,46 @@ from partisan.names import DEFAULT_CHANNEL
 __all__ = ["ConnectionTable", "Lane", "Peer"]
 
 cdef str DEFAULT = DEFAULT_CHANNEL
+
+
+@cython.final
+cdef class Holding(SendQueue):
+    """Keeps the messages of a slot while it changes hands."""
+
+
+@cython.final
+cdef class TakeOver:
+    """Slots whose messages are held until the peer has handled what some queues were given."""
+
+
+@cython.final
+cdef class Wait:
+    """A take-over's wait for one queue; called when the peer has handled what that was given, or it is lost."""
+
+    def __init__(self, TakeOver takeover not None, SendQueue queue not None):
+        self.takeover = takeover
+        self.queue = queue
+
+    cdef int begin(self) except -1:
+        """Ask for the queue's barrier; a holding queue has none before what it holds has gone to another."""
+        if self.queue is None or self.queue.closed:
+            self()
+        elif type(self.queue) is not Holding:
+            if self.queue.barrier is None:
+                self()
+            else:
+                self.queue.barrier(self)
+        return 0
+
+    def __call__(self):
+        cdef TakeOver takeover = self.takeover
+        if self not in takeover.waits:
+            return
+        takeover.waits.remove(self)
+        if not takeover.waits:
+            takeover.lane.takeovers.remove(takeover)
+            for slot, holding in takeover.held.items():
+                takeover.lane.settle(slot, holding)
 
 
 cdef class Lane:
@@ -29,6 +71,7 @@ cdef class Lane:
         self.configured = configured
         self.homes = [None] * parallelism
         self.slots = [None] * parallelism
+        self.takeovers = []
 
     def __repr__(self):
         return f"<Lane {self.peer.name} {self.channel}: {self.count} of {self.parallelism} connections>"
@@ -45,24 +88,30 @@ cdef class Lane:
 
     cdef SendQueue resolve(self, Py_ssize_t slot):
         """Choose the queue that an unused slot will keep."""
+        cdef SendQueue queue = self.choose(slot)
+        if queue is None:
+            raise NotConnected(self.peer.name, self.peer.seen)
+        self.slots[slot] = queue
+        return queue
+
+    cdef SendQueue choose(self, Py_ssize_t slot):
+        """A queue for the slot, of this lane or else of the default channel's, or None."""
         cdef SendQueue queue = self.some(slot)
         cdef Lane default
         if queue is None and self.peer.table.fallback and self.channel != DEFAULT:
             default = self.peer.lanes.get(DEFAULT)
             if default is not None:
                 queue = default.some(slot % default.parallelism)
-        if queue is None:
-            raise NotConnected(self.peer.name, self.peer.seen)
-        self.slots[slot] = queue
         return queue
 
     cdef SendQueue some(self, Py_ssize_t slot):
         """The slot's home, another of this lane's connections while that is down, or None."""
         home = self.homes[slot]
-        if home is not None or self.count == 0:
+        if home is not None and not (<SendQueue>home).closed:
             return home
-        up = self.connections
-        return up[slot % len(up)]
+        # A queue is closed a moment before the table hears of it.
+        up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
+        return up[slot % len(up)] if up else None
 
     def attach(self, SendQueue queue not None):
         """A connection of this lane is up. Returns the slot that it is the home of."""
@@ -70,7 +119,7 @@ cdef class Lane:
         self.homes[slot] = queue
         self.count += 1
         if self.slots[slot] is not None:
-            self.hand_over(slot)
+            self.hand_over([slot], [self.slots[slot]])
         return slot
 
     cdef Py_ssize_t widen(self) except -1:
@@ -79,32 +128,39 @@ cdef class Lane:
         self.slots.append(None)
         return len(self.homes) - 1
 
-    cdef int hand_over(self, Py_ssize_t slot) except -1:
-        """Let the slot's home take over from the queue in use, once the peer has handled what that one was given."""
-        cdef SendQueue used = self.slots[slot]
-        cdef SendQueue holding = SendQueue(self.bound)
-        self.slots[slot] = holding
-
-        def handled():
-            if self.slots[slot] is holding:
-                self.settle(slot)
-
-        if used.closed or used.barrier is None:
-            handled()
-        else:
-            used.barrier(handled)
+    cdef int hand_over(self, slots, used) except -1:
+        """Let the slots choose anew once the peer has handled what the queues in `used` were given; until then, hold."""
+        cdef TakeOver takeover = TakeOver.__new__(TakeOver)
+        takeover.lane = self
+        takeover.held = {}
+        for slot in slots:
+            takeover.held[slot] = self.slots[slot] = Holding(self.bound)
+        takeover.waits = [Wait(takeover, queue) for queue in used]
+        self.takeovers.append(takeover)
+        for wait in list(takeover.waits):
+            (<Wait>wait).begin()
         return 0
 
-    cdef int settle(self, Py_ssize_t slot) except -1:
+    cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1:
         """What waited while the slot changed hands goes to the queue that it uses from now on."""
-        cdef SendQueue holding = self.slots[slot]
-        self.slots[slot] = None
-        if holding.queued_octets:
-            try:
-                self.resolve(slot).absorb(holding)
-            except NotConnected:
-                holding.close()
+        cdef SendQueue queue = self.choose(slot)
+        if self.slots[slot] is holding:  # else it has changed hands again meanwhile
+            self.slots[slot] = queue
+        if queue is not None and holding.queued_octets:
+            queue.absorb(holding)
+        elif holding.queued_octets:
+            self.bound.dropped_frames += holding.pushed_frames
+            self.bound.dropped_octets += holding.queued_octets
+        holding.close()
+        for wait in self.waits_for(holding):
+            (<Wait>wait).queue = queue
+            (<Wait>wait).begin()
         return 0
+
+    cdef list waits_for(self, SendQueue queue):
+        """What waits for this queue's barrier."""
+        return [wait for takeover in self.takeovers for wait in (<TakeOver>takeover).waits
+                if (<Wait>wait).queue is queue]
 
     def forget(self, SendQueue queue not None):
         """A queue is closed: slots that used it choose anew at their next message."""
@@ -117,11 +173,22 @@ cdef class Lane:
                 self.count -= 1
 
     def resize(self, Py_ssize_t parallelism, bint configured):
-        """The peer's spec now wants so many connections; those that are up stay."""
+        """The peer's spec now wants so many connections; those that are up stay.
+
+        Pairs hash to other slots then, which may use other queues: what those in use were given is handled first.
+        """
+        cdef list used = []
         self.configured = configured
+        if parallelism == self.parallelism:
+            return
+        for queue in self.slots:
+            if queue is not None and queue not in used:
+                used.append(queue)
         while len(self.homes) < parallelism:
             self.widen()
         self.parallelism = parallelism
+        if used:
+            self.hand_over(range(parallelism), used)
 
 
 cdef class Peer:
@@ -194,6 +261,9 @@ cdef class ConnectionTable:
         cdef Peer peer = self.peers[node]
         for lane in peer.lanes.values():
             (<Lane>lane).forget(queue)
+        for lane in peer.lanes.values():
+            for wait in (<Lane>lane).waits_for(queue):
+                wait()  # its barrier may never come
         peer.count -= 1
         self.count -= 1
         peer.count_lacking()

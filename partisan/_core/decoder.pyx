@@ -11,12 +11,12 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.math cimport isfinite
 from libc.stdint cimport INT64_MAX, int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
 from .options cimport FORM_LIST, FORM_PLAIN, FORM_TUPLE, LARGE_OCTETS, NONE_IS_UNDEFINED, codec_options
 from .python cimport (
     FALSE, NONE, TRUE, Py_DECREF, Py_INCREF, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyDict_GET_SIZE, PyErr_Clear,
-    PyErr_ExceptionMatches, PySequence_Fast_ITEMS, PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII,
+    PyErr_ExceptionMatches, PySequence_Fast_ITEMS, PyUnicode_DATA, PyUnicode_GET_LENGTH,
     dict_of_size, new_bytes, new_float, new_int, new_text, new_uint64, try_set_default,
 )
 from .terms cimport (
@@ -296,9 +296,17 @@ cdef PyObject* read_binary(reader* r, Py_ssize_t n) except NULL:
     r.position += n
     if r.options.text:
         if octets_are_ascii(<const uint8_t*>p, n):
-            return new_text(p, n, NULL)
+            return new_ascii(p, n)
         return owned(text_or_octets(p[:n]))
     return new_bytes(p, n)
+
+
+cdef inline PyObject* new_ascii(const char* text, Py_ssize_t n) except NULL:
+    """A str of n octets that are known to be ASCII."""
+    cdef PyObject* value = new_text(n, 127)
+    if n:
+        memcpy(PyUnicode_DATA(value), text, n)      # the empty str is shared: it is not written to
+    return value
 
 
 cdef object text_or_octets(bytes octets):
@@ -433,9 +441,9 @@ cdef PyObject* read_key(reader* r, int depth) except NULL:
         if key is not NULL and PyUnicode_GET_LENGTH(key) == n and memcmp(PyUnicode_DATA(key), p, n) == 0:
             Py_INCREF(key)
             return key
-        key = owned(text_or_octets((<const char*>p)[:n]))
-        if type(<object>key) is not str or not PyUnicode_IS_COMPACT_ASCII(key):
-            return key
+        if not octets_are_ascii(p, n):
+            return owned(text_or_octets((<const char*>p)[:n]))
+        key = new_ascii(<const char*>p, n)
     else:
         slot = &_octet_keys[octets_hash(p, n) & (CACHED_KEYS - 1)]
         key = slot[0]

@@ -61,7 +61,8 @@ cdef int too_large(writer* w) except -1:
 
 
 cdef int _grow(writer* w, size_t extra) except -1:
-    if w.run.length - w.start + w.referenced + extra > <size_t>w.options.max_octets:
+    # A run of ints asks for more than it may use: so much is not held against the limit before the term is complete.
+    if w.run.length - w.start + w.referenced + extra > <size_t>w.options.max_octets + RUN_ITEMS * PUT_INTEGER_OCTETS:
         too_large(w)
     if octets_reserve(&w.run, extra) < 0:
         raise MemoryError
@@ -473,13 +474,13 @@ cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
     return 0
 
 
-cdef int refuse_equal_keys(writer* w, dict term, int depth) except -1:
+cdef int refuse_equal_keys(writer* w, object keys, int depth) except -1:
     """Two keys that differ in Python may be one on the wire ("a" and b"a"): a real node would refuse such a map."""
     cdef set seen = set()
-    for key in term:
+    for key in keys:
         octets = _encode_key(w, key, depth)
         if octets in seen:
-            raise EncodeError(f"two keys of a dict are one key on the wire, one of them is {key!r}")
+            raise EncodeError(f"two keys of a map are one key on the wire, one of them is {key!r}")
         seen.add(octets)
     return 0
 
@@ -493,6 +494,9 @@ cdef int write_pairs(writer* w, dict entries, int depth) except -1:
     for key, value in pairs:
         write_term(w, <PyObject*>key, depth - 1)
         write_term(w, <PyObject*>value, depth - 1)
+    if w.options.strings != STRINGS_ARE_BINARIES or w.options.none != NONE_IS_UNDEFINED:
+        # An ErlMap's keys differ under the default options; under others two of them may be written alike.
+        refuse_equal_keys(w, [key for key, _ in pairs], depth - 1)
     return 0
 
 

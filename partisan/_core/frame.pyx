@@ -15,6 +15,7 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
+from partisan._core.counters cimport count, live
 from partisan._core.options cimport LARGE_OCTETS
 from partisan._core.wire cimport (
     SCAN_LARGE, SCAN_MORE, etf_scan_feed, etf_scan_init, get32, octets_append, octets_free, octets_reserve, scan_result,
@@ -43,10 +44,13 @@ cdef class Slab:
         self.data = <uint8_t*>PyMem_Malloc(size)
         if self.data is NULL:
             raise MemoryError()
+        count(&live.slabs, 1)
         self.size = size
         self.view = PyMemoryView_FromMemory(<char*>self.data, size, PyBUF_WRITE)
 
     def __dealloc__(self):
+        if self.data is not NULL:
+            count(&live.slabs, -1)
         PyMem_Free(self.data)
 
 
@@ -65,6 +69,7 @@ cdef class FrameReader:
         self.max_frame = max_frame
 
     def __dealloc__(self):
+        count(&live.assemblies, -(self.assembling > 0))
         octets_free(&self.carried)
         octets_free(&self.body)
 
@@ -162,6 +167,7 @@ cdef class FrameReader:
 
     cdef int assemble(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t length) except -1:
         """Begin to assemble a long frame of which the first octets are here."""
+        count(&live.assemblies, 1)
         self.assembling = length
         self.gathered = self.scanned = 0
         self.planted = None
@@ -247,6 +253,7 @@ cdef class FrameReader:
         """The long frame is whole: hand it on."""
         planted, self.planted = self.planted, None
         self.assembling = 0
+        count(&live.assemblies, -1)
         self.settling = True
         self.received_frames += 1
         try:

@@ -4,6 +4,8 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from partisan._core.counters cimport count, live
+
 __all__ = ["Mailbox"]
 
 
@@ -11,6 +13,7 @@ cdef class Mailbox:
 
     def __dealloc__(self):
         cdef Py_ssize_t i
+        count(&live.messages, -self.length)
         for i in range(self.length):
             Py_DECREF(<object>self.ring[(self.head + i) & (self.capacity - 1)])
         PyMem_Free(self.ring)
@@ -29,6 +32,7 @@ cdef class Mailbox:
         Py_INCREF(message)
         self.ring[(self.head + self.length) & (self.capacity - 1)] = <PyObject*>message
         self.length += 1
+        count(&live.messages, 1)
         return 0
 
     cdef object take(self, Py_ssize_t position):
@@ -46,6 +50,7 @@ cdef class Mailbox:
             for i in range(position, self.length - 1):
                 self.ring[(self.head + i) & mask] = self.ring[(self.head + i + 1) & mask]
         self.length -= 1
+        count(&live.messages, -1)
         message = <object>found
         Py_DECREF(message)
         return message

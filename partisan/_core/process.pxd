@@ -51,6 +51,7 @@ cdef class Process:
     cdef readonly Py_ssize_t holds      # send queues that hold it now
 
     cdef int deliver(self, object message) except -1
+    cdef bint wakes(self, object message) except -1
     cdef int hold(self) except -1
     cdef int release(self) except -1
     cdef int interrupt(self, object error) except -1

@@ -17,6 +17,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from partisan._core.counters cimport count, live
 from partisan._core.mailbox cimport Mailbox, matches_any
 from partisan._core.terms cimport Pid
 
@@ -102,6 +103,9 @@ cdef class Receive:
     def __await__(self):
         return self
 
+    def __iter__(self):
+        return self
+
     def __next__(self):
         """Replaced at import by `receive_next`; here so that the type has the slot."""
 
@@ -124,6 +128,15 @@ cdef class Receive:
         if self.timeout > 0 and self.timer is None and not self.expired:
             self.timer = process.scheduler.call_later(self.timeout, self.expire)
         return SUSPEND
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise at the await, as an iterator's `throw`: the wait is over."""
+        self.settle()
+        raise kind if value is None else value
+
+    def close(self):
+        """The process's coroutine is closed: the wait is over."""
+        self.settle()
 
     def settle(self):
         """Forget what this wait has learnt, so that it can be awaited again."""
@@ -149,6 +162,9 @@ def checkpoint() -> Checkpoint:
 cdef class Checkpoint:
 
     def __await__(self):
+        return self
+
+    def __iter__(self):
         return self
 
     def __next__(self):
@@ -215,6 +231,13 @@ cdef class Process:
     awaitable work inside; the methods that asyncio looks for keep asyncio's names and meaning.
     """
 
+    def __cinit__(self):
+        count(&live.processes, 1)
+
+    def __dealloc__(self):
+        count(&live.processes, -1)
+        count(&live.holds, -self.holds)
+
     def __repr__(self):
         return f"<Process {self.title} {self.pid.text}{''.join(f' {name}' for name in self.names)}>"
 
@@ -223,19 +246,28 @@ cdef class Process:
         self.mailbox.push(message)
         self.scheduler.delivered += 1
         if self.state == RECEIVING:
-            if not self.waiting.patterns or matches_any(self.waiting.patterns, message):
+            if not self.waiting.patterns or self.wakes(message):
                 self.scheduler.make_ready(self)
             else:
                 self.waiting.tested = self.mailbox.length
         return 0
 
+    cdef bint wakes(self, object message) except -1:
+        """Whether the process waits for this. A pattern that raises wakes it: the fault is its own, not the sender's."""
+        try:
+            return matches_any(self.waiting.patterns, message)
+        except Exception:
+            return True
+
     cdef int hold(self) except -1:
         """A send queue is full: do not run this process past its next await until release()."""
         self.holds += 1
+        count(&live.holds, 1)
         return 0
 
     cdef int release(self) except -1:
         self.holds -= 1
+        count(&live.holds, -1)
         if self.holds == 0 and self.state == HELD:
             self.scheduler.make_ready(self)
         return 0
@@ -267,6 +299,8 @@ cdef class Process:
     def uncancel(self):
         if self.cancel_requests > 0:
             self.cancel_requests -= 1
+            if self.cancel_requests == 0 and type(self.thrown) is self.scheduler.cancelled:
+                self.thrown = None  # not delivered yet: taken back, as by asyncio's tasks since 3.13
         return self.cancel_requests
 
     def cancelling(self):
@@ -442,11 +476,15 @@ cdef class Scheduler:
         """Run a process until it suspends or ends."""
         cdef bint ended = False
         context = process.context
+        try:
+            self.enter_task(self.loop, process)
+        except BaseException:  # inside a task: the step is made later
+            self.make_ready(process)
+            raise
         process.state = RUNNING
         process.waiting = None
         process.budget = BUDGET
         self.steps += 1
-        self.enter_task(self.loop, process)  # refuses inside a task: nothing is changed yet then
         PyContext_Enter(context)
         self.running = process
         try:

@@ -84,7 +84,7 @@ cdef extern from "Python.h":
     PyObject* new_uint64 "PyLong_FromUnsignedLongLong"(unsigned long long value) except NULL  # new
     PyObject* new_float "PyFloat_FromDouble"(double value) except NULL                      # new
     PyObject* new_bytes "PyBytes_FromStringAndSize"(const char* text, Py_ssize_t size) except NULL      # new
-    PyObject* new_text "PyUnicode_DecodeUTF8"(const char* text, Py_ssize_t size, const char* errors) except NULL    # new
+    PyObject* new_text "PyUnicode_New"(Py_ssize_t size, Py_UCS4 largest) except NULL        # new, not yet filled
     void PyList_SET_ITEM(PyObject* items, Py_ssize_t index, PyObject* item) noexcept        # takes the reference
     void PyTuple_SET_ITEM(PyObject* items, Py_ssize_t index, PyObject* item) noexcept       # takes the reference
     PyObject* try_set_default "PyDict_SetDefault"(PyObject* mapping, PyObject* key, PyObject* value) noexcept   # borrowed

@@ -18,6 +18,7 @@ cdef class Router:
     cdef object clock                      # callable() -> seconds, for queues whose frames may be superseded
     cdef object call_soon                  # callable(function): call it in the next loop turn
     cdef object undeliverable              # callable(target, message): nobody here has that name or pid
+    cdef public object after_burst         # callable() at the end of every burst and turn; None for none
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end

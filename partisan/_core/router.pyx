@@ -358,6 +358,8 @@ cdef class Router:
             for queue in dirty:
                 if (<SendQueue>queue).write is not None:
                     (<SendQueue>queue).write()
+        if self.after_burst is not None:
+            self.after_burst()
         return 0
 
 

@@ -61,6 +61,7 @@ cdef class SendQueue:
                           object key, double now) except -1
     cdef int push_body(self, Codec codec, object term, object key, double now) except -1
     cdef size_t begin(self) except? 0
+    cdef int check_exports(self) except -1
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1
     cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1
     cdef int compress(self, size_t start) except -1

@@ -5,12 +5,14 @@ copied. The link takes octets from the front (the queue is a buffer: `socket.sen
 many the socket took. Time is an argument where it matters.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy, memmove
 
+from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
 from partisan._core.process cimport Process
 from partisan._core.wire cimport octets_append, octets_free, octets_reserve, put32
@@ -99,6 +101,11 @@ cdef class Bound:
         return 0
 
 
+@cython.final
+cdef class Kept:
+    """The key of a frame that is neither superseded nor dropped."""
+
+
 cdef class SendQueue:
     """Frames of one connection, first in, first out.
 
@@ -114,6 +121,7 @@ cdef class SendQueue:
 
     def __cinit__(self, Bound bound not None, *, write=None, schedule=None, barrier=None, int level=0,
                   Py_ssize_t max_frame=256 << 20, Py_ssize_t quantum=256 << 10, **options):
+        count(&live.queues, 1)
         self.bound = bound
         self.references = []
         self.write = write
@@ -127,6 +135,7 @@ cdef class SendQueue:
         pass
 
     def __dealloc__(self):
+        count(&live.queues, -1)
         octets_free(&self.stream)
 
     def __len__(self):
@@ -141,8 +150,8 @@ cdef class SendQueue:
         return bool(self.references) and self.start < self.boundary()
 
     def push(self, Codec codec not None, term, *, key=None, double now=0.0):
-        """Append the frame of a whole term, such as a handshake or a ping."""
-        self.push_body(codec, term, key, now)
+        """Append the frame of a whole term, such as a handshake or a ping; without a key it is always sent."""
+        self.push_body(codec, term, Kept() if key is None and self.framed else key, now)
 
     def rebind(self, Bound bound not None):
         """Account what waits, and all that comes, to another bound."""
@@ -157,7 +166,7 @@ cdef class SendQueue:
         if octets_append(&self.stream, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
             self.abandon(start, len(self.references))
             raise MemoryError()
-        self.end(start, len(self.references), None, 0.0)
+        self.end(start, len(self.references), Kept() if self.framed else None, 0.0)
 
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
                           object key, double now) except -1:
@@ -191,8 +200,7 @@ cdef class SendQueue:
         """Start a frame: room for its length, and the version octet. Returns where it starts in `stream`."""
         if self.closed:
             raise LocalProtocolError("the connection of this queue is closed")
-        if self.exports:
-            raise BufferError("octets of this queue are being written: it cannot grow now")
+        self.check_exports()
         if self.start > KEEP_CAPACITY and self.start > self.stream.length // 2:
             self.compact()
         if octets_reserve(&self.stream, 64) < 0:
@@ -201,6 +209,12 @@ cdef class SendQueue:
         self.stream.data[start + HEADER] = VERSION
         self.stream.length = start + HEADER + 1
         return start
+
+    cdef int check_exports(self) except -1:
+        """Raise BufferError while somebody looks at the octets: nothing may move or be freed."""
+        if self.exports:
+            raise BufferError("octets of this queue are being written: it cannot change now")
+        return 0
 
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1:
         """Forget a frame that could not be finished."""
@@ -256,6 +270,7 @@ cdef class SendQueue:
 
     def prepare(self, double now):
         """Make the queue ready to be taken from; returns whether anything waits."""
+        self.check_exports()
         self.commit(now)
         return self.queued_octets > 0
 
@@ -304,14 +319,17 @@ cdef class SendQueue:
             size = 0
         PyBuffer_FillInfo(view, self, data, min(size, <size_t>self.quantum), 1, flags)
         self.exports += 1
+        count(&live.exports, 1)
 
     def __releasebuffer__(self, Py_buffer* view):
         self.exports -= 1
+        count(&live.exports, -1)
 
     def sent(self, size_t size) -> int:
         """The socket took `size` octets from the front. Returns how many still wait."""
         cdef size_t left = size
         cdef size_t here
+        self.check_exports()
         if size > <size_t>self.queued_octets:
             raise LocalProtocolError(f"{size} octets sent of {self.queued_octets} that waited")
         while left:
@@ -345,6 +363,7 @@ cdef class SendQueue:
     def close(self):
         """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""
         cdef Py_ssize_t lost = self.queued_octets
+        self.check_exports()
         self.closed = True
         self.references = []
         self.reference_sent = 0
@@ -358,6 +377,8 @@ cdef class SendQueue:
     cdef int compact(self) except -1:
         """Give back the room of octets that are sent."""
         cdef size_t gone = self.start
+        if gone == 0:
+            return 0
         memmove(self.stream.data, self.stream.data + gone, self.stream.length - gone)
         self.stream.length -= gone
         self.start = 0
@@ -367,10 +388,14 @@ cdef class SendQueue:
     cdef int absorb(self, SendQueue other) except -1:
         """Append all that waits in another queue, and leave that one empty."""
         cdef size_t shift
+        if self.closed:
+            raise LocalProtocolError("the connection of this queue is closed")
+        self.check_exports()
+        other.check_exports()
+        if other.reference_sent:
+            raise LocalProtocolError("a queue that is being written cannot be absorbed")
         other.commit(0.0)
         other.compact()
-        if other.reference_sent or other.exports:
-            raise LocalProtocolError("a queue that is being written cannot be absorbed")
         shift = self.stream.length
         if octets_append(&self.stream, other.stream.data, other.stream.length) < 0:
             raise MemoryError()
@@ -455,6 +480,11 @@ cdef class MonotonicQueue(FramedQueue):
         if key in self.pending:
             if now - self.last_commit > self.send_window:
                 self.last_commit = now
+                for other in list(self.pending):
+                    if other == key:
+                        break
+                    if type(other) is Kept:  # a hello goes before what was sent after it
+                        self.write_pending(other)
                 return self.write_pending(key)
             self.superseded_frames += 1
             return self.drop(key)
@@ -475,12 +505,17 @@ cdef class DroppingQueue(FramedQueue):
         pass
 
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
-        self.next_key += 1
-        return FramedQueue.accept(self, start, references, size, self.next_key, now)
+        if type(key) is not Kept:
+            self.next_key += 1
+            key = self.next_key
+        return FramedQueue.accept(self, start, references, size, key, now)
 
     cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1:
-        while self.pending and self.bound.queued_octets + size > self.bound.high_water:
-            self.drop(next(iter(self.pending)))
+        while self.bound.queued_octets + size > self.bound.high_water:
+            oldest = next((other for other in self.pending if type(other) is not Kept), None)
+            if oldest is None:
+                break
+            self.drop(oldest)
         return 0
 
     cdef int commit(self, double now) except -1:

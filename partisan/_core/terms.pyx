@@ -164,6 +164,10 @@ cdef PyObject* _atom_tp_new(PyTypeObject* kind, PyObject* args, PyObject* kwargs
 PyType_Modified(<PyTypeObject*>Atom)
 
 
+# What identities hold that were made by __new__ alone, so that C code never meets None in its place.
+cdef Atom NOBODY = atom_from_str("nonode@nohost")
+
+
 cdef Atom _home(object node):
     if isinstance(node, Atom):
         return <Atom>node
@@ -202,8 +206,11 @@ cdef class Pid:
 
     __match_args__ = ("node", "id", "serial", "creation")
 
+    def __cinit__(self):
+        self.home = NOBODY
+
     def __init__(self, node, uint32_t id, uint32_t serial=0, uint32_t creation=0, str form="pid"):
-        if self.home is not None:
+        if self.home is not NOBODY:
             raise TypeError("a Pid is immutable")
         self.form_code = _form_code(form, "pid")
         self.id = id
@@ -270,8 +277,12 @@ cdef class Reference:
 
     __match_args__ = ("node", "words", "creation")
 
+    def __cinit__(self):
+        self.home = NOBODY
+        self.count = 1
+
     def __init__(self, node, words, uint32_t creation=0, str form="ref"):
-        if self.home is not None:
+        if self.home is not NOBODY:
             raise TypeError("a Reference is immutable")
         cdef tuple ids = tuple(words)
         if not 1 <= len(ids) <= MAX_REFERENCE_WORDS:
@@ -344,8 +355,11 @@ cdef class Port:
 
     __match_args__ = ("node", "id", "creation")
 
+    def __cinit__(self):
+        self.home = NOBODY
+
     def __init__(self, node, uint64_t id, uint32_t creation=0):
-        if self.home is not None:
+        if self.home is not NOBODY:
             raise TypeError("a Port is immutable")
         self.id = id
         self.creation = creation
@@ -475,8 +489,11 @@ cdef class Export:
 
     __match_args__ = ("module", "function", "arity")
 
+    def __cinit__(self):
+        self.module = self.function = NOBODY
+
     def __init__(self, Atom module not None, Atom function not None, int arity):
-        if self.module is not None:
+        if self.module is not NOBODY:
             raise TypeError("an Export is immutable")
         if not 0 <= arity <= 255:
             raise ValueError(f"an arity is 0 to 255, not {arity}")

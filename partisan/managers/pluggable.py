@@ -151,9 +151,15 @@ class PluggableManager:
                 self._failures.pop(target, None)
 
     async def _answered(self, name: str) -> None:
-        """Wait until the node has dialled this one, so that it can answer what it is sent."""
+        """Wait a while until the node has dialled this one, so that it can answer what it is sent.
+
+        It may never manage to (a firewall in between), and is a member all the same.
+        """
         if name not in self._diallers:
-            await asyncio.shield(self._waiting.setdefault(name, self._context.loop.create_future()))
+            waiting = self._waiting.setdefault(name, self._context.loop.create_future())
+            await asyncio.wait([waiting], timeout=self._context.config.connection_interval)
+            if not waiting.done():
+                log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
     def dialled_by(self, peer: str) -> None:
         """A peer has opened a connection to this node and said its name."""
@@ -282,4 +288,6 @@ class PluggableManager:
 
     def _violation(self, fact: Violation) -> None:
         log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
-        self._context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail})
+        self._context.telemetry.emit(
+            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
+        )

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Iterator
 from typing import Protocol
 
+from partisan import telemetry
 from partisan._core.connections import ConnectionTable
 from partisan.errors import HandshakeError, PartisanError
 from partisan.names import DEFAULT_CHANNEL, Contact, ListenAddress, NodeSpec
@@ -173,7 +174,7 @@ class Dialer:
             sock.close()
             raise
         options = edge.target.channel(channel) if isinstance(edge.target, NodeSpec) else None
-        context.telemetry.emit("partisan.socket.connect", {"count": 1}, {"address": str(address), "channel": channel})
+        context.telemetry.emit(telemetry.SOCKET_CONNECT, {"count": 1}, {"address": str(address), "channel": channel})
         link = DialledLink(
             context,
             sock,

@@ -1,8 +1,8 @@
 """One connection: a stream, its handshake and its keepalive.
 
 The acceptor says `{hello, Node}`; the dialler checks the name and answers `{hello, Node, Channel}`; the acceptor sends
-its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message may
-arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
+its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message
+may arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import HandshakeError, Overloaded, PartisanError
@@ -126,7 +127,7 @@ class Link:
     def _count_undelivered(self, octets: int) -> None:
         if octets:
             about = {"node": self.peer, "channel": self.channel}
-            self.context.telemetry.emit("partisan.queue.undelivered", {"octets": octets, "count": 0}, about)
+            self.context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"octets": octets, "count": 0}, about)
 
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: the peer has closed), and tell the owner."""
@@ -152,12 +153,12 @@ class Link:
         about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
         if isinstance(error, PartisanError):
             log.warning("%s: %s", self, error)
-            context.telemetry.emit("partisan.frame.rejected", {"count": 1}, {**about, "error": error})
+            context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
         elif error is not None and not isinstance(error, OSError):
             log.error("%s failed", self, exc_info=error)
         if error is not None:
-            context.telemetry.emit("partisan.socket.error", {"count": 1}, {**about, "error": error})
-        context.telemetry.emit("partisan.socket.close", {"count": 1}, about)
+            context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
+        context.telemetry.emit(telemetry.SOCKET_CLOSE, {"count": 1}, about)
         if error is None and not self.up:
             error = HandshakeError("closed", self.peer)
         self._owner_lost(error)
@@ -205,9 +206,8 @@ class Link:
             if handled is not None:
                 handled()
         elif isinstance(fact, Heartbeat):
-            side = "server" if self.acceptor else "client"
             self.context.telemetry.emit(
-                f"partisan.connection.{side}.heartbeat",
+                telemetry.SERVER_HEARTBEAT if self.acceptor else telemetry.CLIENT_HEARTBEAT,
                 {"latency": fact.latency},
                 {"node": self.peer, "channel": self.channel},
             )
@@ -261,7 +261,9 @@ class AcceptedLink(Link):
         self.keepalive.peer = greeting.node
         self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:
-            self.context.telemetry.emit("partisan.socket.accept", {"count": 1}, {"node": self.peer, "channel": self.channel})
+            self.context.telemetry.emit(
+                telemetry.SOCKET_ACCEPT, {"count": 1}, {"node": self.peer, "channel": self.channel}
+            )
             self._shaken()
             self._timer.cancel()
         self.context.manager.dialled_by(greeting.node)

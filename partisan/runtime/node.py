@@ -29,8 +29,9 @@ from partisan.errors import ConfigError, LocalProtocolError, NameTaken, NoProc
 from partisan.etf import Atom, Codec, Pid, Reference
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
-from partisan.net.context import Context
 from partisan.net.acceptor import Acceptor
+from partisan.net.context import Context
+from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, report_exit
 from partisan.telemetry import Telemetry
@@ -107,6 +108,8 @@ class Node:
             undeliverable=self._undeliverable,
         )
         self.send = self.router.send
+        if config.busy_wait > 0.0:
+            self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -216,7 +219,9 @@ class Node:
 
     # Processes.
 
-    def spawn(self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any) -> Pid:
+    def spawn(
+        self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any
+    ) -> Pid:
         """Start a process that runs `function(*args, **options)`; return its pid at once.
 
         Args:

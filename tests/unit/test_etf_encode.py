@@ -143,6 +143,8 @@ def test_the_options_choose_what_values_become():
     assert Codec(strings="list").encode("") == b"\x83j"
     with pytest.raises(EncodeError, match="one key"):
         Codec(strings="atom").encode({"a": 1, Atom("a"): 2})
+    with pytest.raises(EncodeError, match="one key"):
+        Codec(strings="atom").encode(ErlMap([("a", 1), (Atom("a"), 2), ([], 3)]))
 
 
 @pytest.mark.parametrize(
@@ -181,6 +183,14 @@ def test_limits_hold_for_encoding():
         with pytest.raises(EncodeError):
             codec.encode_iovec(term)
         assert codec.encode(1) == b"\x83a\1"
+
+
+def test_a_term_of_exactly_the_limit_is_not_refused():
+    term = [300, *range(400)]
+    size = len(encode(term)) - 1
+    assert Codec(max_octets=size).encode(term)
+    with pytest.raises(EncodeError, match="larger"):
+        Codec(max_octets=size - 1).encode(term)
 
 
 def test_a_list_that_contains_itself_is_refused():

@@ -1,5 +1,6 @@
 """The terms that Python lacks: identity, equality, immutability, and what Python expects of values."""
 
+import contextlib
 import copy
 import gc
 import pickle
@@ -144,6 +145,14 @@ def test_values_cannot_be_changed(value):
     if not isinstance(value, Atom):
         with pytest.raises(TypeError, match="immutable"):
             value.__init__(*value.__reduce__()[1])
+
+
+@pytest.mark.parametrize("kind", [Pid, Reference, Port, BitString, ImproperList, Export, Fun, ErlMap])
+def test_an_object_that_was_never_initialised_does_no_harm(kind):
+    value = kind.__new__(kind)
+    for use in (repr, hash, encode, lambda value: value == value):
+        with contextlib.suppress(TypeError, AttributeError):
+            use(value)
 
 
 class TestErlMap:

@@ -1,0 +1,100 @@
+# Everything sets itself up: a fresh clone needs Python 3.11 or later, its headers, and a C compiler.
+#
+#   make run            three node processes form a mesh, exchange traffic and print a table
+#   make test           the tests, on asyncio and uvloop
+#   make test-interop   the tests against a real BEAM; without `erl` they skip and say so
+#   make test-debug     the tests on the flavour whose counters must return to zero
+#   make test-asan      the codec and core tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make test-sdist     sdist to wheel to a clean install, on each Python that is here
+#   make soak           the tests that use chance, under SEEDS other seeds
+#   make bench          the throughput experiments; flags in BENCH_ARGS
+#   make types lint docs clean
+#   make compile debug trace asan     build one flavour in place
+#
+# PYTHON chooses the interpreter, VENV the virtual environment, PYTEST_ARGS is handed to pytest.
+
+VENV ?= .venv
+SEEDS ?= 10
+BENCH_ARGS ?=
+PYTEST_ARGS ?=
+SDIST_VERSIONS ?= 3.11 3.12 3.13
+
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+PYTEST := $(BIN)/pytest -q $(PYTEST_ARGS)
+SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd csrc/*) setup.py
+FLAVOURS := release debug trace asan
+STUBS := $(sort $(wildcard partisan/_core/*.pyi))
+
+# Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
+ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+# Left out of both: what is about the package or the benchmark rather than the core. The C headers have sanitizers of
+# their own in tests/unit/csrc.
+CORE_SKIPS := $(addprefix --ignore=,$(wildcard tests/unit/test_bench_*.py tests/unit/test_packaging.py tests/unit/test_imports.py))
+
+.PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak bench types lint docs clean
+.DELETE_ON_ERROR:
+
+compile: build/stamp-release
+debug: build/stamp-debug
+trace: build/stamp-trace
+asan: build/stamp-asan
+
+$(VENV)/stamp-tools: pyproject.toml tools/find-python
+	python=$$(tools/find-python) && { [ -x $(PY) ] || "$$python" -m venv $(VENV); }
+	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(PY) -m pip install --quiet --group build --group test --group lint
+	touch $@
+
+# Flavours share the place of the extensions: another flavour's go before this one's come. The first build also tells the
+# environment where the package is.
+build/stamp-%: $(VENV)/stamp-tools $(SOURCES)
+	mkdir -p build
+	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so $(addprefix build/stamp-,$(FLAVOURS))
+	echo $* >build/flavour
+	if [ -e $(VENV)/stamp-editable ]; then \
+		PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace; \
+	else \
+		PARTISAN_BUILD=$* $(PY) -m pip install --quiet --no-build-isolation --editable . && touch $(VENV)/stamp-editable; \
+	fi
+	touch $@
+
+run: compile
+	$(PY) -m partisan.bench demo
+
+test: compile
+	$(PYTEST)
+
+test-interop: compile
+	$(PYTEST) -rs tests/interop
+
+test-debug: debug
+	$(PYTEST) $(CORE_SKIPS)
+
+test-asan: asan
+	$(ASAN_ENV) $(PYTEST) -p no:cacheprovider tests/unit $(wildcard tests/net) $(CORE_SKIPS) --ignore=tests/unit/csrc
+
+test-sdist: $(VENV)/stamp-tools
+	tools/test-sdist $(PY) $(SDIST_VERSIONS)
+
+soak: compile
+	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
+
+bench: compile
+	$(PY) -m partisan.bench micro $(BENCH_ARGS)
+
+lint: $(VENV)/stamp-tools
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: compile
+	$(BIN)/mypy
+	$(if $(STUBS),$(PY) -m mypy.stubtest --allowlist tests/typing/stubtest-allowlist.txt $(patsubst partisan/_core/%.pyi,partisan._core.%,$(STUBS)))
+
+docs: compile
+	$(PY) docs/generate.py
+
+clean:
+	rm -rf build dist *.egg-info partisan/_core/*.so partisan/_core/*.c partisan/_core/*.html $(VENV)/stamp-editable
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

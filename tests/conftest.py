@@ -1,0 +1,48 @@
+"""What every test is held to."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator, Iterator
+
+import pytest
+
+try:
+    from partisan._core import counters
+except ImportError:  # the machines and their tests run with nothing compiled
+    counters = None  # type: ignore[assignment]
+
+ROUNDS = 3
+"""Garbage collections after a test: an object that one frees may be the last owner of what the next one frees."""
+
+FAILED = pytest.StashKey[bool]()
+"""Whether the test has failed: its traceback then keeps everything alive, and one complaint is enough."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        item.stash[FAILED] = True
+    return report
+
+
+@pytest.fixture(autouse=True)
+def counts_return(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Assert that a test leaves nothing alive in the core; in a release, which does not count, do nothing."""
+    if counters is None or not counters.snapshot():
+        yield
+        return
+    gc.collect()
+    before = counters.snapshot()
+    yield
+    if FAILED in request.node.stash:
+        return
+    request.node.funcargs.clear()  # what fixtures gave the test would be kept until after this
+    for when in ("setup", "call"):
+        caplog.get_records(when).clear()  # so would the tracebacks in logged errors
+    for _ in range(ROUNDS):
+        gc.collect()
+    after = counters.snapshot()
+    left = {name: count - before[name] for name, count in after.items() if count > before[name]}
+    assert not left, f"the test left behind: {left}"

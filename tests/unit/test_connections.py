@@ -1,0 +1,459 @@
+"""The connection table: slots, fallback, counts, and order while connections come and go."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from partisan._core.connections import ConnectionTable
+from partisan._core.frame import Slab
+from partisan._core.sendqueue import SendQueue
+from partisan.errors import NotConnected
+from partisan.etf import Atom
+from tests.unit.hollow import Core, Frames, drain, messages, whole
+
+PEER = "b@127.0.0.1"
+OTHER = "c@127.0.0.1"
+DEFAULT = "undefined"
+SLAB = Slab()
+
+
+def sent(core: Core, queues: list[SendQueue]) -> list[list[Any]]:
+    """What waits in each queue, taken out."""
+    return [messages(drain(queue), core.codec) for queue in queues]
+
+
+# Slots.
+
+
+@pytest.mark.parametrize("parallelism", [1, 2, 3, 7])
+def test_a_partition_key_chooses_the_connection_as_the_reference_does(core: Core, parallelism: int) -> None:
+    """K rem parallelism, counted from 0."""
+    core.table.configure(PEER, {"data": parallelism})
+    queues = [core.connect(PEER, "data") for _ in range(parallelism)]
+    for key in range(40):
+        core.send(("sink", PEER), key, channel="data", partition_key=key)
+    assert sent(core, queues) == [list(range(slot, 40, parallelism)) for slot in range(parallelism)]
+
+
+@pytest.mark.parametrize("key", [-1, 1.0, "1", b"", True, (1,)])
+def test_a_partition_key_that_is_no_natural_number_is_refused(core: Core, key: Any) -> None:
+    core.table.configure(PEER, {"data": 2})
+    core.connect(PEER, "data")
+    with pytest.raises(ValueError, match="partition_key"):
+        core.send(("sink", PEER), 1, channel="data", partition_key=key)
+
+
+def test_a_pair_keeps_to_one_connection_and_pairs_are_spread(core: Core) -> None:
+    core.table.configure(PEER, {"data": 4})
+    queues = [core.connect(PEER, "data") for _ in range(4)]
+    for number in range(3):
+        for name in range(64):
+            core.send((f"sink{name}", PEER), (name, number), channel="data")
+    found = sent(core, queues)
+    homes: dict[int, set[int]] = {}
+    for slot, received in enumerate(found):
+        for name, _ in received:
+            homes.setdefault(name, set()).add(slot)
+    assert all(len(slots) == 1 for slots in homes.values())
+    assert all(len(received) >= 3 * 64 / 16 for received in found), "no connection is left out"
+
+
+def test_senders_of_one_receiver_are_spread_too(core: Core) -> None:
+    core.table.configure(PEER, {"data": 4})
+    queues = [core.connect(PEER, "data") for _ in range(4)]
+
+    async def say() -> None:
+        core.send(("sink", PEER), 1, channel="data")
+
+    for _ in range(64):
+        core.spawn(say())
+    assert all(len(received) >= 4 for received in sent(core, queues))
+
+
+def test_connections_take_the_free_slots_in_order_and_a_lost_one_is_filled_again(core: Core) -> None:
+    core.table.configure(PEER, {"data": 3})
+    queues = [SendQueue(core.table.lane(PEER, "data").bound) for _ in range(5)]
+    assert [core.table.add(PEER, "data", queue) for queue in queues[:3]] == [0, 1, 2]
+    core.table.remove(PEER, "data", queues[1])
+    assert core.table.add(PEER, "data", queues[3]) == 1
+    assert core.table.add(PEER, "data", queues[4]) == 3, "one more than configured has a place too"
+    assert core.table.lane(PEER, "data").connections == [queues[0], queues[3], queues[2], queues[4]]
+
+
+def test_while_some_are_down_the_others_carry_their_slots(core: Core) -> None:
+    core.table.configure(PEER, {"data": 4})
+    queue = core.connect(PEER, "data")
+    for key in range(8):
+        core.send(("sink", PEER), key, channel="data", partition_key=key)
+    assert sent(core, [queue]) == [list(range(8))]
+
+
+# Fallback and errors.
+
+
+def test_a_channel_without_connections_uses_the_default_one(core: Core) -> None:
+    core.table.configure(PEER, {DEFAULT: 1, "data": 2})
+    queue = core.connect(PEER)
+    core.send(("sink", PEER), 1, channel="data", partition_key=1)
+    core.send(("sink", PEER), 2, channel="never heard of")
+    assert sent(core, [queue]) == [[1, 2]]
+
+
+def test_without_fallback_such_a_channel_is_not_connected() -> None:
+    core = Core(fallback=False)
+    core.connect(PEER)
+    with pytest.raises(NotConnected):
+        core.send(("sink", PEER), 1, channel="data")
+
+
+def test_other_channels_do_not_stand_in(core: Core) -> None:
+    core.connect(PEER, "data")
+    with pytest.raises(NotConnected):
+        core.send(("sink", PEER), 1, channel="gossip")
+    with pytest.raises(NotConnected):
+        core.send(("sink", PEER), 1)
+
+
+def test_not_connected_tells_whether_the_node_was_ever_known(core: Core) -> None:
+    with pytest.raises(NotConnected) as never:
+        core.send(("sink", PEER), 1)
+    assert (never.value.node, never.value.known) == (PEER, False)
+    queue = core.connect(PEER)
+    queue.close()
+    core.table.remove(PEER, DEFAULT, queue)
+    with pytest.raises(NotConnected) as lost:
+        core.send(("sink", PEER), 1)
+    assert lost.value.known
+
+
+def test_what_is_closed_but_not_yet_removed_is_used_no_more(core: Core) -> None:
+    core.table.configure(PEER, {"data": 2})
+    first, second = core.connect(PEER, "data"), core.connect(PEER, "data")
+    first.close()
+    core.send(("sink", PEER), 1, channel="data", partition_key=0)
+    assert sent(core, [second]) == [[1]]
+    second.close()
+    core.table.remove(PEER, "data", second)
+    with pytest.raises(NotConnected):
+        core.send(("sink", PEER), 1, channel="data", partition_key=1)
+
+
+# Counts.
+
+
+def test_counts_follow_each_connection(core: Core) -> None:
+    table = core.table
+    table.configure(PEER, {DEFAULT: 1, "data": 2})
+    assert not table.is_connected(PEER)
+    assert not table.is_fully_connected(PEER)
+    queues = [core.connect(PEER), core.connect(PEER, "data")]
+    assert (table.count, table.connections(PEER), table.connections(PEER, "data")) == (2, 2, 1)
+    assert table.is_connected(PEER, "data")
+    assert not table.is_connected(PEER, "gossip")
+    assert not table.is_fully_connected(PEER)
+    queues.append(core.connect(PEER, "data"))
+    assert table.is_fully_connected(PEER)
+    table.remove(PEER, "data", queues[1])
+    assert not table.is_fully_connected(PEER)
+    assert table.connections(PEER, "data") == 1
+    table.configure(PEER, {DEFAULT: 1, "data": 1})
+    assert table.is_fully_connected(PEER), "the peer's spec now wants fewer"
+    table.configure(PEER, {DEFAULT: 1})
+    table.remove(PEER, "data", queues[2])
+    assert table.is_fully_connected(PEER), "a channel that the spec does not name is not wanted"
+    assert table.nodes() == [PEER]
+    table.remove(PEER, DEFAULT, queues[0])
+    assert table.nodes() == []
+    assert not table.is_fully_connected(PEER)
+    assert table.count == 0
+
+
+def test_counts_of_strangers_are_zero(core: Core) -> None:
+    assert core.table.connections(PEER) == 0
+    assert not core.table.is_connected(PEER)
+    assert not core.table.is_fully_connected(PEER)
+    assert core.table.peers == {}, "asking makes no entry"
+
+
+def test_questions_cost_the_same_however_many_connections_there_are() -> None:
+    """The answers are kept: no lane is looked at for them."""
+    asked: list[str] = []
+
+    class Channels(dict[str, int]):
+        def items(self) -> Any:
+            asked.append("items")
+            return super().items()
+
+    core = Core()
+    core.table.configure(PEER, Channels(data=50))
+    for _ in range(50):
+        core.connect(PEER, "data")
+    asked.clear()
+    assert core.table.is_fully_connected(PEER)
+    assert core.table.connections(PEER) == 50
+    assert asked == []
+
+
+def test_a_node_is_forgotten_only_when_nothing_connects_it(core: Core) -> None:
+    queue = core.connect(PEER)
+    core.table.discard(PEER)
+    assert list(core.table.peers) == [PEER]
+    core.table.remove(PEER, DEFAULT, queue)
+    core.table.discard(PEER)
+    core.table.discard(OTHER)
+    assert core.table.peers == {}
+
+
+def test_each_node_and_channel_has_a_bound_of_its_own() -> None:
+    made: list[tuple[str, str]] = []
+    core = Core()
+    table = ConnectionTable(bound=lambda node, channel: (made.append((node, channel)), core.bound(node, channel))[1])
+    lanes = [table.lane(PEER, DEFAULT), table.lane(PEER, "data"), table.lane(OTHER, "data"), table.lane(PEER, "data")]
+    assert made == [(PEER, DEFAULT), (PEER, "data"), (OTHER, "data")]
+    assert lanes[1] is lanes[3]
+    assert "data" in repr(lanes[1])
+    assert PEER in repr(table.peer(PEER))
+
+
+# Taking over, with the barrier in the test's hand.
+
+
+class Barriers(list[Callable[[], None]]):
+    """The functions that wait for the peer to have handled what was sent."""
+
+    def fire(self) -> None:
+        waiting, self[:] = list(self), []
+        for function in waiting:
+            function()
+
+
+def test_a_home_that_comes_up_takes_over_after_the_barrier(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {DEFAULT: 1, "data": 1})
+    default = core.connect(PEER, barrier=barriers.append)
+    core.send(("sink", PEER), 1, channel="data")
+    data = core.connect(PEER, "data")
+    core.send(("sink", PEER), 2, channel="data")
+    assert sent(core, [default, data]) == [[1], []], "2 waits until 1 is handled"
+    barriers.fire()
+    core.send(("sink", PEER), 3, channel="data")
+    assert sent(core, [default, data]) == [[], [2, 3]]
+
+
+def test_large_payloads_that_wait_for_the_barrier_are_not_copied(core: Core) -> None:
+    barriers = Barriers()
+    payload = b"p" * 100_000
+    default = core.connect(PEER, barrier=barriers.append)
+    core.send(("sink", PEER), 1, channel="data")
+    drain(default)
+    data = core.connect(PEER, "data", quantum=1 << 20)
+    core.send(("sink", PEER), (payload, 1), channel="data")
+    core.send(("sink", PEER), (2, payload), channel="data")
+    barriers.fire()
+    assert sum(segment.obj is payload for segment in data.segments()) == 2
+    assert sent(core, [data]) == [[(payload, 1), (2, payload)]]
+
+
+def test_a_home_that_is_lost_and_replaced_during_the_take_over_loses_nothing(core: Core) -> None:
+    barriers = Barriers()
+    default = core.connect(PEER, barrier=barriers.append)
+    core.send(("sink", PEER), 1, channel="data")
+    first = core.connect(PEER, "data", barrier=barriers.append)
+    core.send(("sink", PEER), 2, channel="data")
+    first.close()
+    core.table.remove(PEER, "data", first)
+    second = core.connect(PEER, "data", barrier=barriers.append)
+    core.send(("sink", PEER), 3, channel="data")
+    assert sent(core, [default, second]) == [[1], []]
+    barriers.fire()
+    assert sent(core, [default, second]) == [[], [2]]
+    core.send(("sink", PEER), 4, channel="data")
+    barriers.fire()
+    assert sent(core, [default, second]) == [[], [3, 4]]
+    assert core.table.lane(PEER, "data").bound.queued_octets == 0
+
+
+def test_a_take_over_with_nowhere_to_go_counts_what_is_lost(core: Core) -> None:
+    barriers = Barriers()
+    default = core.connect(PEER, barrier=barriers.append)
+    core.send(("sink", PEER), 1, channel="data")
+    data = core.connect(PEER, "data")
+    core.send(("sink", PEER), b"x" * 100, channel="data")
+    bound = core.table.lane(PEER, "data").bound
+    for channel, queue in (("data", data), (DEFAULT, default)):
+        queue.close()
+        core.table.remove(PEER, channel, queue)
+    barriers.fire()
+    assert bound.queued_octets == 0
+    assert bound.dropped_frames == 1
+    assert bound.dropped_octets > 100
+
+
+def test_when_the_parallelism_changes_what_was_sent_before_is_handled_first(core: Core) -> None:
+    """A pair then hashes to another slot: its messages must not overtake each other."""
+    barriers = Barriers()
+    core.table.configure(PEER, {"data": 2})
+    queues = [core.connect(PEER, "data", barrier=barriers.append) for _ in range(2)]
+    core.send(("sink", PEER), 1, channel="data", partition_key=2)
+    core.table.configure(PEER, {"data": 3})
+    queues.append(core.connect(PEER, "data", barrier=barriers.append))
+    core.send(("sink", PEER), 2, channel="data", partition_key=2)
+    assert sent(core, queues) == [[1], [], []]
+    for _ in range(4):
+        barriers.fire()
+    assert sent(core, queues) == [[], [], [2]]
+
+
+# The property: never a swap.
+
+
+class Connection:
+    """One connection between two ends: a queue, octets on their way, and a reader."""
+
+    def __init__(self, ends: Ends, channel: str) -> None:
+        self.ends = ends
+        self.channel = channel
+        self.wire = bytearray()
+        self.reader = Frames(SLAB)
+        self.probes: dict[int, Callable[[], None]] = {}
+        self.answers: list[int] = []
+        bound = ends.core.table.lane(PEER, channel).bound
+        self.queue = SendQueue(bound, barrier=self.probe, write=lambda: None, quantum=40_000)
+
+    def probe(self, handled: Callable[[], None]) -> None:
+        tag = len(self.ends.tags)
+        self.ends.tags.append(tag)
+        self.probes[tag] = handled
+        self.queue.push(self.ends.core.codec, (Atom("ping"), tag))
+
+    def handle(self, octets: int) -> None:
+        """The peer reads so many octets, and handles what is whole."""
+        data, self.wire = bytes(self.wire[:octets]), self.wire[octets:]
+        self.reader.receive_data(data)
+        found, self.reader.found = self.reader.found, []
+        for frame in found:
+            term = self.ends.core.codec.decode(whole(frame))
+            if term[0] == Atom("ping"):
+                self.answers.append(term[1])
+            else:
+                self.ends.arrived(term[2])
+
+    def answer(self) -> None:
+        """The answers to probes come back."""
+        answers, self.answers = self.answers, []
+        for tag in answers:
+            handled = self.probes.pop(tag, None)
+            if handled is not None:
+                handled()
+
+    def settle(self) -> None:
+        probes, self.probes = self.probes, {}
+        for handled in probes.values():
+            handled()
+
+
+class Ends:
+    """Two ends whose connections come, go, stall and deliver in any order.
+
+    What is on its way when a connection is lost is lost: a peer that sees the end of a stream has no more of it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.core = Core(high_water=1 << 30, hard_limit=1 << 30)
+        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 4)})
+        self.up: list[Connection] = []
+        self.tags: list[int] = []
+        self.lost = False
+        self.numbers: dict[tuple[str, int], int] = {}
+        self.seen: dict[tuple[str, int], list[int]] = {}
+
+    def live(self, steps: int, losses: bool) -> None:
+        """Do so many things at random, then let all come to rest."""
+        actions: dict[Callable[[], None], int] = {
+            self.send: 8, self.connect: 2, self.lose: 1 if losses else 0, self.write: 5, self.read: 5, self.hear: 3,
+            self.configure: 1,
+        }  # fmt: skip
+        for action in self.chance.choices(list(actions), list(actions.values()), k=steps):
+            if self.up or action in (self.send, self.connect, self.configure):
+                action()
+        self.rest()
+
+    def arrived(self, message: tuple[bytes, int, int, bytes]) -> None:
+        channel, pair, number, _ = message
+        seen = self.seen.setdefault((channel.decode(), pair), [])
+        assert not seen or seen[-1] < number, "a swap"
+        seen.append(number)
+
+    def send(self) -> None:
+        channel, pair = self.chance.choice(["data", DEFAULT]), self.chance.randint(0, 5)
+        number = self.numbers.get((channel, pair), 0)
+        message = (channel, pair, number, b"x" * self.chance.choice([0, 10, 50, 66_000]))
+        try:
+            self.core.send(("sink", PEER), message, channel=channel, partition_key=pair)
+        except NotConnected:
+            assert not any(connection.channel in (channel, DEFAULT) for connection in self.up)
+        else:
+            self.numbers[channel, pair] = number + 1
+
+    def connect(self) -> None:
+        if len(self.up) < 6:
+            connection = Connection(self, self.chance.choice(["data", DEFAULT]))
+            self.up.append(connection)
+            self.core.table.add(PEER, connection.channel, connection.queue)
+
+    def lose(self) -> None:
+        """As a link does it: whichever of the socket and the owner hears of it first."""
+        connection = self.chance.choice(self.up)
+        self.up.remove(connection)
+        connection.wire.clear()
+        if self.chance.random() < 0.5:
+            connection.queue.close()
+            connection.settle()
+        else:
+            connection.settle()
+            connection.queue.close()
+        self.core.table.remove(PEER, connection.channel, connection.queue)
+        self.lost = True
+
+    def write(self) -> None:
+        connection = self.chance.choice(self.up)
+        piece = b"".join(connection.queue.segments())
+        piece = piece[: max(1, int(len(piece) * self.chance.random()))]
+        connection.wire += piece
+        connection.queue.sent(len(piece))
+
+    def read(self) -> None:
+        self.chance.choice(self.up).handle(self.chance.choice([1, 20, 200, 100_000]))
+
+    def hear(self) -> None:
+        self.chance.choice(self.up).answer()
+
+    def configure(self) -> None:
+        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 5)})
+
+    def rest(self) -> None:
+        """When all is quiet nothing waits, and without a loss everything has arrived."""
+        for _ in range(60):
+            for connection in self.up:
+                connection.wire += drain(connection.queue)
+                connection.handle(len(connection.wire))
+                connection.answer()
+        for lane in self.core.table.peer(PEER).lanes.values():
+            assert lane.bound.queued_octets == 0
+        if not self.lost:
+            assert self.seen == {pair: list(range(count)) for pair, count in self.numbers.items()}
+        self.core.close()
+
+
+@pytest.mark.parametrize("losses", [False, True], ids=["without losses", "with losses"])
+def test_whatever_comes_and_goes_there_may_be_a_gap_but_never_a_swap(losses: bool) -> None:
+    for seed in range(300):
+        try:
+            Ends(seed).live(120, losses)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}") from error

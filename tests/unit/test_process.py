@@ -1,0 +1,626 @@
+"""Processes on the scheduler: what they receive, in which order they run, and how they end."""
+
+from __future__ import annotations
+
+import contextvars
+import gc
+import logging
+
+import pytest
+from partisan._core.process import Process, checkpoint, current_process_var, receive, running
+
+from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, ReceiveTimeout
+from partisan.etf import Atom, Pid
+from partisan.runtime.exits import report_exit
+from tests.unit.hollow import Cancelled, Core
+
+STEPS = 512
+BUDGET = 1024
+
+
+async def collect(found: list[object], *patterns: object, timeout: float | None = None) -> None:
+    """Receive for ever, into `found`; a time-out is found too."""
+    while True:
+        try:
+            found.append(await receive(*patterns, timeout=timeout))
+        except ReceiveTimeout as error:
+            found.append(error)
+            return
+
+
+# Receiving.
+
+
+def test_messages_are_received_in_order_of_arrival(core: Core) -> None:
+    found: list[object] = []
+    process = core.spawn(collect(found))
+    core.tell(process, *range(100))
+    assert found == list(range(100))
+
+
+def test_messages_that_came_before_the_first_receive_are_there(core: Core) -> None:
+    found: list[object] = []
+    process = core.start(collect(found))
+    for number in range(10):
+        core.scheduler.send_local(process, number)
+    assert found == []
+    core.run()
+    assert found == list(range(10))
+
+
+@pytest.mark.parametrize(
+    "message", [None, (), (1,), (1, 2), [], StopIteration(3), ValueError("x"), KeyError, b"", 0], ids=repr
+)
+def test_any_object_is_received_as_it_is(core: Core, message: object) -> None:
+    found: list[object] = []
+    core.tell(core.spawn(collect(found)), message)
+    assert found == [message]
+    assert found[0] is message
+
+
+def test_any_object_is_received_where_an_iterator_stands_between(core: Core) -> None:
+    class Wrapped:
+        def __await__(self):  # type: ignore[no-untyped-def]
+            return (yield from receive().__await__())
+
+    found: list[object] = []
+
+    async def look() -> None:
+        while True:
+            found.append(await Wrapped())
+
+    error = StopIteration((1, 2))
+    process = core.spawn(look())
+    core.tell(process, (1, 2), None, (), error)
+    assert found == [(1, 2), None, (), error]
+
+
+def test_selective_receive_leaves_the_others_where_they_were(core: Core) -> None:
+    found: list[object] = []
+
+    async def picky() -> None:
+        found.append(await receive("b"))
+        found.append(await receive("d", "c"))
+        while True:
+            found.append(await receive())
+
+    core.tell(core.spawn(picky()), "a", "b", "c", "d", "e")
+    assert found == ["b", "c", "a", "d", "e"]
+
+
+def test_a_message_that_does_not_match_does_not_wake_the_process(core: Core) -> None:
+    process = core.spawn(collect([], "never"))
+    before = core.scheduler.steps
+    core.tell(process, *range(50))
+    assert core.scheduler.steps == before
+
+
+def test_each_message_is_tried_once_by_a_waiting_pattern(core: Core) -> None:
+    tried: list[object] = []
+
+    def pattern(message: object) -> bool:
+        tried.append(message)
+        return message == "yes"
+
+    found: list[object] = []
+    process = core.spawn(collect(found, pattern))
+    core.tell(process, *range(20))
+    assert tried == list(range(20))
+    core.tell(process, "yes")
+    assert found == ["yes"]
+    assert tried[20:22] == ["yes", "yes"], "once by who delivers, once by who takes"
+
+
+def test_a_pattern_that_raises_fails_its_process_and_not_who_delivers(core: Core) -> None:
+    def broken(message: object) -> bool:
+        raise ZeroDivisionError(message)
+
+    process = core.spawn(collect([], broken))
+    core.tell(process, "x")
+    assert [(ended, type(error)) for ended, _, error in core.exits] == [(process, ZeroDivisionError)]
+
+
+def test_an_abandoned_receive_that_is_awaited_again_looks_at_everything(core: Core) -> None:
+    found: list[object] = []
+
+    async def twice() -> None:
+        wait = receive("a", "b")
+        try:
+            await wait
+        except KeyError:
+            await receive(0)
+            found.append(await wait)
+            await receive("never")
+
+    process = core.spawn(twice())
+    core.tell(process, 0, 1, 2)
+    core.scheduler.interrupt(process, KeyError())
+    core.tell(process, "a")
+    assert found == ["a"]
+    assert list(process.mailbox) == [1, 2]
+
+
+# Time-outs.
+
+
+def test_a_receive_times_out_when_nothing_came(core: Core) -> None:
+    found: list[object] = []
+    core.spawn(collect(found, timeout=2.5))
+    core.advance(2.4)
+    assert found == []
+    core.advance(0.2)
+    assert isinstance(found[0], ReceiveTimeout)
+    assert found[0].seconds == 2.5
+
+
+def test_messages_that_do_not_match_do_not_put_a_time_out_off(core: Core) -> None:
+    found: list[object] = []
+    process = core.spawn(collect(found, "never", timeout=1.0))
+    core.advance(0.9)
+    core.tell(process, 1, 2, 3)
+    core.advance(0.2)
+    assert isinstance(found[0], ReceiveTimeout)
+
+
+def test_a_message_in_time_cancels_the_timer(core: Core) -> None:
+    process = core.spawn(collect([], timeout=1.0))
+    core.tell(process, "x")
+    assert [timer.cancelled for timer in core.timers] == [True, False]
+
+
+def test_a_message_that_comes_with_the_time_out_wins(core: Core) -> None:
+    found: list[object] = []
+    process = core.spawn(collect(found, timeout=1.0))
+    core.timers[0].function()  # the process is ready to raise, but has not run yet
+    core.scheduler.send_local(process, "just in time")
+    core.run()
+    assert found[0] == "just in time"
+
+
+def test_a_time_out_of_zero_only_looks(core: Core) -> None:
+    found: list[object] = []
+
+    async def look() -> None:
+        await receive("go")
+        found.append(await receive(int, timeout=0))
+        with pytest.raises(ReceiveTimeout):
+            await receive(int, timeout=0)
+        found.append("done")
+
+    core.tell(core.spawn(look()), 7, "go")
+    assert found == [7, "done"]
+    assert core.timers == []
+
+
+def test_an_interrupted_receive_leaves_no_timer_behind(core: Core) -> None:
+    async def patient() -> None:
+        try:
+            await receive(timeout=3600.0)
+        except KeyError:
+            await receive()
+
+    process = core.spawn(patient())
+    core.scheduler.interrupt(process, KeyError())
+    core.run()
+    assert [timer.cancelled for timer in core.timers] == [True]
+
+
+def test_a_closed_coroutine_leaves_no_timer_behind(core: Core) -> None:
+    async def patient() -> None:
+        await receive(timeout=3600.0)
+
+    process = core.spawn(patient())
+    process.get_coro().close()
+    assert [timer.cancelled for timer in core.timers] == [True]
+
+
+# Who may receive.
+
+
+def test_receive_outside_a_process_is_refused() -> None:
+    with pytest.raises(NotInProcess):
+        receive()
+    assert running() is None
+
+
+def test_another_process_cannot_use_ones_receive(core: Core) -> None:
+    waits: list[object] = []
+
+    async def lend() -> None:
+        waits.append(receive("x"))
+        await receive()
+
+    async def borrow() -> None:
+        await waits[0]  # type: ignore[misc]
+
+    core.spawn(lend())
+    borrower = core.spawn(borrow())
+    assert isinstance(borrower.exit_reason, NotInProcess)
+
+
+def test_checkpoint_outside_a_process_is_refused() -> None:
+    with pytest.raises(NotInProcess):
+        next(checkpoint().__await__())
+
+
+def test_a_process_sees_itself_in_its_context_and_nobody_elsewhere(core: Core) -> None:
+    seen: list[Process | None] = []
+
+    async def look() -> None:
+        seen.append(running())
+        seen.append(current_process_var.get())
+
+    process = core.spawn(look())
+    assert seen == [process, process]
+    assert running() is None
+
+
+def test_contexts_of_processes_are_apart(core: Core) -> None:
+    variable = contextvars.ContextVar("variable", default=0)
+    seen: list[int] = []
+
+    async def write(value: int) -> None:
+        variable.set(value)
+        await receive()
+        seen.append(variable.get())
+
+    processes = [core.spawn(write(value)) for value in (1, 2, 3)]
+    for process in processes:
+        core.tell(process, "go")
+    assert seen == [1, 2, 3]
+    assert variable.get() == 0
+
+
+# Fairness.
+
+
+def test_a_run_makes_a_bounded_number_of_steps(core: Core) -> None:
+    stepped: list[int] = []
+
+    async def count(number: int) -> None:
+        stepped.append(number)
+
+    for number in range(STEPS + 10):
+        core.start(count(number))
+    assert core.scheduler.run() is True
+    assert stepped == list(range(STEPS))
+    assert core.scheduler.run() is False
+    assert stepped == list(range(STEPS + 10))
+
+
+def test_a_process_with_a_long_mailbox_lets_others_run(core: Core) -> None:
+    log: list[str] = []
+
+    async def greedy() -> None:
+        while True:
+            await receive()
+            log.append("greedy")
+
+    async def modest() -> None:
+        log.append("modest")
+
+    process = core.start(greedy())
+    for _ in range(2 * BUDGET):
+        core.scheduler.send_local(process, 1)
+    core.start(modest())
+    core.run()
+    assert log.index("modest") == BUDGET
+    assert log.count("greedy") == 2 * BUDGET
+
+
+def test_a_checkpoint_lets_others_run_when_the_share_is_used_up(core: Core) -> None:
+    log: list[str] = []
+
+    async def busy() -> None:
+        for _ in range(BUDGET + 1):
+            await checkpoint()
+            log.append("busy")
+
+    async def other() -> None:
+        log.append("other")
+
+    core.start(busy())
+    core.start(other())
+    core.run()
+    assert log.index("other") == BUDGET
+    assert len(log) == BUDGET + 2
+
+
+def test_two_processes_that_talk_for_ever_do_not_keep_the_loop_from_its_sockets(core: Core) -> None:
+    async def ping(other: list[Process]) -> None:
+        while True:
+            await receive()
+            core.send(other[0].pid, "ball")
+
+    others: list[Process] = []
+    left, right = core.spawn(ping(others)), core.spawn(ping(others))
+    others[:] = [right]
+    core.scheduler.send_local(left, "ball")
+    before = core.scheduler.steps
+    core.turn()
+    assert core.scheduler.steps - before == STEPS
+    assert core.soon, "the rest was arranged for"
+    for process in (left, right):
+        core.scheduler.interrupt(process, Cancelled())
+    core.run()
+
+
+def test_a_bare_yield_waits_for_the_next_turn(core: Core) -> None:
+    log: list[str] = []
+
+    class Bare:
+        def __await__(self):  # type: ignore[no-untyped-def]
+            yield
+
+    async def polite(name: str) -> None:
+        log.append(name + "1")
+        await Bare()
+        log.append(name + "2")
+
+    core.start(polite("a"))
+    core.start(polite("b"))
+    core.turn()
+    assert log == ["a1", "b1"]
+    core.turn()
+    assert log == ["a1", "b1", "a2", "b2"]
+
+
+def test_a_process_that_awaits_what_is_no_future_is_told(core: Core) -> None:
+    class Odd:
+        def __await__(self):  # type: ignore[no-untyped-def]
+            yield 42
+
+    async def odd() -> None:
+        await Odd()
+
+    assert isinstance(core.spawn(odd()).exit_reason, LocalProtocolError)
+
+
+# How processes end.
+
+
+def test_a_process_that_returns_ends_normally(core: Core) -> None:
+    async def nothing() -> None:
+        pass
+
+    process = core.spawn(nothing())
+    assert core.exits == [(process, Atom("normal"), None)]
+    assert process.done()
+    assert process.exit_reason == Atom("normal")
+    assert core.scheduler.processes == {}
+
+
+@pytest.mark.parametrize("reason", [Atom("shutdown"), (Atom("error"), 1), None])
+def test_an_exit_ends_a_process_with_its_reason(core: Core, reason: object) -> None:
+    async def leave() -> None:
+        raise Exit(reason)
+
+    process = core.spawn(leave())
+    assert process.exit_reason == reason
+    assert isinstance(core.exits[0][2], Exit)
+
+
+def test_an_exception_is_the_reason_and_is_logged_once(core: Core, caplog: pytest.LogCaptureFixture) -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError("by nothing")
+
+    with caplog.at_level(logging.DEBUG):
+        process = core.spawn(broken(), "the-broken-one")
+        assert caplog.records == [], "the core itself logs nothing"
+        (ended,) = core.exits
+        report_exit(*ended)
+    assert isinstance(process.exit_reason, ZeroDivisionError)
+    (record,) = caplog.records
+    assert "the-broken-one" in record.getMessage()
+    assert record.exc_info is not None
+    assert record.exc_info[1] is process.exit_reason
+
+
+def test_a_failing_process_disturbs_no_other(core: Core) -> None:
+    found: list[object] = []
+
+    async def broken() -> None:
+        raise RuntimeError
+
+    core.start(broken())
+    process = core.start(collect(found))
+    core.start(broken())
+    core.tell(process, "x")
+    assert found == ["x"]
+    assert len(core.exits) == 2
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_of_the_program_ends_the_process_and_goes_on_upwards(core: Core, kind: type) -> None:
+    async def stop() -> None:
+        raise kind
+
+    found: list[object] = []
+    stopped = core.start(stop())
+    other = core.start(collect(found))
+    core.scheduler.send_local(other, 1)
+    with pytest.raises(kind):
+        core.run()
+    assert stopped.exit_reason == Atom("killed")
+    core.run()
+    assert found == [1], "the others still run"
+
+
+def test_interrupt_raises_wherever_the_process_waits(core: Core) -> None:
+    found: list[object] = []
+
+    async def guarded() -> None:
+        try:
+            await receive()
+        except KeyError as error:
+            found.append(error)
+        await receive()
+
+    process = core.spawn(guarded())
+    error = KeyError("k")
+    core.scheduler.interrupt(process, error)
+    core.run()
+    assert found == [error]
+    core.scheduler.interrupt(process, error)
+    core.run()
+    assert process.done()
+    core.scheduler.interrupt(process, error)  # nothing happens to the dead
+    core.run()
+
+
+def test_a_process_interrupted_before_its_first_step_never_runs(core: Core) -> None:
+    ran: list[int] = []
+
+    async def never() -> None:
+        ran.append(1)
+
+    process = core.start(never())
+    process.cancel()
+    core.run()
+    assert process.done()
+    assert process.exit_reason == Atom("cancelled")
+    assert ran == []
+
+
+def test_a_cancelled_process_may_clean_up_and_go_on(core: Core) -> None:
+    found: list[object] = []
+
+    async def stubborn() -> None:
+        try:
+            await receive()
+        except Cancelled:
+            found.append(process.cancelling())
+            process.uncancel()
+        found.append(await receive())
+
+    process = core.spawn(stubborn())
+    assert process.cancel("why")
+    core.run()
+    core.tell(process, "still here")
+    assert found == [1, "still here"]
+    assert process.cancelling() == 0
+    assert process.cancel() is False, "it is done"
+
+
+def test_uncancel_before_the_cancellation_arrives_takes_it_back(core: Core) -> None:
+    found: list[object] = []
+
+    async def undecided() -> None:
+        process.cancel()
+        process.uncancel()
+        found.append(await receive())
+
+    process = core.start(undecided())
+    core.run()
+    core.tell(process, "x")
+    assert found == ["x"]
+
+
+def test_messages_to_a_dead_process_are_not_kept(core: Core) -> None:
+    async def nothing() -> None:
+        pass
+
+    process = core.spawn(nothing())
+    core.send(process.pid, "x")
+    assert core.undelivered == [(process.pid, "x")]
+    assert len(process.mailbox) == 0
+
+
+def test_a_dead_process_and_its_coroutine_are_collected(core: Core) -> None:
+    process = core.spawn(collect([]))
+    core.scheduler.interrupt(process, Cancelled())
+    core.run()
+    core.exits.clear()
+    core.tasks.clear()
+    del process
+    gc.collect()
+    assert not [thing for thing in gc.get_objects() if type(thing) is Process]
+
+
+# Names and pids.
+
+
+def test_pids_of_a_node_are_numbered_from_where_it_was_told() -> None:
+    core = Core(first_key=(3 << 28) | 0xFFFFFFF)
+    first, second = core.start(collect([])), core.start(collect([]))
+    assert (first.pid.serial, first.pid.id) == (3, 0xFFFFFFF)
+    assert (second.pid.serial, second.pid.id) == (4, 0)
+    core.close()
+
+
+def test_numbers_wrap_around_and_step_over_the_living() -> None:
+    core = Core(first_key=(1 << 41) - 1)
+    first, second = core.start(collect([])), core.start(collect([]))
+    assert (first.pid.serial, first.pid.id) == ((1 << 13) - 1, 0xFFFFFFF)
+    assert (second.pid.serial, second.pid.id) == (0, 0)
+    core.close()
+
+
+def test_the_dead_and_the_strange_are_not_found(core: Core) -> None:
+    process = core.spawn(collect([]))
+    assert core.scheduler.find(process.pid) is process
+    assert core.scheduler.find(Pid("a@127.0.0.1", 9, 9)) is None
+    core.scheduler.interrupt(process, Cancelled())
+    core.run()
+    assert core.scheduler.find(process.pid) is None
+
+
+def test_a_name_belongs_to_one_process_until_it_ends(core: Core) -> None:
+    one, two = core.spawn(collect([])), core.spawn(collect([]))
+    core.scheduler.register("x", one)
+    core.scheduler.register("y", one)
+    with pytest.raises(NameTaken) as caught:
+        core.scheduler.register("x", two)
+    assert caught.value.name == "x"
+    assert core.scheduler.whereis("x") is one
+    assert one.names == ("x", "y")
+    core.scheduler.unregister("y")
+    assert one.names == ("x",)
+    core.scheduler.interrupt(one, Cancelled())
+    core.run()
+    assert core.scheduler.whereis("x") is None
+    with pytest.raises(LocalProtocolError):
+        core.scheduler.register("x", one)
+    core.scheduler.register("x", two)
+    with pytest.raises(KeyError):
+        core.scheduler.unregister("z")
+
+
+def test_a_sink_has_a_name_but_is_no_process(core: Core) -> None:
+    core.scheduler.register("sink", lambda message, link: None)
+    assert core.scheduler.whereis("sink") is None
+    with pytest.raises(NameTaken):
+        core.scheduler.register("sink", core.spawn(collect([])))
+    core.scheduler.unregister("sink")
+
+
+def test_run_inside_a_process_is_refused(core: Core) -> None:
+    async def nested() -> None:
+        core.scheduler.run()
+
+    assert isinstance(core.spawn(nested()).exit_reason, LocalProtocolError)
+
+
+def test_a_process_stands_in_for_the_current_task_while_it_runs(core: Core) -> None:
+    process = core.spawn(collect([]))
+    assert core.tasks == [process, None]
+
+
+def test_a_refused_step_is_made_later() -> None:
+    """A loop that is inside a task refuses to enter another one."""
+    core = Core()
+    found: list[object] = []
+    process = core.start(collect(found))
+    core.scheduler.send_local(process, 1)
+
+    class Refusing(list):  # type: ignore[type-arg]
+        def append(self, task: object) -> None:
+            raise RuntimeError("inside a task")
+
+    core.tasks = Refusing()
+    with pytest.raises(RuntimeError):
+        core.run()
+    core.tasks = []
+    core.run()
+    assert found == [1]
+    core.close()
