@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
-from partisan.errors import HandshakeError, PartisanError
+from partisan.errors import HandshakeError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_TAG = "undefined"
+
+UNREAD_OCTETS = 1 << 20
+"""Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
 
 def handshake_bound(context: Context) -> Bound:
@@ -236,6 +239,13 @@ class AcceptedLink(Link):
     def start(self) -> None:
         super().start()
         self._say(handshake_to_term(Hello(self.context.node)))
+
+    def _say(self, term: object) -> None:
+        """Answer; a dialler that asks and asks and does not read is given up."""
+        if len(self.queue) > UNREAD_OCTETS:
+            self.fail(Overloaded(self.peer or "?", self.channel, len(self.queue)))
+        else:
+            super()._say(term)
 
     def _shake(self, greeting: Handshake) -> None:
         """The dialler says who it is and what for; it may say so again."""

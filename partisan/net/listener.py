@@ -45,7 +45,7 @@ class Listener:
         address: ListenAddress,
         accepted: Callable[[socket.socket], None],
         *,
-        backlog: int = 1024,
+        backlog: int = 4096,
     ) -> None:
         self._loop = loop
         self._accepted = accepted

@@ -74,8 +74,9 @@ class Peer:
         self.say(*map(encode, terms))
 
     async def flushed(self) -> None:
-        """Wait until the system has taken what was written, and the loop has turned."""
-        await self._writer.drain()
+        """Wait until the system has taken what was written, or the node has closed; and the loop has turned."""
+        with contextlib.suppress(ConnectionError):
+            await self._writer.drain()
         await asyncio.sleep(0)
 
     async def hear(self, timeout: float = BOUND) -> bytes:
@@ -95,6 +96,10 @@ class Peer:
                 return await self._reader.read()
             except ConnectionResetError:
                 return b""
+
+    def stop_reading(self) -> None:
+        """Leave what the node says in the socket from now on."""
+        self._writer.transport.pause_reading()
 
     async def close(self) -> None:
         self._writer.close()

@@ -1,0 +1,80 @@
+"""Ten thousand connections that say nothing, from a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from support import Conversation, cluster, eventually, fully_meshed
+
+COUNT = 10_000
+SPARE = 200
+"""Descriptors that a test needs besides."""
+
+CLIENT = Path(__file__).with_name("silent_client.py")
+
+
+def resident_octets() -> int:
+    """How much memory this process has."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Raise the limit of open files as far as the test needs; skip it where that is not allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < COUNT + SPARE:
+        pytest.skip(f"the hard limit of open files is {hard}, below {COUNT + SPARE}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, COUNT + SPARE), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.asynccontextmanager
+async def silent_client(port: int, count: int) -> AsyncIterator[None]:
+    """A process that has opened so many connections."""
+    pipe = asyncio.subprocess.PIPE
+    client = await asyncio.create_subprocess_exec(
+        sys.executable, str(CLIENT), str(port), str(count), stdin=pipe, stdout=pipe
+    )
+    assert client.stdin is not None
+    assert client.stdout is not None
+    try:
+        async with asyncio.timeout(40.0):
+            assert int(await client.stdout.readline()) == count
+        yield
+    finally:
+        client.stdin.close()
+        await client.wait()
+
+
+async def test_ten_thousand_silent_connections_cost_little_and_are_let_go(many_descriptors: None) -> None:
+    async with cluster("a", "b", handshake_timeout=5.0, max_connections=COUNT + SPARE) as (a, b):
+        conversation = Conversation(b, a)
+        await conversation.goes_on()
+        before = resident_octets()
+        async with silent_client(a.listen_addrs[0].port, COUNT):
+            await conversation.goes_on()
+            grown = resident_octets() - before
+            assert grown < COUNT * 16_384, f"{grown / COUNT:.0f} octets a connection"
+            closed = a.telemetry.counters
+            await eventually(lambda: closed().get("partisan.socket.close", 0) >= COUNT, timeout=30.0)
+            await conversation.goes_on()
+        assert a.telemetry.counters()["partisan.frame.rejected"] >= COUNT
+        assert fully_meshed(a, b)
+
+
+async def test_connections_above_the_limit_are_refused_and_counted() -> None:
+    async with cluster("a", "b", max_connections=50) as (a, b):
+        conversation = Conversation(b, a)
+        async with silent_client(a.listen_addrs[0].port, 200):
+            await eventually(lambda: a.telemetry.counters().get("partisan.socket.error", 0) >= 150)
+            assert len(a._acceptor.links) == 50
+            await conversation.goes_on()
