@@ -38,8 +38,8 @@ from partisan.errors import LocalProtocolError
 if TYPE_CHECKING:
     from random import Random
 
-Peer: TypeAlias = Hashable
-"""A node at the other end of an edge, or a contact that stands for one."""
+Peer: TypeAlias = Any
+"""A node at the other end of an edge, or a contact that stands for one: any hashable value."""
 
 Timer: TypeAlias = Hashable
 """The key of a timer, unique within one machine."""

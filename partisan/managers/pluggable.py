@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
@@ -94,7 +96,7 @@ class PluggableManager:
                 Save: lambda effect: None,  # a node starts afresh: persistence is not asked for
             },
         )
-        self._tell = {
+        self._tell: dict[type, Callable[[Any], None]] = {
             MembersChanged: self._members_changed,
             Joined: self._joined,
             JoinFailed: self._join_failed,

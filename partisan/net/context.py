@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from partisan._core.frame import Slab
 from partisan._core.router import Router
@@ -25,7 +25,7 @@ class Manager(Protocol):
     def undialled_by(self, peer: str) -> None:
         """A connection that the peer had opened is gone, or now says another name."""
 
-    def receive_bare(self, term: object, link: object) -> None:
+    def receive_bare(self, term: object, link: Any) -> None:
         """Take a frame that is neither a plain message nor part of a handshake or keepalive.
 
         Raises RemoteProtocolError if it is nothing that a peer may send.

@@ -192,26 +192,24 @@ class Dialer:
 
     def _opened(self, link: DialledLink) -> None:
         """The peer has said who it is, and we have answered: the connection carries messages from now on."""
-        edge = link.owner
+        edge: Edge = link.owner
         if isinstance(edge.target, Contact) and any(
             other.up and isinstance(other.target, NodeSpec) and other.target.name == link.peer
             for other in self._edges.values()
         ):
             return  # the contact is a peer that has an edge: its greeting will tell which
-        name = link.peer
-        assert name is not None  # it has said so just now
-        link.queue.rebind(self._table.lane(name, link.channel).bound)
-        self._table.add(name, link.channel, link.queue)
+        link.queue.rebind(self._table.lane(link.name, link.channel).bound)
+        self._table.add(link.name, link.channel, link.queue)
         link.in_table = True
         edge.attempts = 0
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
-        edge = link.owner
+        edge: Edge = link.owner
         if edge.up or self._edges.get(edge.target) is not edge:
             return
         target = edge.target
-        spec = self._overlay.identify(link.peer, link.address, state)
+        spec = self._overlay.identify(link.name, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
             self._merge(edge, known)
@@ -244,7 +242,7 @@ class Dialer:
         edge.links.pop(link, None)
         if link.in_table:
             link.in_table = False
-            self._table.remove(link.peer, link.channel, link.queue)
+            self._table.remove(link.name, link.channel, link.queue)
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
         self._leave_table(link.owner, link)

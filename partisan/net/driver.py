@@ -46,7 +46,8 @@ class Driver:
         self._events: deque[Event] = deque()
         self._running = False
         self._stopped = False
-        self._carry_out = {**world, StartTimer: self._start_timer, StopTimer: self._stop_timer}
+        timers: World = {StartTimer: self._start_timer, StopTimer: self._stop_timer}
+        self._carry_out = {**world, **timers}
 
     def handle(self, event: Event) -> None:
         """Give the machine an event and carry out what it asks for; ignored once stopped."""

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
-from partisan.errors import HandshakeError, Overloaded, PartisanError
+from partisan._core.stream import Stream
+from partisan.errors import HandshakeError, LocalProtocolError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.driver import Driver
-from partisan._core.stream import Stream
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
@@ -91,6 +91,13 @@ class Link:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.context.node} {self.peer} {self.channel}>"
+
+    @property
+    def name(self) -> str:
+        """The peer's name; LocalProtocolError before its hello."""
+        if self.peer is None:
+            raise LocalProtocolError("the peer has not said its name yet")
+        return self.peer
 
     @property
     def closed(self) -> bool:
@@ -313,7 +320,7 @@ class DialledLink(Link):
     def _make_queue(self, context: Context, channel: str, options: ChannelOptions) -> SendQueue:
         config = context.config
         bound = handshake_bound(context)  # until the table gives it the one that the channel's connections share
-        shared = {
+        shared: dict[str, Any] = {
             "write": self._write,
             "schedule": context.router.mark,
             "barrier": self.probe,

@@ -5,7 +5,6 @@ so that short inputs reach the frames that are assembled and the binaries that a
 """
 
 from partisan._core.frame import FrameReader, Slab
-
 from partisan.errors import FrameError
 from tests.fuzz.engine import run
 

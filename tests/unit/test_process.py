@@ -14,7 +14,7 @@ from partisan.etf import Atom
 from partisan.runtime.exits import report_exit
 from tests.unit.hollow import Cancelled, Core
 
-STEPS = 512
+STEPS = 64
 BUDGET = 1024
 
 
