@@ -122,7 +122,7 @@ class CodecConfig:
     binaries: Literal["bytes", "str"] = option(
         "bytes", "What a binary is decoded to; str applies to valid UTF-8 only, anything else stays bytes."
     )
-    max_depth: int = option(512, "How deep terms may be nested.", unit="levels", low=1, high=10_000)
+    max_depth: int = option(1024, "How deep terms may be nested.", unit="levels", low=1, high=8_000)
     max_items: int = option(16_777_216, "How many elements one term may have in all.", unit="items", low=1)
     max_inflated_octets: int = option(
         256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1

@@ -193,9 +193,9 @@ cdef PyObject* read_float(reader* r, Py_ssize_t tag_at) except NULL:
 
 
 cdef object read_float_text(reader* r, Py_ssize_t tag_at):
-    """FLOAT_EXT: decimal text, filled up with zero octets."""
+    """FLOAT_EXT: decimal text up to the first zero octet; OTP ignores what is behind it, and old nodes left rubbish."""
     need(r, FLOAT_TEXT_OCTETS)
-    text = r.data[r.position:r.position + FLOAT_TEXT_OCTETS].rstrip(b"\0")
+    text = r.data[r.position:r.position + FLOAT_TEXT_OCTETS].partition(b"\0")[0]
     r.position += FLOAT_TEXT_OCTETS
     # float() would take more than C's "%.20e" writes: inf, nan, blanks and underscores.
     if text and not text.strip(b"0123456789+-.eE"):

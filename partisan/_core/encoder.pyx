@@ -546,12 +546,16 @@ cdef int write_pid(writer* w, Pid term) except -1:
     cdef int form = form_of(w, term.form_code)
     cdef uint8_t text[REFERENCE_TEXT_OCTETS]
     cdef uint32_t[2] numbers
-    cdef uint8_t* p
     if form != FORM_PLAIN:
         numbers[0] = term.id
         numbers[1] = term.serial
         size = reference_text_put(text, b"#Pid<" if form == FORM_LIST else b"<", numbers, 2)
         return write_remote(w, form, term.home, ENCODED_PID, text, size)
+    return write_plain_pid(w, term)
+
+
+cdef int write_plain_pid(writer* w, Pid term) except -1:
+    cdef uint8_t* p
     put_tag(w, NEW_PID_EXT)
     put_atom(w, term.home)
     room(w, 12)
@@ -636,7 +640,7 @@ cdef int write_fun(writer* w, Fun term, int depth) except -1:
     put_atom(w, term.module)
     write_int(w, <PyObject*>term.old_index)
     write_int(w, <PyObject*>term.old_uniq)
-    write_pid(w, term.pid)
+    write_plain_pid(w, term.pid)     # whatever the options say: a fun without a pid term is malformed
     write_items(w, <PyObject*>term.free, n, depth - 1)
     put32(w.run.data + at, <uint32_t>(w.run.length - at + w.referenced - referenced))
     return 0

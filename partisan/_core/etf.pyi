@@ -31,7 +31,7 @@ class Codec:
         binaries: Literal["bytes", "str"] = "bytes",
         remote_refs: bool = False,
         encode_refs: Literal["list", "tuple"] | None = "list",
-        max_depth: int = 512,
+        max_depth: int = 1024,
         max_items: int = 16_777_216,
         max_octets: int = 268_435_456,
         max_inflated: int = 268_435_456,

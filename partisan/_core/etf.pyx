@@ -61,7 +61,7 @@ cdef class Codec:
     """
 
     def __cinit__(self, *, none="undefined", strings="binary", binaries="bytes", remote_refs=False, encode_refs="list",
-                  max_depth=512, max_items=16_777_216, max_octets=268_435_456, max_inflated=268_435_456):
+                  max_depth=1024, max_items=16_777_216, max_octets=268_435_456, max_inflated=268_435_456):
         self.given = {
             "none": none, "strings": strings, "binaries": binaries, "remote_refs": bool(remote_refs),
             "encode_refs": encode_refs, "max_depth": max_depth, "max_items": max_items, "max_octets": max_octets,

@@ -15,7 +15,7 @@ from tests.oracle.beam import Beam, find
 from tests.oracle.order import compare
 from tests.oracle.values import as_term, as_value
 
-CODEC = etf.Codec(max_depth=2000)
+CODEC = etf.Codec()
 TRUE = oracle.Atom("true")
 SEED = 20_251  # of every random choice below; a failure shows octets, which are enough to repeat it
 

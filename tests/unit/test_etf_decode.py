@@ -80,6 +80,7 @@ CASES = [
     (b"qw\1mw\1fa\2", Export(Atom("m"), Atom("f"), 2)),
     (FUN, Fun(Atom("m"), 2, 1, b"u" * 16, 3, 4, Pid("a@h", 1, 2, 3), (5,))),
     (b"P\0\0\0\2" + zlib.compress(b"a\7"), 7),
+    (b"c" + b"1.5e3\0\0x\0".ljust(31, b"?"), 1500.0),
 ]
 
 

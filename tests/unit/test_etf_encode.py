@@ -102,6 +102,14 @@ def test_a_fun_knows_its_size():
     assert decode(octets) == fun
 
 
+@pytest.mark.parametrize("form", ["list", "tuple", None])
+def test_the_pid_inside_a_fun_is_a_pid_under_every_option(form):
+    fun = Fun(Atom("m"), 1, 2, b"u" * 16, 3, 4, Pid("a@h", 1, form=form or "pid"), (b"x",))
+    octets = Codec(remote_refs=True, encode_refs=form).encode(fun)
+    assert octets == encode(fun)
+    assert int.from_bytes(octets[2:6], "big") == len(octets) - 2
+
+
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("wrap", [lambda value: value, lambda value: [1.0, value], lambda value: {1: value}])
 def test_a_float_that_is_not_finite_is_refused(value, wrap):
@@ -297,3 +305,25 @@ def test_terms_sort_as_in_erlang():
     assert term_key({1: 0}) != term_key({1.0: 0})
     with pytest.raises(EncodeError):
         term_key(object())
+
+
+def test_funs_are_ordered_as_a_real_node_orders_them():
+    def fun(module, index, old_uniq, *free, old_index=5, uniq=b"u", pid=1):
+        return Fun(Atom(module), 1, index, uniq * 16, old_index, old_uniq, Pid("a@h", pid), free)
+
+    ordered = [fun("m", 1, 9), fun("m", 2, 3), fun("m", 2, 4), fun("m", 2, 4, 3), fun("m", 2, 4, 1, 2), fun("n", 1, 1)]
+    ordered.append(Export(Atom("a"), Atom("a"), 0))
+    assert sorted(random.Random(3).sample(ordered, len(ordered)), key=term_key) == ordered
+    assert term_key(fun("m", 1, 9)) == term_key(fun("m", 1, 9, old_index=4, uniq=b"v", pid=2))
+
+
+def test_references_and_ports_are_ordered_by_node_creation_and_number():
+    references = [
+        Reference("a@h", (9, 9, 9), 1),
+        Reference("a@h", (5,), 2),
+        Reference("a@h", (1, 1), 2),
+        Reference("b@h", (1, 1, 1), 1),
+    ]
+    ports = [Port("a@h", 9, 1), Port("a@h", 1, 2), Port("b@h", 1, 1)]
+    for ordered in (references, ports):
+        assert sorted(random.Random(3).sample(ordered, len(ordered)), key=term_key) == ordered

@@ -8,7 +8,7 @@ from partisan import etf
 from partisan.errors import Truncated
 from tests.oracle import cases
 
-CODEC = etf.Codec(max_depth=2000)
+CODEC = etf.Codec()
 CASES = cases.written() + cases.recorded_terms()
 SMALL = [(name, octets) for name, octets in CASES if len(octets) <= 2000]
 SAMPLES = 400  # lengths of a large case that are tried; all of them where it is smaller

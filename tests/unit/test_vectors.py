@@ -14,9 +14,9 @@ FRAMES = sorted(path.name for path in cases.VECTORS.glob("*.jsonl") if not path.
 TERMS = ["terms-otp25.jsonl", "terms-otp28.jsonl"]
 # The recorded term `deep` has a thousand levels.
 CODECS: dict[Refs, etf.Codec] = {
-    "plain": etf.Codec(max_depth=2000),
-    "kept": etf.Codec(max_depth=2000, remote_refs=True, encode_refs=None),
-    "list": etf.Codec(max_depth=2000, remote_refs=True),
+    "plain": etf.Codec(),
+    "kept": etf.Codec(remote_refs=True, encode_refs=None),
+    "list": etf.Codec(remote_refs=True),
 }
 
 
