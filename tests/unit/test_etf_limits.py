@@ -70,7 +70,7 @@ def test_the_depth_allowed_is_the_depth_that_was_asked_for(levels: int) -> None:
         value = [value]
     exact = etf.Codec(max_depth=levels)
     octets = exact.encode(value)
-    assert exact.decode(octets) == value
+    assert etf.exactly_equal(exact.decode(octets), value)
     deeper = etf.Codec(max_depth=levels + 1).encode([value])
     with pytest.raises(etf.DecodeError):
         exact.decode(deeper)
