@@ -47,9 +47,15 @@ class Network:
         seed: decides every latency and every machine's chance.
         build: (peer, rng, restored state or None) -> machine. Peers are integers; the pair ("contact", peer) is a
             contact that stands for the peer.
+        through: what becomes of every message and greeting on its way, as a codec and back; nothing by default.
     """
 
-    def __init__(self, seed: int, build: Callable[[Any, random.Random, Any], m.Machine]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        build: Callable[[Any, random.Random, Any], m.Machine],
+        through: Callable[[Any], Any] = lambda message: message,
+    ) -> None:
         self.seed = seed
         self.now = 0.0
         self.nodes: dict[Any, Node] = {}
@@ -57,6 +63,7 @@ class Network:
         self.facts: dict[Any, list[Any]] = {}
         self.sent = 0
         self._build = build
+        self._through = through
         self._births: dict[Any, int] = {}
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._seq = 0
@@ -130,7 +137,12 @@ class Network:
             self.sent += 1
             target = edge.target
             self._later(
-                self._latency(peer, target), self._deliver, peer, target, self.nodes.get(target), effect.message
+                self._latency(peer, target),
+                self._deliver,
+                peer,
+                target,
+                self.nodes.get(target),
+                self._through(effect.message),
             )
 
     def _deliver(self, peer: Any, target: Any, node: Node | None, message: Any) -> None:
@@ -154,7 +166,8 @@ class Network:
         del node.edges[contact]
         node.edges[edge.target] = edge
         edge.up = True
-        self.tell(peer, m.Connected(edge.target, contact, getattr(other.machine, "greeting", None)))
+        greeting = self._through(getattr(other.machine, "greeting", None))
+        self.tell(peer, m.Connected(edge.target, contact, greeting))
 
     def _on_disconnect(self, peer: Any, node: Node, effect: m.Disconnect) -> None:
         edge = node.edges.pop(effect.peer, None)
