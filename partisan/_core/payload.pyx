@@ -11,8 +11,6 @@ from libc.stdlib cimport free, malloc
 
 from partisan.errors import DecodeError, Truncated
 
-__all__ = ["ATOM", "PID", "REFERENCE", "TERM", "TUPLE", "check"]
-
 # The extension types of a payload.
 TUPLE = 1      # no octets; the first item of an array that stands for a tuple
 ATOM = 2       # its name in UTF-8
