@@ -35,7 +35,8 @@ cdef class Lane:
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
     cdef list takeovers                   # under way, oldest first
     cdef readonly bint configured         # the peer's spec names the channel
-    cdef public object envelope           # callable(target, message) -> message for the peer's `partisan_python`; or None
+    # callable(target, message) -> message for the peer's `partisan_python`, or None to send this one plainly; or None
+    cdef public object envelope
 
     cdef SendQueue at(self, Py_ssize_t slot)
     cdef SendQueue resolve(self, Py_ssize_t slot)

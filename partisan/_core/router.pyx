@@ -253,12 +253,12 @@ cdef class Router:
         if queue.bound.over:
             queue.bound.admit()
         if lane.envelope is not None:
-            message = lane.envelope(name, message)
-            name = PYTHON
-            queue.push_forward(self.codec, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext),
-                               message, key, self.clock() if queue.framed else 0.0)
-        else:
-            queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+            enveloped = lane.envelope(name, message)
+            if enveloped is not None:
+                message = enveloped
+                target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
+                size = len((<Atom>PYTHON).ext)
+        queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
         if queue.bound.over and queue.bound.policy == WAIT:
             sender = running_process()
             if sender is not None:

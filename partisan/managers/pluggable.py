@@ -64,12 +64,16 @@ class PluggableManager:
         context: the node's.
         table: its connections.
         spec: what it tells peers about itself.
+        edge: callable(node, up): the edge to the node has become usable, or no longer is.
     """
 
     wire_name = WIRE_NAME
 
-    def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec) -> None:
+    def __init__(
+        self, context: Context, table: ConnectionTable, spec: NodeSpec, edge: Callable[[str, bool], None]
+    ) -> None:
         self._context = context
+        self._edge = edge
         self._spec = spec
         config = context.config
         self._machine = FullMembership(
@@ -100,8 +104,8 @@ class PluggableManager:
             MembersChanged: self._members_changed,
             Joined: self._joined,
             JoinFailed: self._join_failed,
-            NeighborUp: lambda fact: self._emit(telemetry.PEER_UP, fact.peer),
-            NeighborDown: lambda fact: self._emit(telemetry.PEER_DOWN, fact.peer),
+            NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
+            NeighborDown: lambda fact: self._edge_changed(fact.peer, False),
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
@@ -268,6 +272,10 @@ class PluggableManager:
 
     def _emit(self, event: str, peer: NodeSpec) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
+
+    def _edge_changed(self, peer: NodeSpec, up: bool) -> None:
+        self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
+        self._edge(peer.name, up)
 
     def _members_changed(self, fact: MembersChanged) -> None:
         known = {member.name: member for member in fact.members}

@@ -34,6 +34,7 @@ from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, report_exit
+from partisan.runtime.python_peers import PythonPeers
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,9 @@ class Node:
         addresses = config.listen_addrs or (LOOPBACK,)
         self._acceptor = Acceptor(self._context, [ListenAddress.parse(text) for text in addresses])
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
-        self._manager = PluggableManager(self._context, self.table, self.spec)
+        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(python.wire_name, python.receive)
+        self._manager = PluggableManager(self._context, self.table, self.spec, python.edge)
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
         self._running = True

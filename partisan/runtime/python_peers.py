@@ -1,0 +1,79 @@
+"""What a node does with the Python nodes among its peers: payloads in msgpack on the channels that ask for them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from partisan._core.connections import ConnectionTable
+from partisan.errors import NotConnected, Overloaded
+from partisan.etf import Atom
+from partisan.net.context import Context
+from partisan.runtime.extras import NAME, Extras
+from partisan.runtime.payload import PayloadCodec
+from partisan.wire.atom import malformed
+
+if TYPE_CHECKING:
+    from partisan.net.link import Link
+
+log = logging.getLogger(__name__)
+
+MSGPACK = "msgpack"
+"""The capability, and the tag of `{msgpack, Target, Octets}`, in which Target stands as in a plain frame."""
+
+_MSGPACK = Atom(MSGPACK)
+
+
+class PythonPeers:
+    """The extras of one node, between its overlay and its connection table.
+
+    Args:
+        context: the node's.
+        table: its connections.
+        manager: the name of the peers' managers: what is for them is never anything but plain Partisan.
+    """
+
+    wire_name = NAME
+
+    def __init__(self, context: Context, table: ConnectionTable, manager: str) -> None:
+        self._context = context
+        self._table = table
+        self._plain = frozenset((Atom(manager), Atom(NAME)))
+        self._codec = PayloadCodec(context.router.codec)
+        self._channels = [name for name, channel in context.config.channels.items() if channel.payload == MSGPACK]
+        self._extras = Extras(
+            context.node,
+            send=self._send,
+            handlers={MSGPACK: self._payload},
+            agreed=self._agreed,
+            wanted=bool(self._channels),
+        )
+        self.receive = self._extras.receive
+
+    def edge(self, node: str, up: bool) -> None:
+        """The overlay's edge to the node has become usable, or no longer is."""
+        if up or not self._table.is_connected(node):  # else it lives on under another spec
+            self._extras.edge(node, up)
+
+    def _agreed(self, node: str, capabilities: frozenset[str]) -> None:
+        envelope = self._envelope if MSGPACK in capabilities else None
+        for channel in self._channels:
+            self._table.lane(node, channel).envelope = envelope
+        log.info("%s and %s agree on %s", self._context.node, node, ", ".join(sorted(capabilities)) or "nothing")
+
+    def _envelope(self, target: Any, message: object) -> tuple[Any, ...] | None:
+        """What is sent instead of a message; None for those that go plainly."""
+        if target in self._plain:
+            return None
+        return (_MSGPACK, target, self._codec.encode(message))
+
+    def _payload(self, message: tuple[Any, ...], link: Link) -> None:
+        if len(message) != 3:
+            malformed(NAME, message)
+        self._context.router.deliver(message[1], self._codec.decode(message[2]))
+
+    def _send(self, node: str, message: tuple[Any, ...]) -> None:
+        try:
+            self._context.router.send((NAME, node), message)
+        except (NotConnected, Overloaded) as error:
+            log.info("%s agrees on nothing with %s: %s", self._context.node, node, error)
