@@ -82,7 +82,7 @@ async def test_order_is_kept_when_the_codec_changes_in_mid_stream() -> None:
         Node("a@127.0.0.1:0", **FAST, channels=MSGPACK) as a,
         greeted(a, "p@127.0.0.1") as script,
     ):
-        await a.join(peer.address)
+        await peer.joined_by(a)
         await eventually(lambda: a.is_connected("p@127.0.0.1", "data"))
         script.tell((FORWARD, PYTHON, (CAPABILITIES, Atom("p@127.0.0.1"), 1, [Atom("answer"), TAG])))
         sent = after = 0
@@ -114,7 +114,7 @@ async def test_a_peer_that_never_answers_is_offered_once_and_spoken_to_plainly()
         Node("a@127.0.0.1:0", **FAST, channels=MSGPACK) as a,
         greeted(a, "p@127.0.0.1"),
     ):
-        await a.join(peer.address)
+        await peer.joined_by(a)
         await eventually(lambda: a.is_connected("p@127.0.0.1", "data"))
         for number in range(10):
             a.send(("echo", "p@127.0.0.1"), (number, "text"), channel="data")
@@ -130,7 +130,7 @@ async def test_a_node_without_such_a_channel_sends_a_peer_nothing_unasked() -> N
         Node("a@127.0.0.1:0", **FAST) as a,
         greeted(a, "p@127.0.0.1") as script,
     ):
-        await a.join(peer.address)
+        await peer.joined_by(a)
         a.send(("echo", "p@127.0.0.1"), 1)
         await eventually(lambda: peer.messages())
         assert peer.messages() == [1]
@@ -146,7 +146,7 @@ async def test_a_peer_that_agrees_is_sent_payloads_and_its_manager_is_not() -> N
         Node("a@127.0.0.1:0", **FAST, channels=channels) as a,
         greeted(a, "p@127.0.0.1") as script,
     ):
-        await a.join(peer.address)
+        await peer.joined_by(a)
         script.tell((FORWARD, PYTHON, (CAPABILITIES, Atom("p@127.0.0.1"), 1, [Atom("answer"), TAG])))
         await eventually(lambda: agreed(a, "p@127.0.0.1"))
         a.send(("echo", "p@127.0.0.1"), (1, "text"), channel="data")
