@@ -68,7 +68,11 @@ cdef class Fun:
 
 
 cdef class ErlMap:
-    cdef dict entries           # canonical octets of the key -> (key, value), in the order given
+    cdef dict entries           # canonical octets of the key, or their digest -> (key, value), in the order given
+    cdef bint hash_known        # whether hash_value is set
+    cdef Py_hash_t hash_value   # or -1: a key or value has none, nor has the map
+    cdef list spelled           # canonical octets of the keys under other options than the default ones, or None
+    cdef int spelling           # which options: encoder.spelling_of
     cdef object find(self, object key)      # its (key, value), or None
 
 

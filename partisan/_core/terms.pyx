@@ -574,6 +574,9 @@ cdef class Fun:
 
 # --- exact maps ------------------------------------------------------------------------------------------------------
 
+cdef enum:
+    NO_HASH = -1    # no object's hash is -1
+
 cdef object _canonical = None
 
 
@@ -660,10 +663,19 @@ cdef class ErlMap:
             return False
 
     def __hash__(self):
-        for key, value in self.entries.values():
-            hash(key)
-            hash(value)
-        return hash(_key(self))
+        # Both answers are kept: maps nested as keys would else be gone through again at each level.
+        if not self.hash_known:
+            try:
+                for key, value in self.entries.values():
+                    hash(key)
+                    hash(value)
+                self.hash_value = hash(_key(self))
+            except TypeError:
+                self.hash_value = NO_HASH
+            self.hash_known = True
+        if self.hash_value == NO_HASH:
+            raise TypeError("unhashable: a key or value of this ErlMap has no hash")
+        return self.hash_value
 
     def __repr__(self):
         return f"ErlMap({list(self.entries.values())!r})"
