@@ -200,7 +200,15 @@ def test_a_map_from_the_wire_with_a_key_twice_is_malformed() -> None:
             CODEC.decode(b"\x83t\0\0\0\x02" + one + b"a\x01" + other + b"a\x02")
 
 
-TEXTS = ["#Pid<0.1.2>", "#Pid<0.01.2>", "#Pid<1.1.2>", "#Pid<0.1>", "#Pid<0.1.2.3>", "#Pid<0.4294967296.0>", "#Pid<0.1.2>x"]
+TEXTS = [
+    "#Pid<0.1.2>",
+    "#Pid<0.01.2>",
+    "#Pid<1.1.2>",
+    "#Pid<0.1>",
+    "#Pid<0.1.2.3>",
+    "#Pid<0.4294967296.0>",
+    "#Pid<0.1.2>x",
+]
 TEXTS += ["#Pid<0.1.2", "#Pid<0.-1.2>", "#Pid<0. 1.2>", "#Pid<0.1.>", "#Pid<>", "#Pid", "", "#Ref<0.1.2.3>", "#Ref<0>"]
 TEXTS += ["#Ref<0.1>", "#Ref<0.1.2.3.4.5>", "#Ref<0.1.2.3.4.5.6>", "#Ref<1.2.3>", "#Ref<0.00.1>", "#Namefoo", "<0.1.2>"]
 TEXTS += ["#Pid<0.1.2>\0", "#Ref<0.1.2.3>\n", "#Pid<0.1\u0662.2>"]
@@ -277,7 +285,13 @@ def test_strings_none_and_binaries_map_as_the_codec_was_told() -> None:
     assert oracle.decode(etf.Codec(strings="list").encode("πa")) == listed
     assert oracle.decode(etf.Codec(strings="list").encode("")) == oracle.List(())
     assert oracle.decode(etf.Codec(strings="atom").encode("πa")) == oracle.Atom("πa")
-    for wrong in ({"none": "null"}, {"strings": "text"}, {"binaries": "list"}, {"encode_refs": "uri"}, {"max_depth": 0}):
+    for wrong in (
+        {"none": "null"},
+        {"strings": "text"},
+        {"binaries": "list"},
+        {"encode_refs": "uri"},
+        {"max_depth": 0},
+    ):
         with pytest.raises(ValueError):
             etf.Codec(**wrong)
 
