@@ -21,10 +21,11 @@ from .python cimport (
     dict_of_size, new_bytes, new_float, new_int, new_text, new_uint64, try_hash,
     try_set_default,
 )
-from .terms cimport (
-    ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom, BitString, ErlMap, Export, Fun, ImproperList,
-    Pid, Port, Reference, atom_from_latin1, atom_from_utf8, erlmap_of, pid_of, reference_of,
+from .identities cimport (
+    ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom, Pid, Port, Reference, atom_from_latin1,
+    atom_from_utf8, pid_of, reference_of,
 )
+from .terms cimport BitString, ErlMap, Export, Fun, ImproperList, erlmap_of
 from .wire cimport (
     ATOM_CACHE_REF, ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, COMPRESSED_EXT, EXPORT_EXT, FLOAT_EXT,
     FLOAT_TEXT_OCTETS, FUN_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, LOCAL_EXT, MAP_EXT,

@@ -23,7 +23,8 @@ from .python cimport (
     PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_fits,
     int_is_compact, int_value,
 )
-from .terms cimport Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference, atom_from_str
+from .identities cimport Atom, Pid, Port, Reference, atom_from_str
+from .terms cimport BitString, ErlMap, Export, Fun, ImproperList
 from .wire cimport (
     BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
     NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, REFERENCE_TEXT_OCTETS,
