@@ -1,7 +1,8 @@
 """From octets to Python values: one pass with every length checked before it is believed.
 
-A count is admitted only when the input still has an octet for each item and the limits allow them; then the container
-is made at its final size. Keys of maps that are short binaries go through a bounded cache, as do atoms: a key that was
+A count is admitted only when the input still has an octet for each item, beside one for each that the containers around
+it await, and the limits allow them; then the container is made at its final size. So memory stays a small multiple of the
+input, whatever the counts say. Keys of maps that are short binaries go through a bounded cache, as do atoms: a key that was
 seen before costs a comparison and has its hash already.
 """
 
@@ -11,25 +12,28 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.math cimport isfinite
 from libc.stdint cimport INT64_MAX, int32_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from .options cimport FORM_LIST, FORM_PLAIN, FORM_TUPLE, LARGE_OCTETS, NONE_IS_UNDEFINED, codec_options
 from .python cimport (
     FALSE, NONE, TRUE, Py_DECREF, Py_INCREF, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyDict_GET_SIZE, PyErr_Clear,
     PyErr_ExceptionMatches, PySequence_Fast_ITEMS, PyUnicode_DATA, PyUnicode_GET_LENGTH,
-    dict_of_size, new_bytes, new_float, new_int, new_text, new_uint64, try_set_default,
+    dict_of_size, new_bytes, new_float, new_int, new_text, new_uint64, try_hash,
+    try_set_default,
 )
-from .terms cimport (
-    ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom, BitString, ErlMap, Export, Fun, ImproperList,
-    Pid, Port, Reference, atom_from_latin1, atom_from_utf8, erlmap_of, pid_of, reference_of,
+from .identities cimport (
+    ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom, Pid, Port, Reference, atom_from_latin1,
+    atom_from_utf8, pid_of, reference_of,
 )
+from .terms cimport BitString, ErlMap, Export, Fun, ImproperList, erlmap_of
 from .wire cimport (
     ATOM_CACHE_REF, ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, COMPRESSED_EXT, EXPORT_EXT, FLOAT_EXT,
     FLOAT_TEXT_OCTETS, FUN_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, LOCAL_EXT, MAP_EXT,
     MAX_REFERENCE_WORDS, NEW_FLOAT_EXT, NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT,
     NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT, REFERENCE_EXT, SMALL_ATOM_EXT,
     SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, get16, get32,
-    get64, get_double, octets_are_ascii, octets_hash, reference_text_get,
+    get64, get_double, octets_are_ascii, octets_hash, probes, probes_add,
+    probes_free, reference_text_get,
 )
 
 import zlib
@@ -42,6 +46,7 @@ cdef struct reader:
     Py_ssize_t size                 # octets in data
     Py_ssize_t position             # of the next octet to read
     Py_ssize_t items                # container items that may still come
+    Py_ssize_t pending              # terms that open containers were promised behind the one that is being read
     const codec_options* options    # borrowed
     PyObject* planted               # borrowed list of bytes whose octets are not in data, or NULL
     Py_ssize_t planted_next         # index of the next one
@@ -51,6 +56,7 @@ cdef struct reader:
 cdef enum:
     CACHED_KEYS = 1024          # slots; a power of two
     CACHED_KEY_OCTETS = 40      # longer keys are not cached
+    FEW_PAIRS = 64              # in a dict of so many, keys that all meet do little harm
 
 # Keys of maps seen lately: owned references or NULL, a new one evicts the old one. bytes in one, ASCII str in the other.
 cdef PyObject* _octet_keys[CACHED_KEYS]
@@ -79,13 +85,13 @@ cdef inline Py_ssize_t count32(reader* r) except -1:
 
 
 cdef inline int admit(reader* r, Py_ssize_t items, int depth, Py_ssize_t tag_at) except -1:
-    """Charge a container to the limits, and make sure that the input has an octet for each of its items at least."""
+    """Charge a container to the limits, and make sure that the input has an octet for each item that was promised."""
     if depth <= 0:
         raise DecodeError(f"a term nested deeper than {r.options.max_depth} levels", tag_at)
     if items > r.items:
         raise DecodeError(f"a term of more than {r.options.max_items} items", tag_at)
     r.items -= items
-    return need(r, items)
+    return need(r, items + r.pending)
 
 
 cdef inline PyObject* owned(object value) noexcept:
@@ -347,7 +353,7 @@ cdef int read_items(reader* r, PyObject** items, Py_ssize_t n, int depth) except
     """Read n terms into the empty slots of a new list or tuple."""
     cdef const uint8_t* p = r.data + r.position
     cdef const uint8_t* last = r.data + r.size - 9      # up to here the longest term of fixed size fits
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, around = r.pending
     cdef uint8_t tag
     cdef double value
     for i in range(n):
@@ -368,9 +374,11 @@ cdef int read_items(reader* r, PyObject** items, Py_ssize_t n, int depth) except
                     p += 9
                     continue
         r.position = p - r.data
+        r.pending = around + n - 1 - i
         items[i] = read_term(r, depth)
         p = r.data + r.position
     r.position = p - r.data
+    r.pending = around
     return 0
 
 
@@ -394,7 +402,9 @@ cdef PyObject* read_list(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at) 
         if found is not None:
             return owned(found)
     result = PyList_New(n)
+    r.pending += 1      # the tail
     read_items(r, PySequence_Fast_ITEMS(<PyObject*>result), n, depth - 1)
+    r.pending -= 1
     need(r, 1)
     if r.data[r.position] == NIL_EXT:
         r.position += 1
@@ -461,19 +471,67 @@ cdef PyObject* read_key(reader* r, int depth) except NULL:
 cdef PyObject* read_map(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at) except NULL:
     cdef dict result
     cdef object key, value
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, around = r.pending
     admit(r, 2 * n, depth, tag_at)
+    if n > FEW_PAIRS:
+        return read_large_map(r, n, depth, tag_at)
     result = dict_of_size(n)
     for i in range(n):
+        r.pending = around + 2 * (n - i) - 1
         key = adopted(read_key(r, depth - 1))
+        r.pending -= 1
         value = adopted(read_term(r, depth - 1))
-        if try_set_default(<PyObject*>result, <PyObject*>key, <PyObject*>value) is NULL:
-            unless_unhashable(tag_at)
-            return owned(read_exact_map(r, result, key, value, n - i - 1, depth, tag_at))
-        if PyDict_GET_SIZE(<PyObject*>result) != i + 1:
-            # Python holds two keys for one: they are equal, or differ only under =:=.
+        if not held(result, key, value, tag_at):
             return owned(read_exact_map(r, result, key, value, n - i - 1, depth, tag_at))
     return owned(result)
+
+
+cdef PyObject* read_large_map(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at) except NULL:
+    """A map that could be made to cost a dict too much: its keys are watched if their hashes can be foretold."""
+    cdef dict result = dict_of_size(n)
+    cdef object key, value
+    cdef Py_ssize_t i, around = r.pending
+    cdef probes cost
+    memset(&cost, 0, sizeof(cost))
+    try:
+        for i in range(n):
+            r.pending = around + 2 * (n - i) - 1
+            key = adopted(read_key(r, depth - 1))
+            r.pending -= 1
+            value = adopted(read_term(r, depth - 1))
+            if not has_secret_hash(key) and not affordable(&cost, <PyObject*>key, tag_at) \
+                    or not held(result, key, value, tag_at):
+                return owned(read_exact_map(r, result, key, value, n - i - 1, depth, tag_at))
+    finally:
+        probes_free(&cost)
+    return owned(result)
+
+
+cdef inline bint has_secret_hash(object key) noexcept:
+    """Whether no peer can foretell the key's hash: CPython's secret is in it, or an address."""
+    return type(key) is bytes or type(key) is str or type(key) is Atom or key is None or type(key) is bool
+
+
+cdef bint affordable(probes* cost, PyObject* key, Py_ssize_t tag_at) except -1:
+    """Whether a dict can take the key, too, at a cost that is in proportion to its size."""
+    cdef Py_hash_t hash = try_hash(key)
+    if hash == -1:
+        unless_unhashable(tag_at)
+        return False
+    cdef int dear = probes_add(cost, <uint64_t>hash)
+    if dear < 0:
+        raise MemoryError
+    return dear == 0
+
+
+cdef inline bint held(dict result, object key, object value, Py_ssize_t tag_at) except -1:
+    """Put the pair into the dict: False when that is no place for the key."""
+    cdef Py_ssize_t before = PyDict_GET_SIZE(<PyObject*>result)
+    if try_set_default(<PyObject*>result, <PyObject*>key, <PyObject*>value) is NULL:
+        unless_unhashable(tag_at)
+        return False
+    # Python may hold two keys for one: they are equal, or differ only under =:=.
+    return PyDict_GET_SIZE(<PyObject*>result) > before
 
 
 cdef int unless_unhashable(Py_ssize_t tag_at) except -1:
@@ -491,10 +549,12 @@ cdef ErlMap read_exact_map(reader* r, dict before, object key, object value, Py_
                            Py_ssize_t tag_at):
     """Go on with a map that no dict can hold: `before` are its first pairs, then key and value, and `left` come still."""
     cdef list pairs = list(before.items())
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, around = r.pending - 2 * left
     pairs.append((key, value))
     for i in range(left):
+        r.pending = around + 2 * (left - i) - 1
         key = adopted(read_key(r, depth - 1))
+        r.pending -= 1
         pairs.append((key, adopted(read_term(r, depth - 1))))
     cdef ErlMap result = erlmap_of(pairs)
     if result is None:
@@ -675,6 +735,7 @@ cdef object decode_term(const codec_options* options, const uint8_t* data, Py_ss
     r.size = size
     r.position = position[0]
     r.items = options.max_items
+    r.pending = 0
     r.options = options
     r.planted = NULL if planted is None else <PyObject*>planted
     r.planted_next = 0

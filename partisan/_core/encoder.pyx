@@ -23,7 +23,8 @@ from .python cimport (
     PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_fits,
     int_is_compact, int_value,
 )
-from .terms cimport Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference, atom_from_str
+from .identities cimport Atom, Pid, Port, Reference, atom_from_str
+from .terms cimport BitString, ErlMap, Export, Fun, ImproperList
 from .wire cimport (
     BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
     NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, REFERENCE_TEXT_OCTETS,
@@ -31,11 +32,15 @@ from .wire cimport (
     octets_reserve, put16, put32, put64, put_double, put_integer, reference_text_put,
 )
 
+from hashlib import blake2b
+
 from ..errors import EncodeError
 
 cdef enum:
     MAX_STRING_ITEMS = 65535    # a longer list of octets is a LIST_EXT, as OTP writes it
     RUN_ITEMS = 512             # items of a run for which room is made at once
+    CANONICAL_OCTETS = 64       # a longer canonical form is replaced by its digest
+    DIGEST_OCTETS = 32
     # What kinds of keys a dict has: keys of one of the first four kinds that differ in Python differ on the wire too.
     KEY_TEXT = 1
     KEY_BYTES = 2
@@ -148,7 +153,7 @@ cdef int write_term(writer* w, PyObject* term, int depth) except -1:
     if kind == <PyTypeObject*>Reference:
         return write_reference(w, <Reference>term)
     if kind == <PyTypeObject*>ErlMap:
-        return write_pairs(w, (<ErlMap>term).entries, depth)
+        return write_erlmap(w, <ErlMap>term, depth)
     if kind == <PyTypeObject*>ImproperList:
         return write_improper(w, <ImproperList>term, depth)
     return write_rare(w, term, depth)
@@ -450,7 +455,7 @@ cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
     cdef object hold_key, hold_value
     cdef int kinds = 0
     if w.canonical:
-        return write_pairs_sorted(w, list((<dict>term).items()), depth)
+        return write_sorted(w, [(_encode_key(w, item, depth - 1), held) for item, held in (<dict>term).items()], depth)
     enter(w, 2 * n, depth)
     put_header(w, MAP_EXT, n)
     while PyDict_Next(term, &position, &key, &value):
@@ -470,25 +475,25 @@ cdef int write_dict(writer* w, PyObject* term, int depth) except -1:
     if left or PyDict_GET_SIZE(term) != n:
         raise EncodeError("a dict changed its size while it was encoded")
     if n > 1 and (kinds & KEY_OTHER or kinds & (kinds - 1)):
-        refuse_equal_keys(w, <dict>term, depth - 1)
+        refuse_equal_keys([(_encode_key(w, item, depth - 1), item) for item in <dict>term])
     return 0
 
 
-cdef int refuse_equal_keys(writer* w, object keys, int depth) except -1:
+cdef int refuse_equal_keys(list pairs) except -1:
     """Two keys that differ in Python may be one on the wire ("a" and b"a"): a real node would refuse such a map."""
     cdef set seen = set()
-    for key in keys:
-        octets = _encode_key(w, key, depth)
+    for octets, key in pairs:
         if octets in seen:
             raise EncodeError(f"two keys of a map are one key on the wire, one of them is {key!r}")
         seen.add(octets)
     return 0
 
 
-cdef int write_pairs(writer* w, dict entries, int depth) except -1:
-    cdef list pairs = list(entries.values())
+cdef int write_erlmap(writer* w, ErlMap term, int depth) except -1:
+    cdef list pairs = list(term.entries.values())
     if w.canonical:
-        return write_pairs_sorted(w, pairs, depth)
+        octets = key_octets(w, term, depth - 1)
+        return write_sorted(w, [(octets[i], pair[1]) for i, pair in enumerate(pairs)], depth)
     enter(w, 2 * len(pairs), depth)
     put_header(w, MAP_EXT, len(pairs))
     for key, value in pairs:
@@ -496,15 +501,35 @@ cdef int write_pairs(writer* w, dict entries, int depth) except -1:
         write_term(w, <PyObject*>value, depth - 1)
     if w.options.strings != STRINGS_ARE_BINARIES or w.options.none != NONE_IS_UNDEFINED:
         # An ErlMap's keys differ under the default options; under others two of them may be written alike.
-        refuse_equal_keys(w, [key for key, _ in pairs], depth - 1)
+        octets = key_octets(w, term, depth - 1)
+        refuse_equal_keys([(octets[i], pair[0]) for i, pair in enumerate(pairs)])
     return 0
 
 
-cdef int write_pairs_sorted(writer* w, list pairs, int depth) except -1:
+cdef inline int spelling_of(const codec_options* options) noexcept:
+    """One number for all options that say how a value is written."""
+    return (options.none * 4 + options.strings) * 4 + (1 + options.encode_refs if options.remote_refs else 0)
+
+
+cdef list key_octets(writer* w, ErlMap term, int depth):
+    """The canonical octets of the keys, in order. The map keeps them: maps nested as keys would else be gone through
+    again at each level."""
+    cdef int spelling = spelling_of(w.options)
+    if spelling == spelling_of(&_CANONICAL):
+        return list(term.entries)
+    if term.spelled is None or term.spelling != spelling:
+        octets = [_encode_key(w, key, depth) for key, _ in term.entries.values()]
+        term.spelled, term.spelling = octets, spelling
+    return term.spelled
+
+
+cdef int write_sorted(writer* w, list pairs, int depth) except -1:
+    """Write the pairs of a map in the order of the canonical octets of their keys: (octets, value)."""
     cdef bytes octets
     enter(w, 2 * len(pairs), depth)
     put_header(w, MAP_EXT, len(pairs))
-    for octets, value in sorted([(_encode_key(w, key, depth - 1), value) for key, value in pairs], key=_first):
+    pairs.sort(key=_first)
+    for octets, value in pairs:
         put(w, PyBytes_AS_STRING(<PyObject*>octets), len(octets))
         write_term(w, <PyObject*>value, depth - 1)
     return 0
@@ -690,7 +715,10 @@ cdef int join(octets* out, octets* meanwhile) except -1:
 
 
 cdef bytes _encode_key(writer* w, object key, int depth):
-    """The canonical octets of a map's key, under the writer's own options."""
+    """The canonical octets of a map's key, under the writer's own options; of long ones a digest.
+
+    So what is nested as keys in keys is held and gone through once, not once for each level.
+    """
     cdef writer inner = w[0]
     inner.run.data = NULL
     inner.run.length = inner.run.capacity = 0
@@ -699,9 +727,12 @@ cdef bytes _encode_key(writer* w, object key, int depth):
     inner.canonical = True
     try:
         write_term(&inner, <PyObject*>key, depth)
-        return PyBytes_FromStringAndSize(<const char*>inner.run.data, inner.run.length)
+        octets = PyBytes_FromStringAndSize(<const char*>inner.run.data, inner.run.length)
     finally:
         octets_free(&inner.run)
+    if len(octets) <= CANONICAL_OCTETS:
+        return octets
+    return b"\0" + blake2b(octets, digest_size=DIGEST_OCTETS).digest()     # 0 is no tag of a term
 
 
 cdef codec_options _CANONICAL
@@ -717,9 +748,10 @@ _CANONICAL.max_inflated = 0
 
 
 def canonical(term):
-    """Octets that two terms share exactly when they are `=:=`.
+    """Octets that two terms share exactly when they are `=:=`: 64 at most.
 
-    They are an encoding of the term in which the pairs of maps are sorted and every value has one form.
+    They are an encoding of the term in which the pairs of maps are sorted and every value has one form, or the digest
+    of it: that two terms have one digest is as good as impossible, also for who seeks them.
     """
     cdef writer w
     w.options = &_CANONICAL

@@ -10,7 +10,8 @@ from typing import Any
 
 from partisan.errors import EncodeError
 
-from .terms import Atom, BitString, ErlMap, Export, Fun, ImproperList, Pid, Port, Reference
+from .identities import Atom, Pid, Port, Reference
+from .terms import BitString, ErlMap, Export, Fun, ImproperList
 
 NUMBER, ATOM, REFERENCE, FUN, PORT, PID, TUPLE, MAP, NIL, LIST, BITS = range(11)
 

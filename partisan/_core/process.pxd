@@ -3,7 +3,7 @@
 from cpython.object cimport PyObject
 
 from partisan._core.mailbox cimport Mailbox
-from partisan._core.terms cimport Pid
+from partisan._core.identities cimport Pid
 
 
 cdef enum ProcessState:

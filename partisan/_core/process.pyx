@@ -18,10 +18,10 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from partisan._core.counters cimport count, live
+from partisan._core.identities cimport Pid
 from partisan._core.mailbox cimport Mailbox, matches_any
-from partisan._core.terms cimport Pid
 
-from partisan._core.terms import Atom
+from partisan._core.identities import Atom
 from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, ReceiveTimeout
 
 __all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]

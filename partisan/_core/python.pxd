@@ -88,5 +88,6 @@ cdef extern from "Python.h":
     void PyList_SET_ITEM(PyObject* items, Py_ssize_t index, PyObject* item) noexcept        # takes the reference
     void PyTuple_SET_ITEM(PyObject* items, Py_ssize_t index, PyObject* item) noexcept       # takes the reference
     PyObject* try_set_default "PyDict_SetDefault"(PyObject* mapping, PyObject* key, PyObject* value) noexcept   # borrowed
+    Py_hash_t try_hash "PyObject_Hash"(PyObject* key) noexcept                              # -1: it has none
     bint PyErr_ExceptionMatches(object kind) noexcept
     void PyErr_Clear() noexcept

@@ -16,9 +16,10 @@ from libc.string cimport memcmp
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
+from partisan._core.identities cimport Atom, Pid
 from partisan._core.process cimport Process, Scheduler, running_process
 from partisan._core.sendqueue cimport WAIT, SendQueue
-from partisan._core.terms cimport Atom, ImproperList, Pid
+from partisan._core.terms cimport ImproperList
 
 from partisan.errors import FrameError, LocalProtocolError, NoProc, NotConnected, TermError, WrongThread
 from partisan.names import DEFAULT_CHANNEL

@@ -26,6 +26,13 @@ cdef extern from "octets.h" nogil:
     void octets_free(octets* self) noexcept
 
 
+cdef extern from "probes.h" nogil:
+    ctypedef struct probes:
+        size_t count            # keys so far
+    int probes_add(probes* self, uint64_t hash) noexcept
+    void probes_free(probes* self) noexcept
+
+
 cdef extern from "text.h" nogil:
     enum:
         REFERENCE_TEXT_OCTETS

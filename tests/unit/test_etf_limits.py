@@ -1,14 +1,15 @@
 """Input made to hurt: each is a named error, in little time and in bounded memory, and the codec works afterwards."""
 
 import gc
+import struct
 import subprocess
 import sys
 import textwrap
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -55,12 +56,15 @@ DEEP = {
 @pytest.mark.parametrize("opening", DEEP.values(), ids=DEEP)
 def test_ten_million_levels_are_refused_at_the_limit(opening: bytes) -> None:
     octets = b"\x83" + opening * 10_000_000
+<<<<<<< HEAD
     began = time.perf_counter()
     with pytest.raises(etf.DecodeError, match=r"(?i)dep|nest|level") as caught:
+=======
+    with pytest.raises(etf.DecodeError, match="(?i)dep|nest|level") as caught:
+>>>>>>> wt-codec
         CODEC.decode(octets)
     assert not isinstance(caught.value, Truncated)
     assert caught.value.offset < 100 * 1024
-    assert time.perf_counter() - began < 1
 
 
 @pytest.mark.parametrize("levels", [1, 2, 50, 1023, 1024])
@@ -70,7 +74,11 @@ def test_the_depth_allowed_is_the_depth_that_was_asked_for(levels: int) -> None:
         value = [value]
     exact = etf.Codec(max_depth=levels)
     octets = exact.encode(value)
+<<<<<<< HEAD
     assert etf.exactly_equal(exact.decode(octets), value)
+=======
+    assert exact.encode(exact.decode(octets)) == octets  # `==` of Python has a limit of its own
+>>>>>>> wt-codec
     deeper = etf.Codec(max_depth=levels + 1).encode([value])
     with pytest.raises(etf.DecodeError):
         exact.decode(deeper)
@@ -129,11 +137,27 @@ def test_the_default_depth_fits_the_stack_of_a_small_thread(stack: int) -> None:
     assert done == [True]
 
 
-def test_maps_nested_as_keys_do_not_cost_more_than_their_size() -> None:
-    def nested(levels: int) -> bytes:
-        return b"\x83" + b"t\0\0\0\x01" * levels + b"j" * (levels + 1)
+UNFAITHFUL = b"a\x01a\x01F\x3f\xf0\0\0\0\0\0\0"  # 1 and 1.0 as keys: no dict holds both
+NESTED_AS_KEYS = {
+    "lists": (b"t\0\0\0\x01", b"j", b"j"),
+    "hashable": (b"t\0\0\0\x03" + UNFAITHFUL + b"a\x01", b"w\x01a", b"a\x01"),
+    "not hashable": (b"t\0\0\0\x03" + UNFAITHFUL + b"a\x01", b"t\0\0\0\x02" + UNFAITHFUL + b"j", b"a\x01"),
+    "around much": (b"t\0\0\0\x01", b"m\0\x10\0\0" + bytes(MIB), b"j"),
+}
 
-    assert seconds(nested(480)) < 10 * seconds(nested(120)) + 0.001
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("shape", NESTED_AS_KEYS.values(), ids=NESTED_AS_KEYS)
+def test_maps_nested_as_keys_are_gone_through_once_not_once_a_level(shape: tuple[bytes, bytes, bytes]) -> None:
+    opening, innermost, closing = shape
+    levels, times = 1000, 1 if len(innermost) > MIB else 200
+    # Gone through at each level, each of these took half a second and more, or a gibibyte.
+    octets = b"\x83h" + bytes([times]) + (opening * levels + innermost + closing * levels) * times
+    for codec in (CODEC, etf.Codec(none="nil"), etf.Codec(strings="atom")):
+        before = resident()
+        value = codec.decode(octets)
+        assert resident() - before < 64 * MIB + 64 * len(octets)
+        assert codec.encode(value) == octets
 
 
 def test_values_nested_too_deep_are_refused_in_all_directions() -> None:
@@ -435,6 +459,7 @@ def test_decoding_and_encoding_leave_reference_counts_as_they_were() -> None:
     assert all(abs(b - a) < 20 for a, b in zip(before, after, strict=True)), (before, after)
 
 
+<<<<<<< HEAD
 def seconds(octets: bytes) -> float:
     """Return the time that decoding takes, the best of three, without the garbage collector's share."""
     best = 1e9
@@ -449,10 +474,13 @@ def seconds(octets: bytes) -> float:
     return best
 
 
+=======
+>>>>>>> wt-codec
 def table(keys: list[bytes]) -> bytes:
     return b"\x83t" + len(keys).to_bytes(4) + b"".join(key + b"j" for key in keys)
 
 
+<<<<<<< HEAD
 def test_keys_made_to_collide_do_not_make_a_map_quadratic() -> None:
     count, prime = 6_000, 2**61 - 1  # Python's hash of an integer is its remainder by this prime
     colliding = table([b"n\x0a\0" + (prime * n).to_bytes(10, "little") for n in range(1, count + 1)])
@@ -460,20 +488,100 @@ def test_keys_made_to_collide_do_not_make_a_map_quadratic() -> None:
     assert seconds(colliding) < 20 * seconds(harmless) + 0.05
 
 
+=======
+PRIME = 2**61 - 1  # Python's hash of an integer is its remainder by this prime
+
+
+def wide(number: int) -> bytes:
+    return b"n\x0a\0" + number.to_bytes(10, "little")
+
+
+def narrow(number: int) -> bytes:
+    return b"n\x08\0" + number.to_bytes(8, "little")
+
+
+COLLIDING: dict[str, Callable[[int], bytes]] = {
+    "bignums": lambda n: wide(PRIME * n),
+    "tuples": lambda n: b"h\x02a\x01" + wide(PRIME * n),
+    "floats and bignums": lambda n: b"h\x02F\x3f\xf8\0\0\0\0\0\0" + wide(PRIME * n),
+}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("key", COLLIDING.values(), ids=COLLIDING)
+def test_keys_made_to_collide_do_not_come_into_a_dict(key: Callable[[int], bytes]) -> None:
+    few, many = (CODEC.decode(table([key(n) for n in range(1, count + 1)])) for count in (64, 200_000))
+    assert type(few) is dict
+    assert type(many) is etf.ErlMap
+    assert len(many) == 200_000
+    mixed = [b"m\0\0\0\x04" + n.to_bytes(4) for n in range(5_000)] + [key(n) for n in range(1, 5_000)]
+    assert type(CODEC.decode(table(mixed))) is etf.ErlMap
+
+
+def walkers() -> list[int]:
+    """Return ints with hashes of their own, most of which a dict of 4,096 slots seeks along one row of taken slots."""
+    slots, chance, row = 4096, Random(1), [0]
+    while len(row) < 2200:
+        row.append((5 * row[-1] + 1) % slots)  # the order in which a dict seeks when the bits of a hash are used up
+    taken, late = set(row), []
+    while len(late) < 400:
+        slot = perturb = number = chance.randrange(2**60)
+        slot %= slots
+        while slot in taken and perturb:
+            perturb >>= 5
+            slot = (5 * slot + perturb + 1) % slots
+        if slot in taken:
+            late.append(number)
+    return row + late
+
+
+def test_keys_that_meet_only_in_the_slots_of_a_dict_do_not_come_into_one() -> None:
+    keys = walkers()
+    assert len({hash(key) for key in keys}) == len(keys)
+    value = CODEC.decode(table([narrow(key) for key in keys]))
+    assert type(value) is etf.ErlMap
+    assert list(value) == keys
+
+
+HARMLESS: dict[str, Callable[[int], bytes]] = {
+    "ints": lambda n: b"b" + n.to_bytes(4),
+    "multiples of a large power": lambda n: narrow(n << 40),
+    "bignums": lambda n: wide(2**70 + n),
+    "floats": lambda n: b"F" + struct.pack(">d", n / 8),
+    "tuples of ints": lambda n: b"h\x02a" + bytes([n % 256]) + b"b" + (n // 256).to_bytes(4),
+    "pids": lambda n: b"Xw\x03a@h" + n.to_bytes(4) + bytes(8),
+}
+
+
+@pytest.mark.parametrize("key", HARMLESS.values(), ids=HARMLESS)
+def test_keys_as_programs_have_them_come_into_a_dict(key: Callable[[int], bytes]) -> None:
+    value = CODEC.decode(table([key(n) for n in range(20_000)]))
+    assert type(value) is dict
+    assert len(value) == 20_000
+
+
+@pytest.mark.timeout(60)
+>>>>>>> wt-codec
 @pytest.mark.parametrize(
     "key", [b"l\0\0\0\x01b%s" + b"j", b"h\x02jb%s", b"t\0\0\0\x01b%sj"], ids=["lists", "tuples", "maps"]
 )
 def test_maps_of_keys_that_cannot_be_hashed_decode_in_linear_time(key: bytes) -> None:
+<<<<<<< HEAD
     def keys(count: int) -> list[bytes]:
         head, tail = key.split(b"%s")
         return [head + n.to_bytes(4) + tail for n in range(count)]
 
     # Eight times the keys, both beyond what the processor's caches hold; quadratic would be 64 times the time.
     assert seconds(table(keys(160_000))) < 40 * seconds(table(keys(20_000)))
+=======
+    head, tail = key.split(b"%s")
+    value = CODEC.decode(table([head + n.to_bytes(4) + tail for n in range(200_000)]))
+    assert type(value) is etf.ErlMap
+    assert len(value) == 200_000
+>>>>>>> wt-codec
 
 
+@pytest.mark.timeout(60)
 def test_a_long_integer_is_read_and_written_in_little_time() -> None:
     octets = b"\x83o" + (4 * MIB).to_bytes(4) + b"\0" + b"\xaa" * (4 * MIB)
-    began = time.perf_counter()
     assert CODEC.encode(CODEC.decode(octets)) == octets
-    assert time.perf_counter() - began < 2
