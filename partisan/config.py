@@ -232,8 +232,8 @@ class Config:
     )
     write_octets: int = option(
         512 * KIB,
-        "How much of a send queue is handed to the socket at a time, so that connections share the loop: less lets small "
-        "messages past large ones sooner, more streams faster up to here (docs/performance.md).",
+        "How much of a send queue is handed to the socket at a time, so that connections share the loop: less lets "
+        "small messages past large ones sooner, more streams faster up to here (docs/performance.md).",
         unit="octets",
         low=4 * KIB,
         high=64 * MIB,

@@ -56,12 +56,7 @@ DEEP = {
 @pytest.mark.parametrize("opening", DEEP.values(), ids=DEEP)
 def test_ten_million_levels_are_refused_at_the_limit(opening: bytes) -> None:
     octets = b"\x83" + opening * 10_000_000
-<<<<<<< HEAD
-    began = time.perf_counter()
-    with pytest.raises(etf.DecodeError, match=r"(?i)dep|nest|level") as caught:
-=======
     with pytest.raises(etf.DecodeError, match="(?i)dep|nest|level") as caught:
->>>>>>> wt-codec
         CODEC.decode(octets)
     assert not isinstance(caught.value, Truncated)
     assert caught.value.offset < 100 * 1024
@@ -74,11 +69,7 @@ def test_the_depth_allowed_is_the_depth_that_was_asked_for(levels: int) -> None:
         value = [value]
     exact = etf.Codec(max_depth=levels)
     octets = exact.encode(value)
-<<<<<<< HEAD
-    assert etf.exactly_equal(exact.decode(octets), value)
-=======
     assert exact.encode(exact.decode(octets)) == octets  # `==` of Python has a limit of its own
->>>>>>> wt-codec
     deeper = etf.Codec(max_depth=levels + 1).encode([value])
     with pytest.raises(etf.DecodeError):
         exact.decode(deeper)
@@ -260,9 +251,9 @@ def test_a_bomb_stops_at_the_size_that_it_announced(factor: int) -> None:
 def test_inflated_size_is_bounded_before_anything_is_inflated() -> None:
     small = etf.Codec(max_inflated=1000)
     assert small.decode(compressed(b"m\0\0\x03\xe3" + bytes(995))) == bytes(995)
-    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit"):
+    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit"):
         small.decode(compressed(b"m\0\0\x03\xe4" + bytes(996)))
-    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit") as caught:
+    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit") as caught:
         CODEC.decode(b"\x83P" + MOST + b"not even deflate")
     assert not isinstance(caught.value, Truncated)
 
@@ -459,36 +450,10 @@ def test_decoding_and_encoding_leave_reference_counts_as_they_were() -> None:
     assert all(abs(b - a) < 20 for a, b in zip(before, after, strict=True)), (before, after)
 
 
-<<<<<<< HEAD
-def seconds(octets: bytes) -> float:
-    """Return the time that decoding takes, the best of three, without the garbage collector's share."""
-    best = 1e9
-    gc.disable()
-    try:
-        for _ in range(3):
-            began = time.perf_counter()
-            CODEC.decode(octets)
-            best = min(best, time.perf_counter() - began)
-    finally:
-        gc.enable()
-    return best
-
-
-=======
->>>>>>> wt-codec
 def table(keys: list[bytes]) -> bytes:
     return b"\x83t" + len(keys).to_bytes(4) + b"".join(key + b"j" for key in keys)
 
 
-<<<<<<< HEAD
-def test_keys_made_to_collide_do_not_make_a_map_quadratic() -> None:
-    count, prime = 6_000, 2**61 - 1  # Python's hash of an integer is its remainder by this prime
-    colliding = table([b"n\x0a\0" + (prime * n).to_bytes(10, "little") for n in range(1, count + 1)])
-    harmless = table([b"n\x0a\0" + (2**70 + n).to_bytes(10, "little") for n in range(1, count + 1)])
-    assert seconds(colliding) < 20 * seconds(harmless) + 0.05
-
-
-=======
 PRIME = 2**61 - 1  # Python's hash of an integer is its remainder by this prime
 
 
@@ -561,24 +526,14 @@ def test_keys_as_programs_have_them_come_into_a_dict(key: Callable[[int], bytes]
 
 
 @pytest.mark.timeout(60)
->>>>>>> wt-codec
 @pytest.mark.parametrize(
     "key", [b"l\0\0\0\x01b%s" + b"j", b"h\x02jb%s", b"t\0\0\0\x01b%sj"], ids=["lists", "tuples", "maps"]
 )
 def test_maps_of_keys_that_cannot_be_hashed_decode_in_linear_time(key: bytes) -> None:
-<<<<<<< HEAD
-    def keys(count: int) -> list[bytes]:
-        head, tail = key.split(b"%s")
-        return [head + n.to_bytes(4) + tail for n in range(count)]
-
-    # Eight times the keys, both beyond what the processor's caches hold; quadratic would be 64 times the time.
-    assert seconds(table(keys(160_000))) < 40 * seconds(table(keys(20_000)))
-=======
     head, tail = key.split(b"%s")
     value = CODEC.decode(table([head + n.to_bytes(4) + tail for n in range(200_000)]))
     assert type(value) is etf.ErlMap
     assert len(value) == 200_000
->>>>>>> wt-codec
 
 
 @pytest.mark.timeout(60)
