@@ -2,8 +2,8 @@
 
 `str` is written as a UTF-8 binary, `bytes` as a binary, True, False and None as the atoms true, false and undefined,
 int and float as numbers, tuples, lists and dicts as tuples, lists and maps. Binaries decode to `bytes`; a map decodes
-to a dict where a dict is faithful, else to an `ErlMap`: where Python confuses the keys or cannot hash them, or where they
-were made to collide. A `Codec` holds other choices and the limits.
+to a dict where a dict is faithful, else to an `ErlMap`: where Python confuses the keys or cannot hash them, or where
+they were made to collide. A `Codec` holds other choices and the limits.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ DEEP = {
 @pytest.mark.parametrize("opening", DEEP.values(), ids=DEEP)
 def test_ten_million_levels_are_refused_at_the_limit(opening: bytes) -> None:
     octets = b"\x83" + opening * 10_000_000
-    with pytest.raises(etf.DecodeError, match="(?i)dep|nest|level") as caught:
+    with pytest.raises(etf.DecodeError, match=r"(?i)dep|nest|level") as caught:
         CODEC.decode(octets)
     assert not isinstance(caught.value, Truncated)
     assert caught.value.offset < 100 * 1024
@@ -251,9 +251,9 @@ def test_a_bomb_stops_at_the_size_that_it_announced(factor: int) -> None:
 def test_inflated_size_is_bounded_before_anything_is_inflated() -> None:
     small = etf.Codec(max_inflated=1000)
     assert small.decode(compressed(b"m\0\0\x03\xe3" + bytes(995))) == bytes(995)
-    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit"):
+    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit"):
         small.decode(compressed(b"m\0\0\x03\xe4" + bytes(996)))
-    with pytest.raises(etf.DecodeError, match="(?i)inflat|limit") as caught:
+    with pytest.raises(etf.DecodeError, match=r"(?i)inflat|limit") as caught:
         CODEC.decode(b"\x83P" + MOST + b"not even deflate")
     assert not isinstance(caught.value, Truncated)
 
