@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -38,3 +39,26 @@ def test_pingpong_plays_a_thousand_rounds_between_two_processes() -> None:
     assert re.fullmatch(r"the other node is b@127\.0\.0\.1:\d+", lines[0])
     assert lines[1] == "joined b@127.0.0.1"
     assert re.fullmatch(r"1000 rounds, \d+ microseconds each", lines[2])
+
+
+def test_the_five_minutes_of_the_readme_work_as_they_are_written(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+    server, client = (block.replace("10201", port) for block in blocks)
+    (tmp_path / "server.py").write_text(server)
+    (tmp_path / "client.py").write_text(client)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, str(tmp_path / "server.py")], env=environment) as serving:
+        try:
+            client_output = subprocess.run(
+                [sys.executable, str(tmp_path / "client.py")],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+        finally:
+            serving.kill()
+    assert client_output.stdout == "5\n"
