@@ -51,8 +51,5 @@ class FrameReader:
         Raises FrameError; the stream cannot be read any further then.
         """
 
-    def take(self, size: int) -> int:
-        """As `received`, for subclasses that do something around it."""
-
     def receive_data(self, data: Buffer) -> None:
         """Take octets from any buffer, of any size; for tests and for transports that bring their own."""

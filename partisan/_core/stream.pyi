@@ -3,12 +3,14 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import final
 
 from partisan._core.frame import FrameReader
 from partisan._core.sendqueue import SendQueue
 
 __all__ = ["Stream"]
 
+@final
 class Stream:
     """A connected, non-blocking socket between a frame reader and a send queue.
 

@@ -8,6 +8,7 @@ The calls are made here and not through the `socket` module because on small mes
 trip (method calls, argument parsing, buffers, handing the interpreter lock over twice) was larger than the decoding.
 """
 
+cimport cython
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t
 
@@ -49,6 +50,7 @@ cdef enum:
     BULK = 16384         # octets; a call that moves at least so many lets other threads run
 
 
+@cython.final
 cdef class Stream:
     """A connected, non-blocking socket between a frame reader and a send queue.
 
