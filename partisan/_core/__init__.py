@@ -1,4 +1,6 @@
-"""The compiled core: octets in, terms and wake-ups out. It knows no clock, no socket and no event loop.
+"""The compiled core: octets in, terms and wake-ups out. It knows no clock and no event loop.
+
+Sockets are descriptors here, read and written (by `stream`) when somebody says so; everything else sees octets only.
 
 Raises:
     ImportError: the extensions are not built for this Python. Nothing replaces them: `partisan.machines`,
