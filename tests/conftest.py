@@ -33,7 +33,6 @@ def counts_return(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixtu
     if counters is None or not counters.snapshot():
         yield
         return
-    gc.collect()
     before = counters.snapshot()
     yield
     if FAILED in request.node.stash:
@@ -41,8 +40,14 @@ def counts_return(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixtu
     request.node.funcargs.clear()  # what fixtures gave the test would be kept until after this
     for when in ("setup", "call"):
         caplog.get_records(when).clear()  # so would the tracebacks in logged errors
-    for _ in range(ROUNDS):
-        gc.collect()
-    after = counters.snapshot()
-    left = {name: count - before[name] for name, count in after.items() if count > before[name]}
+    left = risen(before)
+    for _ in range(ROUNDS):  # a collection of all that pytest keeps takes longer than most tests: only if need be
+        if left:
+            gc.collect()
+            left = risen(before)
     assert not left, f"the test left behind: {left}"
+
+
+def risen(before: dict[str, int]) -> dict[str, int]:
+    """The counts that are above what they were, and by how much."""
+    return {name: count - before[name] for name, count in counters.snapshot().items() if count > before[name]}
