@@ -34,6 +34,7 @@ cdef class Lane:
     cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
     cdef list takeovers                   # under way, oldest first
+    cdef dict retired                     # queue that was given up and is not released -> slots that may have used it
     cdef readonly bint configured         # the peer's spec names the channel
     # callable(target, message) -> message for the peer's `partisan_python`, or None to send this one plainly; or None
     cdef public object envelope

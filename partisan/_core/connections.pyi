@@ -42,8 +42,8 @@ class Lane:
     def attach(self, queue: SendQueue) -> int:
         """A connection of this lane is up. Returns the slot that it is the home of."""
 
-    def forget(self, queue: SendQueue) -> None:
-        """A queue is closed: slots that used it choose anew at their next message."""
+    def forget(self, queue: SendQueue) -> list[int]:
+        """A queue is used no more: slots that used it choose anew at their next message. Returns those slots."""
 
     def resize(self, parallelism: int, configured: bool) -> None:
         """The peer's spec now wants so many connections; those that are up stay."""
@@ -105,8 +105,14 @@ class ConnectionTable:
     def remove(self, node: str, channel: str, queue: SendQueue) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""
 
+    def retire(self, node: str, channel: str, queue: SendQueue) -> None:
+        """This side gives a connection up, of which the peer may not have read all: hold what would overtake that."""
+
+    def release(self, node: str, channel: str, queue: SendQueue) -> None:
+        """The peer reads nothing more from a retired connection: what was held goes on."""
+
     def discard(self, node: str) -> None:
-        """Forget a node to which no connection is up."""
+        """Forget a node to which no connection is up or retired."""
 
     def connections(self, node: str, channel: str | None = None) -> int:
         """How many connections to the node, or of one of its channels, are up."""

@@ -7,6 +7,9 @@ Order. A pair of processes hashes to a slot. While the slot's own connection (it
 one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
 that way. So when the home comes up, new messages wait in a holding queue until a barrier says so; so they do when the
 parallelism changes, and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
+
+A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
+instead of removed: it counts no more as up, and slots that used it hold until it is released.
 """
 
 cimport cython
@@ -40,7 +43,12 @@ cdef class Wait:
         self.queue = queue
 
     cdef int begin(self) except -1:
-        """Ask for the queue's barrier; a holding queue has none before what it holds has gone to another."""
+        """Ask for the queue's barrier.
+
+        A holding queue has none before what it holds has gone to another; a retired one is released in its time.
+        """
+        if self.queue in self.takeover.lane.retired:
+            return 0
         if self.queue is None or self.queue.closed:
             self()
         elif type(self.queue) is not Holding:
@@ -72,6 +80,7 @@ cdef class Lane:
         self.homes = [None] * parallelism
         self.slots = [None] * parallelism
         self.takeovers = []
+        self.retired = {}
 
     def __repr__(self):
         return f"<Lane {self.peer.name} {self.channel}: {self.count} of {self.parallelism} connections>"
@@ -87,12 +96,15 @@ cdef class Lane:
         return <SendQueue>found if found is not None else self.resolve(slot)
 
     cdef SendQueue resolve(self, Py_ssize_t slot):
-        """Choose the queue that an unused slot will keep."""
+        """Choose the queue that an unused slot will keep, or hold for what a retired one was given."""
         cdef SendQueue queue = self.choose(slot)
         if queue is None:
             raise NotConnected(self.peer.name, self.peer.seen)
         self.slots[slot] = queue
-        return queue
+        used = [retired for retired, slots in self.retired.items() if slot in slots]
+        if used:
+            self.hand_over([slot], used)
+        return <SendQueue>self.slots[slot]
 
     cdef SendQueue choose(self, Py_ssize_t slot):
         """A queue for the slot, of this lane or else of the default channel's, or None."""
@@ -163,14 +175,17 @@ cdef class Lane:
                 if (<Wait>wait).queue is queue]
 
     def forget(self, SendQueue queue not None):
-        """A queue is closed: slots that used it choose anew at their next message."""
+        """A queue is used no more: slots that used it choose anew at their next message. Returns those slots."""
         cdef Py_ssize_t slot
+        cdef list used = []
         for slot in range(len(self.slots)):
             if self.slots[slot] is queue:
                 self.slots[slot] = None
+                used.append(slot)
             if self.homes[slot] is queue:
                 self.homes[slot] = None
                 self.count -= 1
+        return used
 
     def resize(self, Py_ssize_t parallelism, bint configured):
         """The peer's spec now wants so many connections; those that are up stay.
@@ -187,8 +202,10 @@ cdef class Lane:
         while len(self.homes) < parallelism:
             self.widen()
         self.parallelism = parallelism
+        for queue in self.retired:
+            self.retired[queue] = range(parallelism)  # a pair that used it may have any slot now
         if used:
-            self.hand_over(range(parallelism), used)
+            self.hand_over(range(parallelism), used + list(self.retired))
 
 
 cdef class Peer:
@@ -258,20 +275,35 @@ cdef class ConnectionTable:
 
     def remove(self, str node not None, str channel not None, SendQueue queue not None) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""
+        self.retire(node, channel, queue)
+        self.release(node, channel, queue)
+
+    def retire(self, str node not None, str channel not None, SendQueue queue not None) -> None:
+        """This side gives a connection up, of which the peer may not have read all: hold what would overtake that."""
         cdef Peer peer = self.peers[node]
         for lane in peer.lanes.values():
-            (<Lane>lane).forget(queue)
-        for lane in peer.lanes.values():
-            for wait in (<Lane>lane).waits_for(queue):
-                wait()  # its barrier may never come
+            used = (<Lane>lane).forget(queue)
+            if used:
+                (<Lane>lane).retired[queue] = used
         peer.count -= 1
         self.count -= 1
         peer.count_lacking()
 
-    def discard(self, str node not None) -> None:
-        """Forget a node to which no connection is up."""
+    def release(self, str node not None, str channel not None, SendQueue queue not None) -> None:
+        """The peer reads nothing more from a retired connection: what was held goes on."""
         cdef Peer peer = self.peers.get(node)
-        if peer is not None and peer.count == 0:
+        if peer is None:
+            return
+        for lane in peer.lanes.values():
+            (<Lane>lane).retired.pop(queue, None)
+        for lane in peer.lanes.values():
+            for wait in (<Lane>lane).waits_for(queue):
+                wait()  # its barrier may never come
+
+    def discard(self, str node not None) -> None:
+        """Forget a node to which no connection is up or retired."""
+        cdef Peer peer = self.peers.get(node)
+        if peer is not None and peer.count == 0 and not any([(<Lane>lane).retired for lane in peer.lanes.values()]):
             del self.peers[node]
 
     def connections(self, str node not None, channel=None) -> int:

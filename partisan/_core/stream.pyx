@@ -29,6 +29,8 @@ cdef extern from "<sys/socket.h>" nogil:
     ssize_t recv(int descriptor, void* data, size_t size, int flags)
     ssize_t send(int descriptor, const void* data, size_t size, int flags)
     ssize_t sendmsg(int descriptor, const msghdr* message, int flags)
+    int shutdown(int descriptor, int how)
+    int SHUT_WR
 
 cdef extern from *:
     """
@@ -48,6 +50,7 @@ cdef extern from "Python.h":
 cdef enum:
     RUNS = 16            # runs of octets in one gathered write at most
     BULK = 16384         # octets; a call that moves at least so many lets other threads run
+    WASTE = 4096         # octets thrown away at once
 
 
 @cython.final
@@ -60,14 +63,16 @@ cdef class Stream:
         quantum: octets read in one readiness at most.
         lost: callable(error, octets), called once when the stream ends for another reason than `close()`: the error is
             None if the peer has closed it; octets are those that were still to be written.
+        refused: callable(error): the reader refuses what came; the owner must close, finish or retire the stream.
     """
 
-    def __cinit__(self, loop, sock, *, Py_ssize_t quantum, lost):
+    def __cinit__(self, loop, sock, *, Py_ssize_t quantum, lost, refused):
         self.loop = loop
         self.sock = sock
         self.fd = sock.fileno()
         self.quantum = quantum
         self.lost = lost
+        self.refused = refused
 
     def start(self, FrameReader reader not None, SendQueue queue not None) -> None:
         """Begin to read into `reader`, and to write from `queue`."""
@@ -80,13 +85,16 @@ cdef class Stream:
         cdef uint8_t* data = NULL
         cdef Py_ssize_t size, got
         cdef Py_ssize_t left = self.quantum
+        cdef bint ours = True
         if self.closed:
             return
         self.read_at = self.loop.time()
         try:
-            while left > 0 and not self.closed:
+            while left > 0 and not self.closed and not self.finishing:
                 size = self.reader.window(&data)
+                ours = False
                 got = self.receive(data, size)
+                ours = True
                 if got == 0:
                     self.end(None)
                 if got <= 0:
@@ -96,7 +104,10 @@ cdef class Stream:
                     return
                 left -= got
         except Exception as error:
-            self.end(error)
+            if ours:
+                self.refused(error)
+            else:
+                self.end(error)
 
     cdef Py_ssize_t receive(self, uint8_t* data, Py_ssize_t size) except -2:
         """recv(2): octets taken, 0 at the end of the stream, -1 if there are none now."""
@@ -137,7 +148,7 @@ cdef class Stream:
             self.loop.remove_writer(self.fd)
         queue.settle(False)
         if self.finishing:
-            self.close()
+            self.half_close()
 
     cdef Py_ssize_t transmit(self) except -2:
         """send(2) or sendmsg(2): octets that the socket took."""
@@ -167,10 +178,53 @@ cdef class Stream:
         return taken
 
     def finish(self) -> None:
-        """Close as soon as what waits is written."""
+        """Write what waits, say that no more will come, and stay until the peer closes; what comes is thrown away.
+
+        A peer that answers the end of a stream with its own has read all that went before: `lost` tells of that.
+        """
+        if self.closed or self.finishing:
+            return
         self.finishing = True
-        if not self.closed and not self.queue.queued_octets:
-            self.close()
+        self.loop.add_reader(self.fd, self.drain)
+        if not self.queue.queued_octets:
+            self.half_close()
+
+    def retire(self) -> int:
+        """Do as `finish()`, but lose what waits. Returns how many octets those are."""
+        cdef Py_ssize_t lost
+        if self.closed:
+            return 0
+        lost = self.queue.close()
+        if self.writing:
+            self.writing = False
+            self.loop.remove_writer(self.fd)
+        if self.finishing:
+            self.half_close()
+        else:
+            self.finish()
+        return lost
+
+    cdef int half_close(self) except -1:
+        """All is written. A socket that refuses is gone already: the next read tells."""
+        self.queue.close()
+        shutdown(self.fd, SHUT_WR)
+        return 0
+
+    def drain(self) -> None:
+        """Throw away what comes, up to the quantum."""
+        cdef uint8_t waste[WASTE]
+        cdef Py_ssize_t got
+        cdef Py_ssize_t left = self.quantum
+        try:
+            while left > 0 and not self.closed:
+                got = self.receive(waste, WASTE)
+                if got == 0:
+                    self.end(None)
+                if got < WASTE:
+                    return
+                left -= got
+        except OSError as error:
+            self.end(error)
 
     def close(self) -> int:
         """Close at once. Returns how many octets were still to be written."""

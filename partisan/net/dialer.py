@@ -89,6 +89,7 @@ class Dialer:
         self._table = table
         self._overlay = overlay
         self._edges: dict[Target, Edge] = {}
+        self._retired: set[DialledLink] = set()  # used no more, but the peer may have octets of them to read
         self._closed = False
 
     def keep(self, target: Target) -> None:
@@ -105,11 +106,14 @@ class Dialer:
         log.debug("%s gives up the edge to %s: %s", self._context.node, target, reason)
         self._cancel(edge)
         for link in list(edge.links):
+            if link.in_table:
+                link.finish()
+            else:
+                link.close()
             self._leave_table(edge, link)
-            link.finish()
 
     def close(self) -> None:
-        """Give every edge up at once."""
+        """Give every edge up at once, and wait for no peer any more."""
         self._closed = True
         for edge in self._edges.values():
             self._cancel(edge)
@@ -117,6 +121,9 @@ class Dialer:
                 self._leave_table(edge, link)
                 link.close()
         self._edges.clear()
+        for link in list(self._retired):
+            link.close()
+            self._released(link)
 
     def disconnect(self, name: str) -> bool:
         """Close every connection to the node; a wanted edge is dialled again. Returns whether there were any."""
@@ -184,6 +191,7 @@ class Dialer:
             opened=self._opened,
             greeted=self._greeted,
             lost=self._link_lost,
+            released=self._released,
         )
         link.owner = edge
         link.address = address
@@ -242,7 +250,16 @@ class Dialer:
         edge.links.pop(link, None)
         if link.in_table:
             link.in_table = False
-            self._table.remove(link.name, link.channel, link.queue)
+            if link.retired:
+                self._retired.add(link)
+                self._table.retire(link.name, link.channel, link.queue)
+            else:
+                self._table.remove(link.name, link.channel, link.queue)
+
+    def _released(self, link: DialledLink) -> None:
+        """The peer has closed a retired connection, too, or has had its time."""
+        self._retired.discard(link)
+        self._table.release(link.name, link.channel, link.queue)
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
         self._leave_table(link.owner, link)

@@ -3,6 +3,11 @@
 The acceptor says `{hello, Node}`; the dialler checks the name and answers `{hello, Node, Channel}`; the acceptor sends
 its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message
 may arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
+
+When this side gives up a connection that carries messages, the peer may not have read all of it, and must not read a
+later connection first. So only our half of it is closed, and whoever routes messages hears when the peer has closed
+its half: a peer does so when it has read all that went before. One that does not answer within `handshake_timeout`
+is waited for no longer, and from then on the order towards it is not kept: it may read the new connection first.
 """
 
 from __future__ import annotations
@@ -64,7 +69,9 @@ class Link:
         self.channel = channel
         self.queue = queue
         self.up = False
-        self.stream = Stream(context.loop, sock, quantum=config.read_octets, lost=self._stream_lost)
+        self.stream = Stream(
+            context.loop, sock, quantum=config.read_octets, lost=self._stream_lost, refused=self.fail
+        )
         self.inbound = Inbound(
             context.slab, config.max_frame_octets, router=context.router, link=self, control=self._control
         )
@@ -101,7 +108,8 @@ class Link:
 
     @property
     def closed(self) -> bool:
-        return self.stream.closed
+        """Whether it is used no more; its socket may still wait for the peer to close."""
+        return self.stream.closed or self.stream.finishing
 
     def start(self) -> None:
         """Begin to read."""
@@ -112,7 +120,7 @@ class Link:
 
     def probe(self, handled: Callable[[], None]) -> None:
         """Call `handled` when the peer has handled all that was sent here before, or the connection is lost."""
-        if self.closed:
+        if self.stream.closed:
             handled()
             return
         tag = len(self._probes) + 1
@@ -121,15 +129,10 @@ class Link:
         self._probes[tag] = handled
         self._driver.handle(Probe(tag))
 
-    def finish(self) -> None:
-        """Close when what waits is written; who closes does not hear of it."""
-        self._settle()
-        self.stream.finish()
-
     def close(self) -> None:
         """Close at once; who closes does not hear of it."""
-        self._settle()
         self._count_undelivered(self.stream.close())
+        self._settle()
 
     def _count_undelivered(self, octets: int) -> None:
         if octets:
@@ -139,18 +142,26 @@ class Link:
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: the peer has closed), and tell the owner."""
         if not self.closed:
-            self.close()
+            self._give_up()
             self._report(error)
+
+    def _give_up(self) -> None:
+        """Use it no more because of an error on this side."""
+        self.close()
 
     def _stream_lost(self, error: Exception | None, octets: int) -> None:
         self._settle()
         self._count_undelivered(octets)
         self._report(error)
 
-    def _settle(self) -> None:
-        """Nothing happens on this connection any more."""
+    def _silence(self) -> None:
+        """Nothing more is said on this connection."""
         self._timer.cancel()
         self._driver.stop()
+
+    def _settle(self) -> None:
+        """Nothing happens on this connection any more."""
+        self._silence()
         probes, self._probes = self._probes, {}
         for handled in probes.values():
             handled()
@@ -290,7 +301,8 @@ class DialledLink(Link):
         options: what the peer's spec says about the channel, or None if that is not known.
         opened: callable(link): the peer has answered as expected, messages may be sent.
         greeted: callable(link, tag, state): the peer has sent its membership state.
-        lost: callable(link, error): the connection is gone.
+        lost: callable(link, error): the connection is gone, or retired.
+        released: callable(link): a retired or finished connection is gone.
     Attributes:
         owner: whatever the dialer keeps it for.
         address: where it was dialled.
@@ -308,6 +320,7 @@ class DialledLink(Link):
         opened: Callable[[DialledLink], None],
         greeted: Callable[[DialledLink, object, object], None],
         lost: Callable[[DialledLink, Exception | None], None],
+        released: Callable[[DialledLink], None],
     ) -> None:
         self.in_table = False
         self.owner: Any = None
@@ -315,6 +328,7 @@ class DialledLink(Link):
         self.opened = opened
         self.greeted = greeted
         self.lost = lost
+        self.released = released
         super().__init__(context, sock, peer, channel, self._make_queue(context, channel, options or ChannelOptions()))
 
     def _make_queue(self, context: Context, channel: str, options: ChannelOptions) -> SendQueue:
@@ -353,6 +367,47 @@ class DialledLink(Link):
             self._say(handshake_to_term(Hello(self.context.node, self.channel)))
             self._shaken()
             self.opened(self)
+
+    @property
+    def retired(self) -> bool:
+        """Whether it is used no more, but the peer may have octets of it to read."""
+        return self.stream.finishing and not self.stream.closed
+
+    def finish(self) -> None:
+        """Write what waits, then close our half; who finishes does not hear of it before the release."""
+        self._silence()
+        self.stream.finish()
+        self._wait_for_the_peer()
+
+    def _give_up(self) -> None:
+        """Close our half at once if messages have gone out here; what waits is lost."""
+        if not self.in_table:
+            self.close()
+            return
+        self._silence()
+        self._count_undelivered(self.stream.retire())
+        self._wait_for_the_peer()
+
+    def _wait_for_the_peer(self) -> None:
+        """Give the peer time to read, and then to close; as long as it takes octets, it has more time."""
+        seconds = self.context.config.handshake_timeout
+        self._timer = self.context.loop.call_later(seconds, self._peer_late, self.queue.sent_octets)
+
+    def _peer_late(self, sent: int) -> None:
+        if self.queue.sent_octets > sent:
+            self._wait_for_the_peer()
+            return
+        log.warning("%s: the peer has not closed its half in time; a swap is possible", self)
+        self.close()
+        self.released(self)
+
+    def _stream_lost(self, error: Exception | None, octets: int) -> None:
+        if not self.stream.finishing:
+            super()._stream_lost(error, octets)
+            return
+        self._count_undelivered(octets)
+        self._settle()
+        self.released(self)
 
     def _owner_lost(self, error: Exception | None) -> None:
         self.lost(self, error)

@@ -308,6 +308,98 @@ def test_when_the_parallelism_changes_what_was_sent_before_is_handled_first(core
     assert sent(core, queues) == [[], [], [2]]
 
 
+# Retiring: the peer may still read what a connection was given that this side has given up.
+
+
+def test_a_retired_connection_is_down_at_once_but_its_slots_hold_until_it_is_released(core: Core) -> None:
+    core.table.configure(PEER, {"data": 2})
+    queues = [core.connect(PEER, "data") for _ in range(2)]
+    for key in range(2):
+        core.send(("sink", PEER), key, channel="data", partition_key=key)
+    assert sent(core, queues) == [[0], [1]]
+    queues[0].close()
+    core.table.retire(PEER, "data", queues[0])
+    assert core.table.connections(PEER, "data") == 1
+    assert not core.table.is_fully_connected(PEER)
+    for key in range(2, 6):
+        core.send(("sink", PEER), key, channel="data", partition_key=key)
+    assert sent(core, queues[1:]) == [[3, 5]], "only the slot that used it holds"
+    assert core.table.lane(PEER, "data").bound.queued_octets > 0
+    core.table.release(PEER, "data", queues[0])
+    assert sent(core, queues[1:]) == [[2, 4]]
+    assert core.table.lane(PEER, "data").bound.queued_octets == 0
+
+
+def test_while_only_retired_connections_are_left_the_node_is_not_connected(core: Core) -> None:
+    first = core.connect(PEER)
+    core.send(("sink", PEER), 1)
+    first.close()
+    core.table.retire(PEER, DEFAULT, first)
+    assert not core.table.is_connected(PEER)
+    with pytest.raises(NotConnected):
+        core.send(("sink", PEER), 2)
+    core.table.discard(PEER)
+    second = core.connect(PEER)
+    core.send(("sink", PEER), 3)
+    assert sent(core, [second]) == [[]], "what the first was given comes before"
+    core.table.release(PEER, DEFAULT, first)
+    core.send(("sink", PEER), 4)
+    assert sent(core, [second]) == [[3, 4]]
+
+
+def test_a_channel_that_used_a_retired_connection_as_fallback_holds_too(core: Core) -> None:
+    first = core.connect(PEER)
+    core.send(("sink", PEER), 1, channel="data")
+    first.close()
+    core.table.retire(PEER, DEFAULT, first)
+    data = core.connect(PEER, "data")
+    core.send(("sink", PEER), 2, channel="data")
+    assert sent(core, [data]) == [[]]
+    core.table.release(PEER, DEFAULT, first)
+    assert sent(core, [data]) == [[2]]
+
+
+def test_a_barrier_of_a_retired_connection_is_passed_at_its_release(core: Core) -> None:
+    barriers = Barriers()
+    default = core.connect(PEER, barrier=barriers.append)
+    core.send(("sink", PEER), 1, channel="data")
+    data = core.connect(PEER, "data")
+    core.send(("sink", PEER), 2, channel="data")
+    default.close()
+    core.table.retire(PEER, DEFAULT, default)
+    assert sent(core, [data]) == [[]]
+    core.table.release(PEER, DEFAULT, default)
+    assert sent(core, [data]) == [[2]]
+    barriers.fire()
+
+
+def test_when_the_parallelism_changes_a_retired_connection_is_still_waited_for(core: Core) -> None:
+    core.table.configure(PEER, {"data": 2})
+    queues = [core.connect(PEER, "data") for _ in range(2)]
+    core.send(("sink", PEER), 1, channel="data", partition_key=2)
+    queues[0].close()
+    core.table.retire(PEER, "data", queues[0])
+    core.table.configure(PEER, {"data": 3})
+    core.send(("sink", PEER), 2, channel="data", partition_key=2)
+    assert sent(core, queues[1:]) == [[]]
+    core.table.release(PEER, "data", queues[0])
+    assert sent(core, queues[1:]) == [[2]]
+
+
+def test_what_is_held_for_a_retired_connection_and_finds_no_other_is_counted(core: Core) -> None:
+    first = core.connect(PEER)
+    core.send(("sink", PEER), 1)
+    first.close()
+    core.table.retire(PEER, DEFAULT, first)
+    second = core.connect(PEER)
+    core.send(("sink", PEER), 2)
+    second.close()
+    core.table.remove(PEER, DEFAULT, second)
+    core.table.release(PEER, DEFAULT, first)
+    bound = core.table.lane(PEER, DEFAULT).bound
+    assert (bound.queued_octets, bound.dropped_frames) == (0, 1)
+
+
 # The property: never a swap.
 
 
@@ -359,7 +451,8 @@ class Connection:
 class Ends:
     """Two ends whose connections come, go, stall and deliver in any order.
 
-    What is on its way when a connection is lost is lost: a peer that sees the end of a stream has no more of it.
+    What is on its way when a connection is lost is lost: a peer that sees the end of a stream has no more of it. What
+    is on its way when this side gives a connection up may still arrive, late.
     """
 
     def __init__(self, seed: int) -> None:
@@ -367,6 +460,7 @@ class Ends:
         self.core = Core(high_water=1 << 30, hard_limit=1 << 30)
         self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 4)})
         self.up: list[Connection] = []
+        self.retired: list[Connection] = []
         self.tags: list[int] = []
         self.lost = False
         self.numbers: dict[tuple[str, int], int] = {}
@@ -376,10 +470,12 @@ class Ends:
         """Do so many things at random, then let all come to rest."""
         actions: dict[Callable[[], None], int] = {
             self.send: 8, self.connect: 2, self.lose: 1 if losses else 0, self.write: 5, self.read: 5, self.hear: 3,
-            self.configure: 1,
+            self.configure: 1, self.give_up: 1 if losses else 0, self.read_late: 2, self.release: 1,
         }  # fmt: skip
         for action in self.chance.choices(list(actions), list(actions.values()), k=steps):
-            if self.up or action in (self.send, self.connect, self.configure):
+            if self.retired if action in (self.read_late, self.release) else self.up or action in (
+                self.send, self.connect, self.configure,
+            ):  # fmt: skip
                 action()
         self.rest()
 
@@ -420,6 +516,27 @@ class Ends:
         self.core.table.remove(PEER, connection.channel, connection.queue)
         self.lost = True
 
+    def give_up(self) -> None:
+        """As this side does it: the peer has not seen the end yet."""
+        connection = self.chance.choice(self.up)
+        self.up.remove(connection)
+        self.retired.append(connection)
+        connection.queue.close()
+        self.core.table.retire(PEER, connection.channel, connection.queue)
+        self.lost = True
+
+    def read_late(self) -> None:
+        self.chance.choice(self.retired).handle(self.chance.choice([1, 20, 200, 100_000]))
+
+    def release(self) -> None:
+        """The peer closes a connection that was given up: all of it is read, or it gives the rest up, too."""
+        connection = self.chance.choice(self.retired)
+        self.retired.remove(connection)
+        if self.chance.random() < 0.5:
+            connection.handle(len(connection.wire))
+        connection.settle()
+        self.core.table.release(PEER, connection.channel, connection.queue)
+
     def write(self) -> None:
         connection = self.chance.choice(self.up)
         piece = b"".join(connection.queue.segments())
@@ -438,6 +555,8 @@ class Ends:
 
     def rest(self) -> None:
         """When all is quiet nothing waits, and without a loss everything has arrived."""
+        while self.retired:
+            self.release()
         for _ in range(60):
             for connection in self.up:
                 connection.wire += drain(connection.queue)
