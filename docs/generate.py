@@ -31,8 +31,8 @@ an option decides. An unknown or wrong option is a `ConfigError` that names it.
 In the environment, two underscores part a group from its option, and a channel's name in capitals is taken in small
 letters. A group or a list may also be one TOML value, as `PARTISAN_LISTEN_ADDRS=["127.0.0.1:10200"]`.
 
-Times are seconds, sizes octets. "Live" options may change while a node runs. "partisan 5.0.3" marks
-options that mean, and default to, what they do there.
+Times are seconds, sizes octets. Options marked "live" are those that a later `reconfigure` may change. "partisan 5.0.3"
+marks options that mean, and default to, what they do there.
 """
 
 TABLE = "| option | takes | default | from | live | meaning |\n| --- | --- | --- | --- | --- | --- |"

@@ -32,7 +32,7 @@ def check_node_name(name: str, option: str = "name") -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ListenAddress:
-    """An IP address and port, or a Unix-socket path, at which a node can be dialled.
+    """An IP address and port at which a node can be dialled.
 
     Attributes:
         host: a numeric IPv4 or IPv6 address.
@@ -157,13 +157,18 @@ class Contact:
     name: str | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Contact:
-        """Read `b@127.0.0.1:10201` (the host must be numeric), `127.0.0.1:10201` or `[::1]:10201`."""
+    def parse(cls, text: str, option: str = "contact") -> Contact:
+        """Read `b@127.0.0.1:10201` (the host must be numeric), `127.0.0.1:10201` or `[::1]:10201`.
+
+        Raises ConfigError, which blames `option`.
+        """
         name, at, _ = text.partition("@")
-        if not at:
-            return cls(ListenAddress.parse(text))
-        address = ListenAddress.parse(text[len(name) + 1 :])
-        return cls(address, check_node_name(f"{name}@{address.host}"))
+        try:
+            address = ListenAddress.parse(text[len(name) + 1 :] if at else text)
+            return cls(address, check_node_name(f"{name}@{address.host}") if at else None)
+        except ConfigError as error:
+            problem = f"{text!r} has not the form name@ip:port or ip:port, with a numeric ip"
+            raise ConfigError(option, problem) from error
 
     def __str__(self) -> str:
         return f"{self.name or '?'} at {self.address}"

@@ -57,6 +57,14 @@ WIRE_NAME = "partisan_pluggable_peer_service_manager"
 """The registered name that peers address the manager by (partisan 5.0.3)."""
 
 
+JOIN_FAILURES = {
+    "self": "that is this node itself",
+    "greeting": "its membership state is none that this node understands",
+    "left": "it was given up",
+}
+"""What the machine's reasons mean to who called join."""
+
+
 class PluggableManager:
     """The overlay of one node: full membership over a full mesh.
 
@@ -135,6 +143,8 @@ class PluggableManager:
 
     async def join(self, contact: str | NodeSpec, timeout: float) -> str:
         """Join the contact's cluster; see `Node.join`."""
+        if not isinstance(contact, str | NodeSpec):
+            raise TypeError(f"{contact!r} is no contact: a str such as name@ip:port, or a NodeSpec")
         target: Target = Contact.parse(contact) if isinstance(contact, str) else contact
         waiter: asyncio.Future[str] = self._context.loop.create_future()
         waiters = self._joins.setdefault(target, [])
@@ -294,7 +304,7 @@ class PluggableManager:
     def _join_failed(self, fact: JoinFailed) -> None:
         for waiter in self._joins.get(fact.contact, ()):
             if not waiter.done():
-                waiter.set_exception(ConnectFailed(str(fact.contact), fact.reason))
+                waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
 
     def _violation(self, fact: Violation) -> None:
         log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)

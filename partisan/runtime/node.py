@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import ipaddress
 import logging
 import os
 import random
@@ -108,7 +109,7 @@ class Node:
             call_soon=self.loop.call_soon,
             undeliverable=self._undeliverable,
         )
-        self.send = self.router.send
+        self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
         if config.busy_wait > 0.0:
             self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
@@ -119,8 +120,10 @@ class Node:
             telemetry=self.telemetry,
             rng=self._rng,
         )
-        addresses = config.listen_addrs or (LOOPBACK,)
-        self._acceptor = Acceptor(self._context, [ListenAddress.parse(text) for text in addresses])
+        addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
+        for address in addresses:
+            check_reachable(address)
+        self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
         self.scheduler.register(python.wire_name, python.receive)
@@ -179,6 +182,7 @@ class Node:
     @property
     def listen_addrs(self) -> tuple[ListenAddress, ...]:
         """Where the node listens, with the ports that the system chose."""
+        self._check()
         return self.spec.listen_addrs
 
     async def join(self, contact: str | NodeSpec, *, timeout: float = 10.0) -> str:
@@ -206,24 +210,28 @@ class Node:
 
     def is_connected(self, name: str, channel: str | None = None) -> bool:
         """Whether a connection to the node, or one of the channel, is up. A node is connected to itself."""
+        self._check()
         return name == self.name or self.table.is_connected(name, channel)
 
     def is_fully_connected(self, name: str) -> bool:
         """Whether every channel of the node's spec has all its connections."""
+        self._check()
         return name == self.name or self.table.is_fully_connected(name)
 
     def connection_count(self, name: str | None = None, channel: str | None = None) -> int:
         """How many connections to the node, or of its channel, or to all nodes, are up."""
+        self._check()
         return self.table.count if name is None else self.table.connections(name, channel)
 
     def nodes(self) -> list[str]:
         """Names of the nodes to which a connection is up."""
+        self._check()
         return self.table.nodes()
 
     # Processes.
 
     def spawn(
-        self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any
+        self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | Atom | None = None, **options: Any
     ) -> Pid:
         """Start a process that runs `function(*args, **options)`; return its pid at once.
 
@@ -232,8 +240,13 @@ class Node:
             name: a name to register it under; raises NameTaken.
         """
         self._check()
-        if name is not None and name in self.scheduler.names:
-            raise NameTaken(name)
+        if name is not None:
+            name = registered(name)
+            if name in self.scheduler.names:
+                raise NameTaken(name)
+        if inspect.iscoroutine(function):
+            function.close()
+            raise TypeError("pass spawn() the function, not its call: spawn(f, x), not spawn(f(x))")
         coroutine = function(*args, **options)
         if not inspect.iscoroutine(coroutine):
             raise TypeError(f"{function!r} gave {type(coroutine).__name__}, not a coroutine: spawn an async function")
@@ -246,32 +259,46 @@ class Node:
             self.scheduler.register(name, process)
         return process.pid
 
-    def register(self, name: str, pid: Pid) -> None:
+    def register(self, name: str | Atom, pid: Pid) -> None:
         """Give a living process of this node a name. Raises NameTaken; NoProc if the process does not live."""
         self._check()
-        process = self.scheduler.find(pid) if pid.node == self.name else None
+        process = self._living(pid)
         if process is None:
             raise NoProc(Atom("noproc"))
-        self.scheduler.register(name, process)
+        self.scheduler.register(registered(name), process)
 
-    def unregister(self, name: str) -> None:
+    def unregister(self, name: str | Atom) -> None:
         """Take a name away. Raises KeyError if nobody has it."""
         self._check()
+        name = registered(name)
+        if self.scheduler.whereis(name) is None:
+            raise KeyError(name)
         self.scheduler.unregister(name)
 
-    def whereis(self, name: str) -> Pid | None:
+    def whereis(self, name: str | Atom) -> Pid | None:
         """The pid registered under the name on this node, or None."""
-        process = self.scheduler.whereis(name)
+        self._check()
+        process = self.scheduler.whereis(registered(name))
         return None if process is None else process.pid
 
     def exit(self, pid: Pid, reason: object) -> None:
         """Send a process of this node an exit signal; `normal` is ignored, and so is a dead target."""
         self._check()
-        process = self.scheduler.find(pid) if pid.node == self.name else None
+        process = self._living(pid)
         if process is not None and reason != Atom("normal"):
             self.scheduler.interrupt(process, ExitSignal(reason))
 
+    def _living(self, pid: Pid) -> Process | None:
+        if not isinstance(pid, Pid):
+            raise TypeError(f"{pid!r} is no pid")
+        return self.scheduler.find(pid) if pid.node == self.name else None
+
     # Messages.
+
+    def send(self, target: Target, message: object, **options: Any) -> None:
+        """Send a message to a process: encode, queue, return; see `partisan.send`."""
+        self._check()
+        self.router.send(target, message, **options)
 
     def forward_message(self, target: Target, message: object, **options: Any) -> None:
         """Send a message with options, as `send`: channel, partition_key, key. Named as in Partisan."""
@@ -309,6 +336,7 @@ class Node:
 
     def queued_octets(self, name: str, channel: str | None = None) -> int:
         """How many octets wait to be sent to the node on the channel."""
+        self._check()
         return int(self.table.lane(name, channel or DEFAULT_CHANNEL).bound.queued_octets)
 
     def threadsafe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
@@ -316,6 +344,8 @@ class Node:
 
         The one door into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`.
         """
+        if not self._running:
+            raise LocalProtocolError(f"{self.name} is not running")
         future: Future[Any] = Future()
 
         def call() -> None:
@@ -363,6 +393,26 @@ class Node:
             self.telemetry.count(telemetry.QUEUE_UNDELIVERED)
 
 
+def registered(name: str | Atom) -> str:
+    """The text of a name to register a process under. Raises TypeError."""
+    if isinstance(name, Atom):
+        return name.name
+    if not isinstance(name, str):
+        raise TypeError(f"{name!r} is no process name: a str or an Atom")
+    return name
+
+
+def check_reachable(address: ListenAddress) -> None:
+    """Refuse an address that peers cannot dial; warn of one that strangers can."""
+    ip = ipaddress.ip_address(address.host)
+    if ip.is_unspecified:
+        raise ConfigError(
+            "listen_addrs", f"peers are told to dial {address}, which is nowhere: give one of its addresses"
+        )
+    if not ip.is_loopback:
+        log.warning("listening on %s without TLS: whoever reaches it can join", address)
+
+
 def named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """The options with what the first argument of `Node` says: `name@host` or `name@ip:port`."""
     if name is None:
@@ -374,7 +424,7 @@ def named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
         return {"name": name, **options}
     if "listen_addrs" in options:
         raise ConfigError("listen_addrs", f"the name {name!r} says an address already")
-    contact = Contact.parse(name)
+    contact = Contact.parse(name, "name")
     return {"name": contact.name, "listen_addrs": [str(contact.address)], **options}
 
 
