@@ -69,9 +69,7 @@ class Link:
         self.channel = channel
         self.queue = queue
         self.up = False
-        self.stream = Stream(
-            context.loop, sock, quantum=config.read_octets, lost=self._stream_lost, refused=self.fail
-        )
+        self.stream = Stream(context.loop, sock, quantum=config.read_octets, lost=self._stream_lost, refused=self.fail)
         self.inbound = Inbound(
             context.slab, config.max_frame_octets, router=context.router, link=self, control=self._control
         )

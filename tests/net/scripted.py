@@ -236,6 +236,8 @@ class Connection:
 class Member:
     """A scripted member of the cluster: it shakes hands, answers pings, and keeps the messages that it is sent.
 
+    It closes a connection when it has read all of it, as a node does.
+
     Attributes:
         name: its node name.
         allowed: how many more connections it says hello on; `admit` adds to it.
@@ -292,6 +294,7 @@ class Member:
             while True:
                 await connection.reading.wait()
                 await self._handle(connection, await peer.told(timeout=3600.0))
+        await peer.close()
 
     async def _handle(self, connection: Connection, term: Any) -> None:
         if term[0] is PING:

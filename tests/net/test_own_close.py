@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -40,8 +41,9 @@ def send(node: Node, *messages: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def unread(**options: Any) -> Any:
+async def unread(**options: Any) -> AsyncIterator[tuple[Node, Member, Connection]]:
     """A node and a member that has a connection of the channel `data` with unread messages 0 to 9 on it."""
+    options = {"handshake_timeout": 60.0, **options}  # longer than any test: else it is the bound that is tested
     async with member(B, {None: 1, "data": 1}) as b, running("a", channels=ONE, **options) as [a]:
         await b.joined_by(a)
         await eventually(lambda: a.is_fully_connected(B))
@@ -75,7 +77,7 @@ async def test_what_the_peer_has_not_read_when_this_side_closes_comes_first(how:
             old.peer.say(b"nonsense")
             await eventually(lambda: retired_of(a))
         else:
-            assert a.disconnect(B)
+            assert a._manager.disconnect(B)
         assert not a.is_connected(B, "data")
         new = await replaced(a, b)
         send(a, *range(10, 20))
@@ -175,7 +177,7 @@ async def test_losing_the_new_connection_meanwhile_makes_a_gap_at_most() -> None
 
 
 async def test_a_node_stops_while_a_peer_has_not_closed_its_half() -> None:
-    async with unread() as (a, b, old):
+    async with unread() as (a, b, _):
         give_up(a)
         await replaced(a, b)
         send(a, 10)
@@ -188,10 +190,10 @@ async def test_a_node_stops_while_a_peer_has_not_closed_its_half() -> None:
 
 
 async def test_while_no_other_connection_is_up_sending_fails_at_once() -> None:
-    async with unread(connection_interval=5.0, reconnect_backoff_max=5.0) as (a, b, _):
-        events = Events(a, "partisan.peer")
-        assert a.disconnect(B)
-        assert events.of("partisan.peer.down", node=B)
+    async with unread(connection_interval=5.0, reconnect_backoff_max=5.0) as (a, _, _):
+        events = Events(a, "partisan.membership")
+        assert a._manager.disconnect(B)
+        assert events.of("partisan.membership.peer.down")
         with pytest.raises(partisan.NotConnected):
             send(a, 10)
 
