@@ -4,11 +4,14 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from typing_extensions import disjoint_base
+
 from partisan._core.frame import FrameReader
 from partisan._core.sendqueue import SendQueue
 
 __all__ = ["Stream"]
 
+@disjoint_base
 class Stream:
     """A connected, non-blocking socket between a frame reader and a send queue.
 
