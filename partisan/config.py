@@ -206,7 +206,8 @@ class Config:
     )
     handshake_timeout: float = option(
         5.0,
-        "How long either side of a connection may take to say what the handshake asks of it.",
+        "How long either side of a connection may take to say what the handshake asks of it; and to close a connection "
+        "that the other has given up, after which the order of messages is not kept.",
         unit="s",
         live=True,
         positive=True,

@@ -101,6 +101,10 @@ class Peer:
         """Leave what the node says in the socket from now on."""
         self._writer.transport.pause_reading()
 
+    def hang_up(self) -> None:
+        """Begin to close; a task that may be cancelled must not wait for the end, which others wait for too."""
+        self._writer.close()
+
     async def close(self) -> None:
         self._writer.close()
         with contextlib.suppress(OSError):
@@ -236,6 +240,8 @@ class Connection:
 class Member:
     """A scripted member of the cluster: it shakes hands, answers pings, and keeps the messages that it is sent.
 
+    It closes a connection when it has read all of it, as a node does.
+
     Attributes:
         name: its node name.
         allowed: how many more connections it says hello on; `admit` adds to it.
@@ -292,6 +298,7 @@ class Member:
             while True:
                 await connection.reading.wait()
                 await self._handle(connection, await peer.told(timeout=3600.0))
+        peer.hang_up()
 
     async def _handle(self, connection: Connection, term: Any) -> None:
         if term[0] is PING:
