@@ -1,56 +1,41 @@
 """From octets to Python values: one pass with every length checked before it is believed.
 
 A count is admitted only when the input still has an octet for each item, beside one for each that the containers around
-it await, and the limits allow them; then the container is made at its final size. So memory stays a small multiple of the
-input, whatever the counts say. Keys of maps that are short binaries go through a bounded cache, as do atoms: a key that was
-seen before costs a comparison and has its hash already.
+it await, and the limits allow them; then the container is made at its final size. So memory stays a small multiple of
+the input, whatever the counts say. Keys of maps that are short binaries go through a bounded cache, as do atoms: a key
+that was seen before costs a comparison and has its hash already.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.list cimport PyList_New
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_New
 from libc.math cimport isfinite
-from libc.stdint cimport INT64_MAX, int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int32_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from .options cimport FORM_LIST, FORM_PLAIN, FORM_TUPLE, LARGE_OCTETS, NONE_IS_UNDEFINED, codec_options
+from .identities cimport ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom
+from .options cimport LARGE_OCTETS, NONE_IS_UNDEFINED, codec_options
 from .python cimport (
     FALSE, NONE, TRUE, Py_DECREF, Py_INCREF, PyBytes_AS_STRING, PyBytes_GET_SIZE, PyDict_GET_SIZE, PyErr_Clear,
-    PyErr_ExceptionMatches, PySequence_Fast_ITEMS, PyUnicode_DATA, PyUnicode_GET_LENGTH,
-    dict_of_size, new_bytes, new_float, new_int, new_text, new_uint64, try_hash,
-    try_set_default,
+    PyErr_ExceptionMatches, PySequence_Fast_ITEMS, PyUnicode_DATA, PyUnicode_GET_LENGTH, dict_of_size, new_bytes,
+    new_float, new_int, new_text, new_uint64, try_hash, try_set_default,
 )
-from .identities cimport (
-    ATOM_FALSE, ATOM_NIL, ATOM_PLAIN, ATOM_TRUE, ATOM_UNDEFINED, Atom, Pid, Port, Reference, atom_from_latin1,
-    atom_from_utf8, pid_of, reference_of,
+from .reader cimport (
+    REMOTE_REF, adopted, count32, need, owned, read_atom, read_bits, read_export, read_float_text, read_home, read_pid,
+    read_port, read_reference, read_remote, reader, remote_of_tuple,
 )
-from .terms cimport BitString, ErlMap, Export, Fun, ImproperList, erlmap_of
+from .terms cimport ErlMap, Fun, ImproperList, erlmap_of
 from .wire cimport (
-    ATOM_CACHE_REF, ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, COMPRESSED_EXT, EXPORT_EXT, FLOAT_EXT,
-    FLOAT_TEXT_OCTETS, FUN_EXT, INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, LOCAL_EXT, MAP_EXT,
-    MAX_REFERENCE_WORDS, NEW_FLOAT_EXT, NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT,
-    NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT, REFERENCE_EXT, SMALL_ATOM_EXT,
-    SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, get16, get32,
-    get64, get_double, octets_are_ascii, octets_hash, probes, probes_add,
-    probes_free, reference_text_get,
+    ATOM_CACHE_REF, ATOM_EXT, ATOM_UTF8_EXT, BINARY_EXT, BIT_BINARY_EXT, COMPRESSED_EXT, EXPORT_EXT, FLOAT_EXT, FUN_EXT,
+    INTEGER_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, LOCAL_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_FUN_EXT,
+    NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEW_REFERENCE_EXT, NEWER_REFERENCE_EXT, NIL_EXT, PID_EXT, PORT_EXT,
+    REFERENCE_EXT, SMALL_ATOM_EXT, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, SMALL_INTEGER_EXT, SMALL_TUPLE_EXT, STRING_EXT,
+    V4_PORT_EXT, get16, get32, get_double, octets_are_ascii, octets_hash, probes, probes_add, probes_free,
 )
 
 import zlib
 
 from ..errors import DecodeError, Truncated
-
-
-cdef struct reader:
-    const uint8_t* data             # borrowed; offset 0 of all offsets
-    Py_ssize_t size                 # octets in data
-    Py_ssize_t position             # of the next octet to read
-    Py_ssize_t items                # container items that may still come
-    Py_ssize_t pending              # terms that open containers were promised behind the one that is being read
-    const codec_options* options    # borrowed
-    PyObject* planted               # borrowed list of bytes whose octets are not in data, or NULL
-    Py_ssize_t planted_next         # index of the next one
-    PyObject* atoms                 # borrowed tuple that ATOM_CACHE_REF indexes, or NULL
 
 
 cdef enum:
@@ -62,26 +47,8 @@ cdef enum:
 cdef PyObject* _octet_keys[CACHED_KEYS]
 cdef PyObject* _text_keys[CACHED_KEYS]
 
-cdef Atom REMOTE_REF = Atom("partisan_remote_ref")
-cdef Atom ENCODED_PID = Atom("encoded_pid")
-cdef Atom ENCODED_REF = Atom("encoded_ref")
-
 
 # --- bounds ----------------------------------------------------------------------------------------------------------
-
-
-cdef inline int need(reader* r, Py_ssize_t count) except -1:
-    """Make sure that `count` octets are there."""
-    if r.size - r.position < count:
-        raise Truncated(count - (r.size - r.position), r.size)
-    return 0
-
-
-cdef inline Py_ssize_t count32(reader* r) except -1:
-    """Read a count or length of 32 bits."""
-    need(r, 4)
-    r.position += 4
-    return <Py_ssize_t>get32(r.data + r.position - 4)
 
 
 cdef inline int admit(reader* r, Py_ssize_t items, int depth, Py_ssize_t tag_at) except -1:
@@ -92,11 +59,6 @@ cdef inline int admit(reader* r, Py_ssize_t items, int depth, Py_ssize_t tag_at)
         raise DecodeError(f"a term of more than {r.options.max_items} items", tag_at)
     r.items -= items
     return need(r, items + r.pending)
-
-
-cdef inline PyObject* owned(object value) noexcept:
-    Py_INCREF(<PyObject*>value)
-    return <PyObject*>value
 
 
 # --- one term --------------------------------------------------------------------------------------------------------
@@ -178,13 +140,6 @@ cdef object read_rare(reader* r, int tag, int depth, Py_ssize_t tag_at):
     raise DecodeError(f"{tag} is no tag of a term", tag_at)
 
 
-cdef inline object adopted(PyObject* new):
-    """A new reference as an object that Cython counts."""
-    value = <object>new
-    Py_DECREF(new)
-    return value
-
-
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
@@ -196,22 +151,6 @@ cdef PyObject* read_float(reader* r, Py_ssize_t tag_at) except NULL:
         raise DecodeError("a float that is not finite", tag_at)
     r.position += 8
     return new_float(value)
-
-
-cdef object read_float_text(reader* r, Py_ssize_t tag_at):
-    """FLOAT_EXT: decimal text up to the first zero octet; OTP ignores what is behind it, and old nodes left rubbish."""
-    need(r, FLOAT_TEXT_OCTETS)
-    text = r.data[r.position:r.position + FLOAT_TEXT_OCTETS].partition(b"\0")[0]
-    r.position += FLOAT_TEXT_OCTETS
-    # float() would take more than C's "%.20e" writes: inf, nan, blanks and underscores.
-    if text and not text.strip(b"0123456789+-.eE"):
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("inf")
-        if isfinite(value):
-            return value
-    raise DecodeError("FLOAT_EXT without the text of a finite float", tag_at)
 
 
 cdef PyObject* read_big(reader* r, Py_ssize_t n) except NULL:
@@ -236,44 +175,6 @@ cdef PyObject* read_big(reader* r, Py_ssize_t n) except NULL:
 
 
 # --- atoms and octets ------------------------------------------------------------------------------------------------
-
-
-cdef Atom read_atom(reader* r, int tag):
-    """The atom whose tag was read last."""
-    cdef Py_ssize_t size, tag_at = r.position - 1
-    cdef const uint8_t* p
-    if tag == SMALL_ATOM_EXT or tag == SMALL_ATOM_UTF8_EXT:
-        need(r, 1)
-        size = r.data[r.position]
-        r.position += 1
-    elif tag == ATOM_EXT or tag == ATOM_UTF8_EXT:
-        need(r, 2)
-        size = get16(r.data + r.position)
-        r.position += 2
-    elif tag == ATOM_CACHE_REF:
-        need(r, 1)
-        if r.atoms is NULL:
-            raise DecodeError("ATOM_CACHE_REF without a distribution header", tag_at)
-        size = r.data[r.position]
-        r.position += 1
-        if size >= len(<tuple>r.atoms):
-            raise DecodeError(f"ATOM_CACHE_REF {size} of {len(<tuple>r.atoms)} atoms", tag_at)
-        return (<tuple>r.atoms)[size]
-    else:
-        raise DecodeError(f"an atom was expected, not tag {tag}", tag_at)
-    need(r, size)
-    p = r.data + r.position
-    r.position += size
-    if tag == ATOM_EXT or tag == SMALL_ATOM_EXT:
-        return atom_from_latin1(p, size, tag_at)
-    return atom_from_utf8(p, size, tag_at)
-
-
-cdef Atom read_home(reader* r):
-    """An atom where only an atom may be."""
-    need(r, 1)
-    r.position += 1
-    return read_atom(r, r.data[r.position - 1])
 
 
 cdef PyObject* read_atom_term(reader* r, int tag) except NULL:
@@ -332,18 +233,6 @@ cdef bytes next_planted(reader* r, Py_ssize_t n):
         raise DecodeError(f"a binary of {n} octets, of which {len(octets)} were taken", r.position)
     r.planted_next += 1
     return octets
-
-
-cdef object read_bits(reader* r, Py_ssize_t tag_at):
-    cdef Py_ssize_t n = count32(r)
-    cdef int bits
-    need(r, 1 + n)
-    bits = r.data[r.position]
-    octets = r.data[r.position + 1:r.position + 1 + n]
-    r.position += 1 + n
-    if bits > 8 or (bits == 0) != (n == 0):
-        raise DecodeError(f"BIT_BINARY_EXT with {bits} bits in the last of {n} octets", tag_at)
-    return BitString(octets, bits) if 0 < bits < 8 else octets
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -560,134 +449,6 @@ cdef ErlMap read_exact_map(reader* r, dict before, object key, object value, Py_
     if result is None:
         raise DecodeError("a map with a key that is there twice", tag_at)
     return result
-
-
-# --- identities ------------------------------------------------------------------------------------------------------
-
-
-cdef Pid read_pid(reader* r, int tag, Py_ssize_t tag_at):
-    cdef Atom home = read_home(r)
-    cdef bint wide = tag == NEW_PID_EXT
-    cdef const uint8_t* p
-    need(r, 12 if wide else 9)
-    p = r.data + r.position
-    r.position += 12 if wide else 9
-    return pid_of(home, get32(p), get32(p + 4), get32(p + 8) if wide else p[8], FORM_PLAIN)
-
-
-cdef Reference read_reference(reader* r, int tag, Py_ssize_t tag_at):
-    cdef uint32_t[MAX_REFERENCE_WORDS] words
-    cdef int count = 1, i
-    cdef uint32_t creation = 0
-    cdef Atom home
-    if tag != REFERENCE_EXT:
-        need(r, 2)
-        count = get16(r.data + r.position)
-        r.position += 2
-        if not 1 <= count <= MAX_REFERENCE_WORDS:
-            raise DecodeError(f"a reference of {count} words", tag_at)
-    home = read_home(r)
-    need(r, 4 * count + (4 if tag == NEWER_REFERENCE_EXT else 1))
-    if tag == NEWER_REFERENCE_EXT:
-        creation = get32(r.data + r.position)
-        r.position += 4
-    elif tag == NEW_REFERENCE_EXT:
-        creation = r.data[r.position]
-        r.position += 1
-    for i in range(count):
-        words[i] = get32(r.data + r.position)
-        r.position += 4
-    if tag == REFERENCE_EXT:
-        creation = r.data[r.position]
-        r.position += 1
-    return reference_of(home, words, count, creation, FORM_PLAIN)
-
-
-cdef Port read_port(reader* r, int tag, Py_ssize_t tag_at):
-    cdef Atom home = read_home(r)
-    cdef uint64_t number
-    cdef uint32_t creation = 0
-    need(r, 12 if tag == V4_PORT_EXT else 8 if tag == NEW_PORT_EXT else 5)
-    if tag == V4_PORT_EXT:
-        number = get64(r.data + r.position)
-        r.position += 8
-    else:
-        number = get32(r.data + r.position)
-        r.position += 4
-    if tag == PORT_EXT:
-        creation = r.data[r.position]
-        r.position += 1
-    else:
-        creation = get32(r.data + r.position)
-        r.position += 4
-    return Port(home, number, creation)
-
-
-cdef object remote_of_text(Atom home, const uint8_t* text, Py_ssize_t size, const char* pid_prefix, int form):
-    """The pid or reference that the text names, or None."""
-    cdef uint32_t[MAX_REFERENCE_WORDS] words
-    cdef uint32_t[MAX_REFERENCE_WORDS] ids
-    cdef int count = reference_text_get(text, size, pid_prefix, words, 2), i
-    if count == 2:
-        return pid_of(home, words[0], words[1], 0, form)
-    count = reference_text_get(text, size, b"#Ref<", words, MAX_REFERENCE_WORDS)
-    if count == 0:
-        return None
-    for i in range(count):
-        ids[i] = words[count - 1 - i]       # the text has the most significant word first
-    return reference_of(home, ids, count, 0, form)
-
-
-cdef object read_remote(reader* r):
-    """Partisan's [Node|<<"#Pid<0.1.2>">>] behind its list header; None, and nothing read, when it is another list."""
-    cdef Py_ssize_t start = r.position, n
-    cdef const uint8_t* p = r.data + start
-    cdef Atom home
-    need(r, 1)
-    if p[0] != SMALL_ATOM_UTF8_EXT and p[0] != ATOM_EXT and p[0] != SMALL_ATOM_EXT and p[0] != ATOM_UTF8_EXT:
-        return None
-    home = read_home(r)
-    need(r, 1)
-    p = r.data + r.position
-    if p[0] == BINARY_EXT:
-        need(r, 5)
-        n = <Py_ssize_t>get32(p + 1)
-        if n < LARGE_OCTETS:
-            need(r, 5 + n)
-            found = remote_of_text(home, p + 5, n, b"#Pid<", FORM_LIST)
-            if found is not None:
-                r.position += 5 + n
-                return found
-    r.position = start
-    return None
-
-
-cdef object remote_of_tuple(tuple term):
-    """Partisan's {partisan_remote_ref, Node, {encoded_pid, "<0.1.2>"}} as a pid or reference; other tuples as they are."""
-    cdef bytes text
-    home, inner = term[1], term[2]
-    if not isinstance(home, Atom) or type(inner) is not tuple or len(inner) != 2 or type(inner[1]) is not list:
-        return term
-    if inner[0] is not ENCODED_PID and inner[0] is not ENCODED_REF:
-        return term
-    try:
-        text = bytes(inner[1])
-    except (TypeError, ValueError, OverflowError):
-        return term     # no list of octets
-    found = remote_of_text(home, text, len(text), b"<", FORM_TUPLE)
-    if found is None or isinstance(found, Pid) != (inner[0] is ENCODED_PID):
-        return term
-    return found
-
-
-cdef Export read_export(reader* r):
-    cdef Atom module = read_home(r)
-    cdef Atom function = read_home(r)
-    need(r, 2)
-    if r.data[r.position] != SMALL_INTEGER_EXT:
-        raise DecodeError("EXPORT_EXT without an arity", r.position)
-    r.position += 2
-    return Export(module, function, r.data[r.position - 1])
 
 
 cdef object read_int(reader* r):

@@ -8,28 +8,29 @@ from cpython.object cimport PyObject
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.math cimport isfinite
-from libc.stdint cimport INT32_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
+from .identities cimport Atom, Pid, Port, Reference, atom_from_str
 from .options cimport (
-    FORM_LIST, FORM_PLAIN, FORM_TUPLE, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
-    STRINGS_ARE_LISTS, codec_options,
+    FORM_PLAIN, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options,
 )
 from .python cimport (
     FALSE, NONE, TRUE, Py_TYPE, PyByteArray_Check, PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE, PyBytes_Type,
     PyDict_Check, PyDict_GET_SIZE, PyDict_Next, PyDict_Type, PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_Type,
-    PyList_Check, PyList_Type, PyLong_Check, PyLong_Type, PyMemoryView_Check,
-    PySequence_Fast_GET_SIZE, PySequence_Fast_ITEMS, PyTuple_Check, PyTuple_Type, PyTypeObject, PyUnicode_Check,
-    PyUnicode_DATA, PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_fits,
-    int_is_compact, int_value,
+    PyList_Check, PyList_Type, PyLong_Check, PyLong_Type, PyMemoryView_Check, PySequence_Fast_GET_SIZE,
+    PySequence_Fast_ITEMS, PyTuple_Check, PyTuple_Type, PyTypeObject, PyUnicode_Check, PyUnicode_DATA,
+    PyUnicode_GET_LENGTH, PyUnicode_IS_COMPACT_ASCII, PyUnicode_Type, int_fits, int_is_compact, int_value,
 )
-from .identities cimport Atom, Pid, Port, Reference, atom_from_str
 from .terms cimport BitString, ErlMap, Export, Fun, ImproperList
 from .wire cimport (
-    BINARY_EXT, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT,
-    NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT, NIL_EXT, REFERENCE_TEXT_OCTETS,
-    SMALL_BIG_EXT, SMALL_TUPLE_EXT, STRING_EXT, V4_PORT_EXT, PUT_INTEGER_OCTETS, copy_octets, octets, octets_append, octets_free,
-    octets_reserve, put16, put32, put64, put_double, put_integer, reference_text_put,
+    BINARY_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NIL_EXT,
+    SMALL_TUPLE_EXT, STRING_EXT, PUT_INTEGER_OCTETS, octets, octets_append, octets_free, put16, put32, put_double,
+    put_integer,
+)
+from .writer cimport (
+    RUN_ITEMS, check_size, put, put_atom, put_binary, put_header, put_tag, room, write_big, write_bits, write_export,
+    write_pid, write_plain_pid, write_port, write_reference, writer,
 )
 
 from hashlib import blake2b
@@ -38,7 +39,6 @@ from ..errors import EncodeError
 
 cdef enum:
     MAX_STRING_ITEMS = 65535    # a longer list of octets is a LIST_EXT, as OTP writes it
-    RUN_ITEMS = 512             # items of a run for which room is made at once
     CANONICAL_OCTETS = 64       # a longer canonical form is replaced by its digest
     DIGEST_OCTETS = 32
     # What kinds of keys a dict has: keys of one of the first four kinds that differ in Python differ on the wire too.
@@ -53,62 +53,6 @@ cdef Atom TRUE_ATOM = Atom("true")
 cdef Atom FALSE_ATOM = Atom("false")
 cdef Atom UNDEFINED_ATOM = Atom("undefined")
 cdef Atom NIL_ATOM = Atom("nil")
-cdef Atom REMOTE_REF = Atom("partisan_remote_ref")
-cdef Atom ENCODED_PID = Atom("encoded_pid")
-cdef Atom ENCODED_REF = Atom("encoded_ref")
-
-
-# --- room and limits -------------------------------------------------------------------------------------------------
-
-
-cdef int too_large(writer* w) except -1:
-    raise EncodeError(f"the term is larger than {w.options.max_octets} octets")
-
-
-cdef int _grow(writer* w, size_t extra) except -1:
-    # A run of ints asks for more than it may use: so much is not held against the limit before the term is complete.
-    if w.run.length - w.start + w.referenced + extra > <size_t>w.options.max_octets + RUN_ITEMS * PUT_INTEGER_OCTETS:
-        too_large(w)
-    if octets_reserve(&w.run, extra) < 0:
-        raise MemoryError
-    return 0
-
-
-cdef inline int room(writer* w, size_t extra) except -1:
-    """Make room for `extra` octets; the limit on the whole is looked at only when the run must grow, and at the end."""
-    if w.run.capacity - w.run.length < extra:
-        _grow(w, extra)
-    return 0
-
-
-cdef inline int put(writer* w, const void* source, size_t size) except -1:
-    room(w, size)
-    copy_octets(w.run.data + w.run.length, source, size)
-    w.run.length += size
-    return 0
-
-
-cdef inline int put_tag(writer* w, uint8_t tag) except -1:
-    room(w, 1)
-    w.run.data[w.run.length] = tag
-    w.run.length += 1
-    return 0
-
-
-cdef inline int put_header(writer* w, uint8_t tag, size_t count) except -1:
-    """A tag with 32 bits that count octets or items."""
-    if count > 0xFFFFFFFF:
-        raise EncodeError(f"{count} octets or items are more than the format can count")
-    room(w, 5)
-    w.run.data[w.run.length] = tag
-    put32(w.run.data + w.run.length + 1, <uint32_t>count)
-    w.run.length += 5
-    return 0
-
-
-cdef inline int put_atom(writer* w, Atom atom) except -1:
-    cdef PyObject* ext = <PyObject*>atom.ext
-    return put(w, PyBytes_AS_STRING(ext), PyBytes_GET_SIZE(ext))
 
 
 cdef inline int enter(writer* w, Py_ssize_t items, int depth) except -1:
@@ -224,21 +168,6 @@ cdef int write_int(writer* w, PyObject* term) except -1:
     return 0
 
 
-cdef int write_big(writer* w, object value) except -1:
-    cdef object magnitude = abs(value)
-    cdef size_t size = (magnitude.bit_length() + 7) // 8
-    if size > <size_t>w.options.max_octets:
-        raise EncodeError(f"an int of {size} octets is above the limit of {w.options.max_octets}")
-    cdef bytes digits = magnitude.to_bytes(size, "little")
-    if size < 256:
-        put_tag(w, SMALL_BIG_EXT)
-        put_tag(w, <uint8_t>size)
-    else:
-        put_header(w, LARGE_BIG_EXT, size)
-    put_tag(w, 1 if value < 0 else 0)
-    return put(w, PyBytes_AS_STRING(<PyObject*>digits), size)
-
-
 cdef int write_float(writer* w, double value) except -1:
     if not isfinite(value):
         raise EncodeError(f"{value} is no Erlang float")
@@ -250,20 +179,6 @@ cdef int write_float(writer* w, double value) except -1:
 
 
 # --- text and octets -------------------------------------------------------------------------------------------------
-
-
-cdef inline int put_binary(writer* w, const void* text, size_t size) except -1:
-    cdef uint8_t* p
-    if size > <size_t>INT32_MAX:
-        put_header(w, BINARY_EXT, size)
-        return put(w, text, size)
-    room(w, size + 5)
-    p = w.run.data + w.run.length
-    p[0] = BINARY_EXT
-    put32(p + 1, <uint32_t>size)
-    copy_octets(p + 5, text, size)
-    w.run.length += size + 5
-    return 0
 
 
 cdef int write_text(writer* w, PyObject* term) except -1:
@@ -296,12 +211,6 @@ cdef int write_binary(writer* w, PyObject* term) except -1:
     put_header(w, BINARY_EXT, size)
     (<list>w.references).append((w.run.length, <object>term))
     return 0
-
-
-cdef int write_bits(writer* w, BitString term) except -1:
-    put_header(w, BIT_BINARY_EXT, len(term.data))
-    put_tag(w, <uint8_t>term.bits)
-    return put(w, PyBytes_AS_STRING(<PyObject*>term.data), len(term.data))
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -537,113 +446,6 @@ cdef int write_sorted(writer* w, list pairs, int depth) except -1:
 
 def _first(pair):
     return pair[0]
-
-
-# --- identities ------------------------------------------------------------------------------------------------------
-
-
-cdef inline int form_of(writer* w, uint8_t form_code) noexcept:
-    """The FORM_... in which a pid or reference is written."""
-    if not w.options.remote_refs:
-        return FORM_PLAIN
-    return w.options.encode_refs if form_code == FORM_PLAIN else form_code
-
-
-cdef int write_remote(writer* w, int form, Atom home, Atom kind, const uint8_t* text, size_t size) except -1:
-    """A remote reference in partisan's list or tuple form."""
-    if form == FORM_LIST:
-        put_header(w, LIST_EXT, 1)
-        put_atom(w, home)
-        return put_binary(w, text, size)
-    put(w, b"h\x03", 2)
-    put_atom(w, REMOTE_REF)
-    put_atom(w, home)
-    put(w, b"h\x02", 2)
-    put_atom(w, kind)
-    room(w, 3)
-    w.run.data[w.run.length] = STRING_EXT
-    put16(w.run.data + w.run.length + 1, <unsigned short>size)
-    w.run.length += 3
-    return put(w, text, size)
-
-
-cdef int write_pid(writer* w, Pid term) except -1:
-    cdef int form = form_of(w, term.form_code)
-    cdef uint8_t text[REFERENCE_TEXT_OCTETS]
-    cdef uint32_t[2] numbers
-    if form != FORM_PLAIN:
-        numbers[0] = term.id
-        numbers[1] = term.serial
-        size = reference_text_put(text, b"#Pid<" if form == FORM_LIST else b"<", numbers, 2)
-        return write_remote(w, form, term.home, ENCODED_PID, text, size)
-    return write_plain_pid(w, term)
-
-
-cdef int write_plain_pid(writer* w, Pid term) except -1:
-    cdef uint8_t* p
-    put_tag(w, NEW_PID_EXT)
-    put_atom(w, term.home)
-    room(w, 12)
-    p = w.run.data + w.run.length
-    put32(p, term.id)
-    put32(p + 4, term.serial)
-    put32(p + 8, term.creation)
-    w.run.length += 12
-    return 0
-
-
-cdef int write_reference(writer* w, Reference term) except -1:
-    cdef int form = form_of(w, term.form_code), i
-    cdef uint8_t text[REFERENCE_TEXT_OCTETS]
-    cdef uint32_t[5] numbers
-    cdef uint8_t* p
-    if form != FORM_PLAIN:
-        for i in range(term.count):
-            numbers[i] = term.ids[term.count - 1 - i]
-        size = reference_text_put(text, b"#Ref<", numbers, term.count)
-        return write_remote(w, form, term.home, ENCODED_REF, text, size)
-    room(w, 3)
-    p = w.run.data + w.run.length
-    p[0] = NEWER_REFERENCE_EXT
-    put16(p + 1, term.count)
-    w.run.length += 3
-    put_atom(w, term.home)
-    room(w, 4 + 4 * term.count)
-    p = w.run.data + w.run.length
-    put32(p, term.creation)
-    for i in range(term.count):
-        put32(p + 4 + 4 * i, term.ids[i])
-    w.run.length += 4 + 4 * term.count
-    return 0
-
-
-cdef int write_port(writer* w, Port term) except -1:
-    cdef bint narrow = term.id <= 0xFFFFFFFF
-    cdef uint8_t* p
-    put_tag(w, NEW_PORT_EXT if narrow else V4_PORT_EXT)
-    put_atom(w, term.home)
-    room(w, 12)
-    p = w.run.data + w.run.length
-    if narrow:
-        put32(p, <uint32_t>term.id)
-        p += 4
-    else:
-        put64(p, term.id)
-        p += 8
-    put32(p, term.creation)
-    w.run.length = p + 4 - w.run.data
-    return 0
-
-
-cdef int write_export(writer* w, Export term) except -1:
-    cdef uint8_t* p
-    put_tag(w, EXPORT_EXT)
-    put_atom(w, term.module)
-    put_atom(w, term.function)
-    room(w, PUT_INTEGER_OCTETS)
-    p = w.run.data + w.run.length
-    w.run.length += put_integer(p, term.arity) - p
-    return 0
 
 
 cdef int write_fun(writer* w, Fun term, int depth) except -1:

@@ -8,12 +8,13 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from .decoder cimport decode_term
-from .encoder cimport check_size, encode_term, write_term, writer
+from .encoder cimport encode_term, write_term
 from .options cimport (
     FORM_LIST, FORM_PLAIN, FORM_TUPLE, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
     STRINGS_ARE_LISTS,
 )
 from .wire cimport COMPRESSED_EXT, VERSION_MAGIC, octets, octets_free, octets_reserve, put32
+from .writer cimport check_size, writer
 
 import zlib
 

@@ -1,6 +1,7 @@
 /* What the tests call: the headers of csrc behind plain functions, with every input in a heap block of its own size,
  * so that AddressSanitizer sees the first octet read behind it. */
 #include "octets.h"
+#include "probes.h"
 #include "scan.h"
 #include "tags.h"
 #include "text.h"
@@ -160,4 +161,13 @@ uint32_t hash_of(const uint8_t *text, size_t size) {
     uint32_t answer = octets_hash(copy, size);
     free(copy);
     return answer;
+}
+
+/* How many of the hashes a table takes before it is too dear, all of them if it never is. */
+size_t afforded(const uint64_t *hashes, size_t count) {
+    probes table = {0};
+    size_t taken = 0;
+    while (taken < count && probes_add(&table, hashes[taken]) == 0) taken++;
+    probes_free(&table);
+    return taken;
 }

@@ -33,6 +33,7 @@ int text_get(const uint8_t *text, size_t size, const char *prefix, uint32_t *wor
 size_t text_put(uint8_t *shown, const char *prefix, const uint32_t *words, int count);
 int is_ascii(const uint8_t *text, size_t size);
 uint32_t hash_of(const uint8_t *text, size_t size);
+size_t afforded(const uint64_t *hashes, size_t count);
 """)
 lib: Any = None
 
@@ -193,6 +194,16 @@ def hashing_and_looking_stay_inside(rng: random.Random) -> None:
             assert lib.is_ascii(text[:at] + b"\x80" + text[at + 1 :], size) == 0
 
 
+def only_keys_that_meet_are_too_dear(rng: random.Random) -> None:
+    for count in (1, 85, 86, 5000):
+        chance = [rng.randrange(2**64) for _ in range(count)]
+        for hashes in (chance, list(range(count)), [n << 40 for n in range(count)], [2**64 - 1 - n for n in range(count)]):
+            assert lib.afforded(hashes, len(hashes)) == count
+    for hash_ in (0, 1, 2**64 - 1, rng.randrange(2**64)):
+        assert 64 <= lib.afforded([hash_] * 5000, 5000) < 200
+        assert lib.afforded([*chance, *[hash_] * 5000], 10_000) < 7_000
+
+
 def an_overrun_is_caught(rng: random.Random) -> None:
     """Read one octet too many on purpose: this check must end badly, or the others prove nothing."""
     block = ffi.gc(ffi.cast("uint8_t *", libc.malloc(3)), libc.free)
@@ -212,6 +223,7 @@ CHECKS: dict[str, Callable[[random.Random], None]] = {
         a_run_of_octets_keeps_what_it_was_given,
         texts_of_references_are_read_strictly,
         hashing_and_looking_stay_inside,
+        only_keys_that_meet_are_too_dear,
         an_overrun_is_caught,
     )
 }
