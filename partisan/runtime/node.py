@@ -182,7 +182,8 @@ class Node:
     @property
     def listen_addrs(self) -> tuple[ListenAddress, ...]:
         """Where the node listens, with the ports that the system chose."""
-        self._check()
+        if not hasattr(self, "spec"):
+            raise LocalProtocolError(f"{self.name} has not been started")
         return self.spec.listen_addrs
 
     async def join(self, contact: str | NodeSpec, *, timeout: float = 10.0) -> str:

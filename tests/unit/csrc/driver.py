@@ -197,7 +197,12 @@ def hashing_and_looking_stay_inside(rng: random.Random) -> None:
 def only_keys_that_meet_are_too_dear(rng: random.Random) -> None:
     for count in (1, 85, 86, 5000):
         chance = [rng.randrange(2**64) for _ in range(count)]
-        for hashes in (chance, list(range(count)), [n << 40 for n in range(count)], [2**64 - 1 - n for n in range(count)]):
+        for hashes in (
+            chance,
+            list(range(count)),
+            [n << 40 for n in range(count)],
+            [2**64 - 1 - n for n in range(count)],
+        ):
             assert lib.afforded(hashes, len(hashes)) == count
     for hash_ in (0, 1, 2**64 - 1, rng.randrange(2**64)):
         assert 64 <= lib.afforded([hash_] * 5000, 5000) < 200
