@@ -16,6 +16,7 @@ from .config import Config as Config
 from .errors import CallTimeout as CallTimeout
 from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
+from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
 from .errors import EncodeError as EncodeError
 from .errors import Exit as Exit

@@ -150,6 +150,20 @@ class NotConnected(PartisanError, ConnectionError):
         self.known = known
 
 
+class ConnectionLost(PartisanError, ConnectionError):
+    """A connection that could carry messages was given up by this side.
+
+    Attributes:
+        reason: one of "timeout", "disconnected".
+        peer: the node at its other end.
+    """
+
+    def __init__(self, reason: str, peer: str | None, detail: str = "") -> None:
+        super().__init__(f"connection with {peer} given up: {reason}" + (f" ({detail})" if detail else ""))
+        self.reason = reason
+        self.peer = peer
+
+
 class ConnectFailed(PartisanError, ConnectionError):
     """A contact could not be reached or joined before the time given.
 

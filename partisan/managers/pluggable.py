@@ -125,13 +125,13 @@ class PluggableManager:
         """Begin as a cluster of one."""
         self._driver.handle(Start())
 
-    def stop(self) -> None:
-        """Close every connection that this node has dialled."""
+    async def stop(self, grace: float) -> None:
+        """Close every connection that this node has dialled, when the peer has read it or after `grace` seconds."""
         self._driver.stop()
-        self._dialer.close()
         for waiters in self._joins.values():
             for waiter in waiters:
                 waiter.cancel()
+        await self._dialer.close(grace)
 
     def members(self) -> list[str]:
         """Names of the members, in the order of their specs."""

@@ -41,10 +41,14 @@ class Acceptor:
         """Where it really listens."""
         return tuple(listener.address for listener in self._listeners)
 
-    def close(self) -> None:
-        """Stop listening and close every accepted connection."""
+    def deafen(self) -> None:
+        """Stop listening; accepted connections stay."""
         for listener in self._listeners:
             listener.close()
+
+    def close(self) -> None:
+        """Stop listening and close every accepted connection."""
+        self.deafen()
         for link in list(self.links):
             link.close()
         self.links.clear()

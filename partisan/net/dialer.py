@@ -5,6 +5,10 @@ handshake names the peer and brings its state. Then the peer's own channel map s
 wants, and the missing ones are dialled side by side. A failure backs off: the pause doubles from `connection_interval`
 to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
 dialled at each in turn.
+
+A connection that is no longer wanted parts: what waits on it is written, and it stays until the peer has closed it too;
+one whose handshake has not begun goes on until it has, and closes then (`net/link.py` says why). A dial that is under
+way is not cut short either.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Protocol
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
-from partisan.errors import HandshakeError, PartisanError
+from partisan.errors import ConnectionLost, PartisanError
 from partisan.names import DEFAULT_CHANNEL, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.link import DialledLink
@@ -89,8 +93,11 @@ class Dialer:
         self._table = table
         self._overlay = overlay
         self._edges: dict[Target, Edge] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # dials under way, wanted or not
         self._retired: set[DialledLink] = set()  # used no more, but the peer may have octets of them to read
+        self._abandoned: set[DialledLink] = set()  # wanted no more before the peer has said hello
         self._closed = False
+        self._idle = asyncio.Event()  # set once nothing is left of a closed dialer
 
     def keep(self, target: Target) -> None:
         """Keep an edge to the target from now on."""
@@ -104,40 +111,63 @@ class Dialer:
         if edge is None:
             return
         log.debug("%s gives up the edge to %s: %s", self._context.node, target, reason)
-        self._cancel(edge)
+        self._rest(edge)
         for link in list(edge.links):
-            if link.in_table:
-                link.finish()
-            else:
-                link.close()
-            self._leave_table(edge, link)
+            self._part(edge, link)
 
-    def close(self) -> None:
-        """Give every edge up at once, and wait for no peer any more."""
+    async def close(self, grace: float) -> None:
+        """Give every edge up, and wait until each peer has read what was sent to it.
+
+        Args:
+            grace: seconds after which no peer is waited for any more; what it has not taken is lost, and counted.
+        """
         self._closed = True
-        for edge in self._edges.values():
-            self._cancel(edge)
-            for link in list(edge.links):
-                self._leave_table(edge, link)
+        for target in list(self._edges):
+            self.drop(target, "the node stops")
+        self._check_idle()
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("%s leaves peers that have not closed within %s s", self._context.node, grace)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            for link in self._retired | self._abandoned:
                 link.close()
-        self._edges.clear()
-        for link in list(self._retired):
-            link.close()
-            self._released(link)
+                self._released(link)
 
     def disconnect(self, name: str) -> bool:
         """Close every connection to the node; a wanted edge is dialled again. Returns whether there were any."""
-        found = [link for edge in self._edges.values() for link in edge.links if link.peer == name]
-        for link in found:
-            link.fail(HandshakeError("closed", name, "disconnected on request"))
+        found = [(edge, link) for edge in self._edges.values() for link in edge.links if link.peer == name]
+        error = ConnectionLost("disconnected", name, "on request")
+        for edge, link in found:
+            if link.up:
+                link.fail(error)
+            else:
+                self._part(edge, link)
+                self._lost(edge, error)
         return bool(found)
 
-    def _cancel(self, edge: Edge) -> None:
+    def _rest(self, edge: Edge) -> None:
         if edge.timer is not None:
             edge.timer.cancel()
             edge.timer = None
-        for task in list(edge.dialling):
-            task.cancel()
+
+    def _part(self, edge: Edge, link: DialledLink) -> None:
+        """Use the connection no more, and close it as soon as the peer has heard all that was meant for it."""
+        if link.in_table:
+            link.finish()
+        elif link.up:
+            link.close()
+        else:
+            self._abandoned.add(link)
+            link.abandon()
+        self._leave_table(edge, link)
+
+    def _check_idle(self) -> None:
+        if self._closed and not (self._tasks or self._retired or self._abandoned):
+            self._idle.set()
 
     def _visit(self, edge: Edge) -> None:
         """Dial what the edge lacks, and come again if something failed."""
@@ -162,12 +192,15 @@ class Dialer:
     def _dial(self, edge: Edge, channel: str) -> None:
         task = self._context.loop.create_task(self._connect(edge, channel, next(edge.addresses)))
         edge.dialling[task] = channel
+        self._tasks.add(task)
         task.add_done_callback(lambda done: self._dialled(edge, done))
 
     def _dialled(self, edge: Edge, task: asyncio.Task[None]) -> None:
         del edge.dialling[task]
+        self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._lost(edge, task.exception())
+        self._check_idle()
 
     async def _connect(self, edge: Edge, channel: str, address: ListenAddress) -> None:
         """Open a socket to the address and begin the handshake on it."""
@@ -197,6 +230,8 @@ class Dialer:
         link.address = address
         edge.links[link] = channel
         link.start()
+        if self._edges.get(edge.target) is not edge:
+            self._part(edge, link)
 
     def _opened(self, link: DialledLink) -> None:
         """The peer has said who it is, and we have answered: the connection carries messages from now on."""
@@ -237,14 +272,14 @@ class Dialer:
     def _merge(self, edge: Edge, known: Edge) -> None:
         """A contact turned out to be a peer that has an edge already: that one takes its connections over."""
         del self._edges[edge.target]
-        self._cancel(edge)
+        self._rest(edge)
         for link, channel in list(edge.links.items()):
             if link.in_table:
+                del edge.links[link]
                 known.links[link] = channel
                 link.owner = known
             else:
-                link.close()
-        edge.links.clear()
+                self._part(edge, link)
 
     def _leave_table(self, edge: Edge, link: DialledLink) -> None:
         edge.links.pop(link, None)
@@ -257,9 +292,12 @@ class Dialer:
                 self._table.remove(link.name, link.channel, link.queue)
 
     def _released(self, link: DialledLink) -> None:
-        """The peer has closed a retired connection, too, or has had its time."""
-        self._retired.discard(link)
-        self._table.release(link.name, link.channel, link.queue)
+        """The peer has closed a connection that parted, too, or has had its time."""
+        if link in self._retired:
+            self._retired.remove(link)
+            self._table.release(link.name, link.channel, link.queue)
+        self._abandoned.discard(link)
+        self._check_idle()
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
         self._leave_table(link.owner, link)

@@ -8,6 +8,9 @@ When this side gives up a connection that carries messages, the peer may not hav
 later connection first. So only our half of it is closed, and whoever routes messages hears when the peer has closed
 its half: a peer does so when it has read all that went before. One that does not answer within `handshake_timeout`
 is waited for no longer, and from then on the order towards it is not kept: it may read the new connection first.
+
+A connection that is no longer wanted before the peer has said hello on it is closed only after that hello: the accept
+loop of a real node ends with its listener if the connection is gone by the time it speaks (seen on Partisan 5.0.3).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan._core.stream import Stream
-from partisan.errors import HandshakeError, LocalProtocolError, Overloaded, PartisanError
+from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
@@ -86,7 +89,7 @@ class Link:
             context.loop,
             {
                 Send: lambda effect: self._say(keepalive_to_term(effect.message)),
-                Disconnect: lambda effect: self.fail(HandshakeError("timeout", self.peer, effect.reason)),
+                Disconnect: lambda effect: self.fail(ConnectionLost("timeout", self.peer, effect.reason)),
                 Notify: self._keepalive_tells,
             },
             before_timeout=self._tell_heard,
@@ -167,7 +170,9 @@ class Link:
     def _report(self, error: Exception | None) -> None:
         context = self.context
         about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
-        if isinstance(error, PartisanError):
+        if isinstance(error, ConnectionLost):  # the peer said nothing wrong
+            log.info("%s: %s", self, error)
+        elif isinstance(error, PartisanError):
             log.warning("%s: %s", self, error)
             context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
         elif error is not None and not isinstance(error, OSError):
@@ -300,11 +305,12 @@ class DialledLink(Link):
         opened: callable(link): the peer has answered as expected, messages may be sent.
         greeted: callable(link, tag, state): the peer has sent its membership state.
         lost: callable(link, error): the connection is gone, or retired.
-        released: callable(link): a retired or finished connection is gone.
+        released: callable(link): a finished, retired or abandoned connection is gone.
     Attributes:
         owner: whatever the dialer keeps it for.
         address: where it was dialled.
         in_table: whether messages are routed here.
+        abandoned: it closes at the peer's hello.
     """
 
     def __init__(
@@ -321,6 +327,7 @@ class DialledLink(Link):
         released: Callable[[DialledLink], None],
     ) -> None:
         self.in_table = False
+        self.abandoned = False
         self.owner: Any = None
         self.address: ListenAddress
         self.opened = opened
@@ -348,6 +355,10 @@ class DialledLink(Link):
         return SendQueue(bound, **shared)
 
     def _shake(self, greeting: Handshake) -> None:
+        if self.abandoned:
+            self.close()
+            self.released(self)
+            return
         if isinstance(greeting, Refused):
             raise HandshakeError("refused", self.peer, "it answered pang")
         if isinstance(greeting, State):
@@ -376,6 +387,10 @@ class DialledLink(Link):
         self._silence()
         self.stream.finish()
         self._wait_for_the_peer()
+
+    def abandon(self) -> None:
+        """Close as soon as the peer has said hello; who abandons does not hear of it before the release."""
+        self.abandoned = True
 
     def _give_up(self) -> None:
         """Close our half at once if messages have gone out here; what waits is lost."""
@@ -408,4 +423,7 @@ class DialledLink(Link):
         self.released(self)
 
     def _owner_lost(self, error: Exception | None) -> None:
-        self.lost(self, error)
+        if self.abandoned:
+            self.released(self)
+        else:
+            self.lost(self, error)

@@ -138,12 +138,27 @@ class Node:
     async def stop(self, *, grace: float = 5.0) -> None:
         """End every process, then close every connection and listener. Peers keep this node as a member: see `leave`.
 
+        What was sent before is written, and peers are given time to read it.
+
         Args:
-            grace: seconds that processes have to end after their exit signal `shutdown`.
+            grace: seconds for all of it: for processes to end after their exit signal `shutdown`, then for peers to
+                close. Whoever is later is left behind, and the log says so.
         """
         if not self._running:
             return
         self._running = False
+        self._acceptor.deafen()
+        end = self.loop.time() + grace
+        try:
+            await self._end_processes(grace)
+            await self._manager.stop(max(0.0, end - self.loop.time()))
+        finally:
+            self._acceptor.close()
+            for waiters in self._relief.values():
+                for waiter in waiters:
+                    waiter.cancel()
+
+    async def _end_processes(self, grace: float) -> None:
         self._ended.clear()
         for process in list(self.scheduler.processes.values()):
             self.scheduler.interrupt(process, ExitSignal(Atom("shutdown")))
@@ -152,11 +167,6 @@ class Node:
                 await asyncio.wait_for(self._ended.wait(), grace)
             except TimeoutError:
                 log.warning("%s leaves processes behind: %s", self.name, list(self.scheduler.processes.values()))
-        self._manager.stop()
-        self._acceptor.close()
-        for waiters in self._relief.values():
-            for waiter in waiters:
-                waiter.cancel()
 
     async def __aenter__(self) -> Node:
         await self.start()

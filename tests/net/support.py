@@ -42,9 +42,13 @@ def fully_meshed(*nodes: Node) -> bool:
 
 @contextlib.asynccontextmanager
 async def running(*names: str, **options: Any) -> AsyncIterator[list[Node]]:
-    """Start nodes of these names on free ports, each a cluster of one."""
+    """Start nodes of these names on free ports, each a cluster of one; at the end they wait little for silent peers."""
+    nodes = [Node(f"{name}@127.0.0.1:0", **{**FAST, **options}) for name in names]
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Node(f"{name}@127.0.0.1:0", **{**FAST, **options})) for name in names]
+        for node in nodes:
+            await stack.enter_async_context(node)
+            stack.push_async_callback(node.stop, grace=0.5)
+        yield nodes
 
 
 @contextlib.asynccontextmanager

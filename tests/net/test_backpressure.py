@@ -198,12 +198,14 @@ async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read
         assert len(data.heard) <= 1 < count  # one that it was waiting for when it stopped
 
 
-async def test_a_stopping_node_does_not_wait_for_a_peer_that_does_not_read() -> None:
+async def test_a_stopping_node_waits_for_a_peer_that_does_not_read_no_longer_than_its_grace() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         await stuck(a, b)
         await fill_socket(a)
         waiting = a.loop.create_task(a.drain(B, "data"))
         pump = Pump(a)
         await settled(pump)
-        await asyncio.wait_for(a.stop(), 5.0)
+        events = Events(a, "partisan.queue.undelivered")
+        await asyncio.wait_for(a.stop(grace=0.3), 10.0)
         await asyncio.wait_for(waiting, 5.0)
+        assert events.of("partisan.queue.undelivered", node=B, channel="data")

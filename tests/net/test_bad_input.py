@@ -13,7 +13,7 @@ import pytest
 from scripted import FORWARD, HELLO, MANAGER, PING, STRATEGY, dial, encode, greeted, spec_term, state_term
 from support import Events, Sink, eventually, undisturbed
 
-from partisan import Atom, FrameError, HandshakeError, Overloaded, RemoteProtocolError
+from partisan import Atom, ConnectionLost, FrameError, HandshakeError, Overloaded, RemoteProtocolError
 
 MIB = 1 << 20
 
@@ -307,9 +307,10 @@ async def test_a_dialler_that_vanished_without_a_word_is_found_out_by_pings() ->
         heard = [await peer.told() for _ in range(3)]
         assert {term[0] for term in heard} == {PING}
         assert await peer.ended() == b""
-        [error] = events.errors()
-        assert isinstance(error, HandshakeError)
-        assert error.reason == "timeout"
+        [about] = events.of("partisan.socket.error", node="p@127.0.0.1")
+        assert isinstance(about["error"], ConnectionLost)
+        assert about["error"].reason == "timeout"
+        assert not events.errors()
         assert events.of("partisan.socket.close", node="p@127.0.0.1")
 
 

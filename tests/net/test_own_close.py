@@ -12,7 +12,7 @@ from scripted import Connection, Member, member
 from support import Events, eventually, running
 
 import partisan
-from partisan import HandshakeError, Node
+from partisan import ConnectionLost, Node
 from partisan.net.link import DialledLink
 
 B = "b@127.0.0.1"
@@ -32,7 +32,7 @@ def retired_of(node: Node) -> set[DialledLink]:
 def give_up(node: Node) -> None:
     """As after a ping that was not answered."""
     [link] = links_of(node)
-    link.fail(HandshakeError("timeout", B, "no answer"))
+    link.fail(ConnectionLost("timeout", B, "no answer"))
 
 
 def send(node: Node, *messages: Any) -> None:
@@ -183,7 +183,7 @@ async def test_a_node_stops_while_a_peer_has_not_closed_its_half() -> None:
         send(a, 10)
         [link] = retired_of(a)
         bound = a.table.lane(B, "data").bound
-        await a.stop()
+        await a.stop(grace=0.2)
         assert link.stream.closed
         assert not retired_of(a)
         assert (bound.queued_octets, bound.dropped_frames) == (0, 1)

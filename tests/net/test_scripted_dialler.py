@@ -21,7 +21,7 @@ from scripted import (
 )
 from support import FAST, Events, eventually, running
 
-from partisan import Atom, HandshakeError, Node
+from partisan import Atom, ConnectionLost, HandshakeError, Node
 
 HELLO_OF_A = b"\x83\x68\x03\x77\x05hello\x77\x0ba@127.0.0.1\x77\x09undefined"
 B_PORT = 11202
@@ -111,8 +111,8 @@ async def test_a_silent_acceptor_is_pinged_and_then_given_up() -> None:
         assert len(pings) == 3
         assert len({term[2] for term in pings}) == 3
         assert all(term[1] == Atom("a@127.0.0.1") and type(term[3]) is int for term in pings)
-        [about] = events.of("partisan.frame.rejected", acceptor=False)
-        assert isinstance(about["error"], HandshakeError)
+        [about] = events.of("partisan.socket.error", acceptor=False)
+        assert isinstance(about["error"], ConnectionLost)
         assert about["error"].reason == "timeout"
         assert events.of("partisan.membership.peer.down", node="b@127.0.0.1")
         assert "b@127.0.0.1" in a.members()
@@ -223,6 +223,7 @@ async def test_a_leaving_node_says_so_before_it_closes() -> None:
         assert not any(tokens["a@127.0.0.1"].values())
         assert all(tokens["b@127.0.0.1"].values())
         assert node.members() == ["a@127.0.0.1"]
+        await peer.close()
         await node.stop()
 
 

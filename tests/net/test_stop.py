@@ -1,0 +1,110 @@
+"""How a node goes: what was sent is read first, and a connection is not closed before its peer has spoken."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from scripted import HELLO, Host, Peer, host, member
+from support import FAST, Sink, address_of, cluster, eventually, running
+
+from partisan import Atom, ConnectFailed, Node
+from partisan.net.link import DialledLink
+
+B = "b@127.0.0.1"
+
+
+def abandoned_of(node: Node) -> set[DialledLink]:
+    return node._manager._dialer._abandoned
+
+
+async def given_up(a: Node, script: Host) -> Peer:
+    """A connection whose dialler has lost interest before the hello."""
+    with pytest.raises(ConnectFailed):
+        await a.join(f"{B}:{script.port}", timeout=0.2)
+    return await script.arrival()
+
+
+async def test_what_was_sent_before_the_stop_is_read() -> None:
+    async with member(B, {None: 1, "data": 2}) as b, running("a") as [a]:
+        await b.joined_by(a)
+        await eventually(lambda: a.is_fully_connected(B))
+        payload = b"x" * 1_000_000
+        sent = [(number, payload) for number in range(20)]
+        for message in sent:
+            a.send(("sink", B), message, channel="data")
+        await a.stop(grace=30.0)
+        assert b.messages() == sent
+
+
+async def test_a_node_that_leaves_and_stops_at_once_is_forgotten() -> None:
+    async with cluster("a", "b", "c") as [a, b, c]:
+        await a.leave()
+        await a.stop()
+        await eventually(lambda: sorted(b.members()) == sorted(c.members()) == [b.name, c.name])
+
+
+async def test_nodes_that_stop_together_do_not_wait_for_each_other() -> None:
+    async with cluster("a", "b", "c") as nodes:
+        async with asyncio.timeout(10.0):
+            await asyncio.gather(*[node.stop(grace=60.0) for node in nodes])
+
+
+async def test_a_stopped_node_starts_again_and_is_a_member_as_before() -> None:
+    async with running("b") as [b]:
+        a = Node("a@127.0.0.1", **FAST)
+        for number in range(3):
+            async with a:
+                await a.join(address_of(b))
+                sink = Sink(a)
+                b.send(sink.pid, number)
+                assert await sink.has(1) == [number]
+
+
+async def test_a_connection_given_up_before_the_hello_is_closed_after_it() -> None:
+    async with host() as script, running("a") as [a]:
+        peer = await given_up(a, script)
+        [link] = abandoned_of(a)
+        assert not link.stream.closed
+        peer.tell((HELLO, Atom(B)))
+        assert await peer.ended() == b""
+        assert not abandoned_of(a)
+
+
+async def test_a_connection_given_up_before_the_hello_is_closed_when_none_comes() -> None:
+    async with host() as script, running("a", handshake_timeout=0.4) as [a]:
+        peer = await given_up(a, script)
+        assert await peer.ended() == b""
+        assert not abandoned_of(a)
+
+
+async def test_a_peer_that_closes_a_connection_given_up_is_heard() -> None:
+    async with host() as script, running("a") as [a]:
+        peer = await given_up(a, script)
+        await peer.close()
+        await eventually(lambda: not abandoned_of(a))
+
+
+async def test_a_node_that_stops_waits_for_the_hello_of_a_connection_given_up() -> None:
+    async with host() as script, running("a") as [a]:
+        peer = await given_up(a, script)
+        stopping = asyncio.create_task(a.stop(grace=30.0))
+        await asyncio.sleep(0)
+        assert not stopping.done()
+        peer.tell((HELLO, Atom(B)))
+        await asyncio.wait_for(stopping, 10.0)
+        assert await peer.ended() == b""
+
+
+async def test_a_dial_that_is_no_longer_wanted_when_it_succeeds_is_greeted_first() -> None:
+    async with host() as script, running("a") as [a]:
+        joining = asyncio.create_task(a.join(f"{B}:{script.port}"))
+        dialer = a._manager._dialer
+        await eventually(lambda: dialer._edges)
+        [target] = dialer._edges
+        dialer.drop(target, "test")
+        peer = await script.arrival()
+        await eventually(lambda: abandoned_of(a))
+        peer.tell((HELLO, Atom(B)))
+        assert await peer.ended() == b""
+        joining.cancel()
