@@ -11,6 +11,7 @@ __all__ = [
     "CallTimeout",
     "ConfigError",
     "ConnectFailed",
+    "ConnectionLost",
     "DecodeError",
     "EncodeError",
     "Exit",

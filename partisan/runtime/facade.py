@@ -8,7 +8,7 @@ from typing import Any
 from partisan.etf import Pid, Reference
 from partisan.names import NodeSpec
 from partisan.runtime.current import node
-from partisan.runtime.node import Target
+from partisan.runtime.message_calls import Target
 
 
 def spawn(function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any) -> Pid:

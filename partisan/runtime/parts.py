@@ -1,0 +1,37 @@
+"""What the parts of a node share. `Node` is made of them, a module for each thing that its methods are about."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+
+from partisan._core.connections import ConnectionTable
+from partisan._core.process import Scheduler
+from partisan._core.router import Router
+from partisan.config import Config
+from partisan.errors import LocalProtocolError
+from partisan.managers.pluggable import PluggableManager
+from partisan.telemetry import Telemetry
+
+
+class NodePart:
+    """A part of a node: methods about one thing. The attributes are set by `Node`."""
+
+    name: str
+    config: Config
+    telemetry: Telemetry
+    loop: asyncio.AbstractEventLoop
+    table: ConnectionTable
+    router: Router
+    scheduler: Scheduler
+    _manager: PluggableManager
+    _rng: random.Random
+    _running: bool
+    _thread: int
+
+    def _check(self) -> None:
+        if not self._running:
+            raise LocalProtocolError(f"{self.name} is not running")
+        if threading.get_ident() != self._thread:
+            self.router.send(self.name, None)  # raises WrongThread
