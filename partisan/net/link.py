@@ -31,6 +31,7 @@ from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, P
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.driver import Driver
+from partisan.net.sockets import tune
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
@@ -64,9 +65,8 @@ class Link:
     acceptor = False
 
     def __init__(self, context: Context, sock: socket.socket, peer: str | None, channel: str, queue: SendQueue) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         config = context.config
+        tune(sock, config.connection_ping)
         self.context = context
         self.peer = peer
         self.channel = channel

@@ -159,7 +159,7 @@ def cut_silently(ends: tuple[list[str], list[str]]) -> None:
 
 
 def cut_ours() -> float:
-    """Lose every packet between two nodes; seconds until one has missed the other."""
+    """Lose every packet between two idle nodes; seconds until one has missed the other."""
     with wire() as ends, hosts("a", "b", prefixes=ends) as [a, b]:
         for number, host in enumerate((a, b), 1):
             host.order("start", names=[f"n{number}"], host=f"10.77.0.{number}", connection_ping=PING)
