@@ -8,7 +8,8 @@
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
 #   make soak           the tests that use chance, under SEEDS other seeds
 #   make bench          the throughput experiments; flags in BENCH_ARGS
-#   make types lint docs clean
+#   make docs           the site of the documentation, in build/site
+#   make types lint clean
 #   make compile debug trace asan     build one flavour in place
 #
 # PYTHON chooses the interpreter, VENV the virtual environment, PYTEST_ARGS is handed to pytest.
@@ -97,6 +98,9 @@ types: compile
 
 docs: compile
 	$(PY) docs/generate.py
+	$(PY) -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "build/site/index.html"
 
 clean:
 	rm -rf build dist *.egg-info partisan/_core/*.so partisan/_core/*.c partisan/_core/*.html $(VENV)/stamp-editable
