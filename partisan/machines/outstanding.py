@@ -148,6 +148,7 @@ class Outstanding:
     Attributes:
         retransmitted, delivered, expired, refused: messages, since the start.
         late_acks: acknowledgements of messages that were no longer outstanding, since the start.
+        strange_acks: acknowledgements that the peer was not sent the message of, in this life; since the start.
     """
 
     def __init__(self, config: AcknowledgedConfig, rng: Random, emit: Callable[[Effect], object]) -> None:
@@ -159,7 +160,8 @@ class Outstanding:
         self._deadlines: list[tuple[float, int, _Kept]] = []  # a heap; entries that are not `due` are void
         self._serial = 0
         self._alarm = inf  # when the timer fires
-        self.retransmitted = self.delivered = self.expired = self.refused = self.late_acks = 0
+        self.retransmitted = self.delivered = self.expired = self.refused = 0
+        self.late_acks = self.strange_acks = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
@@ -240,7 +242,7 @@ class Outstanding:
     def _acked_late(self, peer: Peer | None, lane: Lane | None, number: int) -> None:
         """Take an acknowledgement that is not of a message sent once to the peer that says so."""
         if lane is None or not lane.first <= number < lane.next:
-            self._tell(Violation(peer, f"an acknowledgement of {number}, which it was never sent"))
+            self._strange(peer, number)
             return
         entry = lane.fresh.pop(number, None)
         kept = lane.kept.pop(number, None)
@@ -266,8 +268,10 @@ class Outstanding:
         sound = []
         count = 0
         for first, last in ranges:
-            if lane is None or not lane.first <= first <= last < lane.next:
-                self._tell(Violation(peer, f"an acknowledgement of {first} to {last}, which it was never sent"))
+            if first > last:
+                self._tell(Violation(peer, "an acknowledgement of a range that ends before it begins"))
+            elif lane is None or not lane.first <= first <= last < lane.next:
+                self._strange(peer, first)
             else:
                 sound.append((first, last))
                 count += last - first + 1
@@ -282,6 +286,12 @@ class Outstanding:
         wanted = [number for known in (lane.fresh, lane.kept) for number in known if _within(number, sound)]
         self.late_acks += count - len(wanted)
         self._acked_each(lane, wanted, now)
+
+    def _strange(self, peer: Peer | None, number: int) -> None:
+        """Ignore an acknowledgement of what we have not sent to the peer in this life; we may have in another."""
+        self.strange_acks += 1
+        if number < FIRST_NUMBER:
+            self._tell(Violation(peer, "an acknowledgement of a number that we never give"))
 
     def _acked_each(self, lane: Lane, numbers: Iterable[int], now: float) -> None:
         pop = lane.fresh.pop
