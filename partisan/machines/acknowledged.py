@@ -269,12 +269,11 @@ class AcknowledgedDelivery(Machine):
         if type(number) is not int or not 0 <= number < MOST_NUMBER or type(fingerprint) is not int:
             self._violation(peer, "a message to be acknowledged without a number")
             return
-        owing = self.seen.owing
         if self.seen.received(peer, number, fingerprint):
             self._notify(Arrived(peer, message.message))
         if not self.seen.batches(peer):
             self._send(peer, Ack(number))
-        elif not owing:
+        else:
             self._start_timer(ACK_TIMER, 0.0)
 
     def _on_coalesce(self, event: Coalesce, now: float) -> None:

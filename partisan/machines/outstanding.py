@@ -321,9 +321,8 @@ class Outstanding:
         lane.up, lane.delay, lane.resend_below = True, 0.0, lane.next
         for number in sorted(lane.kept):
             kept = lane.kept[number]
-            if kept.resend:
-                kept.attempts = 0
-                self._schedule(kept, now)
+            kept.attempts = 0
+            self._schedule(kept, now)
         self._tick(now)
 
     def disconnected(self, peer: Peer) -> None:

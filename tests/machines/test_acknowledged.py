@@ -157,6 +157,15 @@ class TestRetransmission:
         bench.run(1.5)
         assert [bench.times(number)[1] for number in numbers] == pytest.approx([1.0, 1.1, 1.2, 1.3, 1.4])
 
+    def test_a_timer_that_waits_for_an_expiry_far_off_is_brought_forward(self):
+        bench = Bench(connected=(PEER,), jitter=0.0)
+        bench.submit("x", OTHER)
+        bench.run(10.0)
+        assert bench.alarms == {RETRANSMIT_TIMER: 3600.0}
+        number = bench.submit("y")
+        bench.run(1.5)
+        assert bench.times(number) == [10.0, 11.0]
+
     def test_a_message_without_retransmission_is_sent_once_and_still_reported(self):
         bench = Bench(expiry=10.0)
         told = bench.submit("x", retransmission=False, tag="told")
@@ -176,9 +185,14 @@ class TestRetransmission:
     def test_nothing_is_sent_again_to_a_peer_that_is_not_connected(self):
         bench = Bench()
         bench.submit("x")
+        bench.run(1.5)
+        bench.submit("y")
+        assert len(bench.sent) == 3
         bench.tell(Disconnected(PEER, "closed"))
         bench.run(100.0)
-        assert len(bench.sent) == 1
+        assert len(bench.sent) == 3
+        lane = bench.machine.sent.lane(PEER)
+        assert (len(lane.fresh), len(lane.kept)) == (1, 1)  # it costs no work to wait
 
     def test_a_peer_that_is_connected_again_gets_everything_at_once_in_order(self):
         bench = Bench()
@@ -208,6 +222,21 @@ class TestRetransmission:
             assert len(bench.sent) == total
         assert [message.number for _, _, message in bench.sent] == numbers
 
+    def test_a_burst_also_bounds_what_had_been_sent_again_before_and_what_is_made_ready(self):
+        bench = Bench(burst=10, retransmit_backoff_max=1000.0, retransmit_interval=1.0)
+        for _ in range(35):
+            bench.submit("x")
+        bench.run(2.0)
+        bench.tell(Disconnected(PEER, "closed"))
+        for _ in range(35):
+            bench.submit("y")
+        bench.sent.clear()
+        bench.tell(Connected(PEER, PEER))
+        assert len(bench.sent) == 10
+        assert len(bench.machine.sent.lane(PEER).kept) <= 35 + 10
+        bench.run(0.0)
+        assert [message.message for _, _, message in bench.sent] == ["x"] * 35 + ["y"] * 35
+
     def test_a_peer_that_acknowledges_late_is_given_more_time(self):
         bench = Bench(jitter=0.0)
         for _ in range(50):
@@ -223,6 +252,7 @@ class TestRetransmission:
     def test_deadlines_of_acknowledged_messages_do_not_pile_up(self):
         bench = Bench(retransmit_backoff_max=1000.0, retransmit_interval=500.0)
         sent = bench.machine.sent
+        sent.submit_with(sent.lane(PEER), "in front of them all", 1, bench.now, expiry=400.0)
         for _ in range(20):
             first = sent.lane(PEER).next
             for _ in range(500):
@@ -230,7 +260,9 @@ class TestRetransmission:
             for number in range(first, sent.lane(PEER).next):
                 sent.acked(PEER, number, bench.now)
             bench.tell(TimedOut(RETRANSMIT_TIMER))
-        assert len(sent._deadlines) <= 1024
+        assert len(sent._deadlines) <= 1024 + 500
+        bench.run(450.0)
+        assert len(bench.taken(Expired)) == 1
 
 
 class TestExpiry:
@@ -430,6 +462,17 @@ class TestAcknowledgements:
             assert left[0] == left[1]
             assert lanes[0].octets == lanes[1].octets
         assert one.facts == many.facts == []
+
+    def test_ranges_in_any_order_acknowledge_what_is_left_if_they_hold_more(self):
+        bench = Bench()
+        numbers = [bench.submit("x", octets=1) for _ in range(30)]
+        bench.run(1.5)
+        bench.tell(Received(PEER, Acks(((numbers[0], numbers[19]),))))
+        bench.tell(Received(PEER, Acks(((numbers[25], numbers[28]), (numbers[10], numbers[22]), (numbers[0],) * 2))))
+        lane = bench.machine.sent.lane(PEER)
+        assert sorted(lane.kept) == [*numbers[23:25], numbers[29]]
+        assert lane.octets == 3
+        assert bench.machine.sent.late_acks == 11
 
     def test_a_range_of_many_that_were_acknowledged_long_ago_costs_no_more_than_what_is_outstanding(self):
         bench = Bench(max_messages=10)

@@ -92,7 +92,6 @@ class World:
 
     Args:
         real: the names of the nodes that are real ones.
-        lossy: whether packets get lost though nothing breaks.
     """
 
     def __init__(self, seed, real=(), config=CONFIG):
@@ -202,7 +201,7 @@ class World:
             getattr(self, step)(*arguments)
         self.settle()
 
-    def copies(self, item, **where):
+    def copies(self, item):
         return [entry for entry in self.seen if entry[3] == item]
 
 

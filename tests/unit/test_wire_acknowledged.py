@@ -142,6 +142,7 @@ def test_a_message_in_the_name_of_another_node_has_no_number():
     term = message_to_term(A, 7, SINK, b"hi")
     assert number_from_message(term, A) == 7
     assert number_from_message(term, B) is None
+    assert number_from_message((term[0], B, *term[2:]), A) is None
     assert number_from_message(term[:4], A) is None
     assert number_from_message((Atom("backward"), *term[1:]), A) is None
     assert number_from_message((term[0], B, *term[2:]), B) is None
