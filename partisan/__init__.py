@@ -35,6 +35,7 @@ from .errors import ReceiveTimeout as ReceiveTimeout
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import TermError as TermError
 from .errors import Truncated as Truncated
+from .errors import Unacknowledged as Unacknowledged
 from .errors import WrongThread as WrongThread
 from .names import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .names import Contact as Contact

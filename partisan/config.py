@@ -220,6 +220,50 @@ class Config:
     periodic_interval: float = option(
         10.0, "Time between such gossips.", source="partisan 5.0.3", unit="s", live=True, positive=True
     )
+    retransmit_interval: float = option(
+        1.0,
+        "How long an acknowledged message waits for its acknowledgement before it is sent again; longer on a peer "
+        "whose acknowledgements take longer than half of it.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    retransmit_backoff_max: float = option(
+        30.0,
+        "The longest pause before a message is sent once more; pauses double up to it, and begin anew when the peer "
+        "is connected again (partisan 5.0.3 does not back off).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    retransmit_jitter: float = option(
+        0.25, "By how large a part of itself a pause may grow, at random.", unit="parts", live=True, low=0, high=1
+    )
+    acknowledge_expiry: float | None = option(
+        3600.0,
+        "How long an acknowledged message is kept and sent again before it is given up, which the sender is told; None "
+        "keeps it for ever, as partisan 5.0.3 does.",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    max_unacknowledged: int = option(
+        65_536,
+        "How many messages to one peer may wait for their acknowledgement; a send that would exceed it raises "
+        "Unacknowledged. A Python node that receives tells copies of up to so many messages from new ones.",
+        unit="messages",
+        live=True,
+        low=1,
+        high=65_536,
+    )
+    max_unacknowledged_octets: int = option(
+        64 * MIB,
+        "How large these may be together; a single larger message is accepted if nothing waits.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,
@@ -337,3 +381,6 @@ class Config:
         if self.reconnect_backoff_max < self.connection_interval:
             problem = f"{self.reconnect_backoff_max:g} is below connection_interval, {self.connection_interval:g} s"
             raise ConfigError("reconnect_backoff_max", problem)
+        if self.retransmit_backoff_max < self.retransmit_interval:
+            problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
+            raise ConfigError("retransmit_backoff_max", problem)

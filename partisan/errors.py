@@ -30,6 +30,7 @@ __all__ = [
     "RemoteProtocolError",
     "TermError",
     "Truncated",
+    "Unacknowledged",
     "WrongThread",
 ]
 
@@ -191,6 +192,19 @@ class Overloaded(PartisanError):
         self.node = node
         self.channel = channel
         self.queued_octets = queued_octets
+
+
+class Unacknowledged(Overloaded):
+    """So much sent to a peer waits for its acknowledgement that no more is taken; `channel` is empty.
+
+    Attributes:
+        messages: how many wait.
+    """
+
+    def __init__(self, node: str, messages: int, queued_octets: int) -> None:
+        super().__init__(node, "", queued_octets)
+        self.args = (f"{messages} messages to {node}, of {queued_octets} octets, wait for acknowledgement",)
+        self.messages = messages
 
 
 class ReceiveTimeout(PartisanError, TimeoutError):
