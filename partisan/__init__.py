@@ -26,6 +26,7 @@ from .errors import LocalProtocolError as LocalProtocolError
 from .errors import NameTaken as NameTaken
 from .errors import NodeDown as NodeDown
 from .errors import NoProc as NoProc
+from .errors import NotAcknowledged as NotAcknowledged
 from .errors import NotConnected as NotConnected
 from .errors import NotInProcess as NotInProcess
 from .errors import Overloaded as Overloaded

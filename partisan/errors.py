@@ -21,6 +21,7 @@ __all__ = [
     "NameTaken",
     "NoProc",
     "NodeDown",
+    "NotAcknowledged",
     "NotConnected",
     "NotInProcess",
     "Overloaded",
@@ -205,6 +206,20 @@ class Unacknowledged(Overloaded):
         super().__init__(node, "", queued_octets)
         self.args = (f"{messages} messages to {node}, of {queued_octets} octets, wait for acknowledgement",)
         self.messages = messages
+
+
+class NotAcknowledged(PartisanError):
+    """A message was given up without an acknowledgement; it may have arrived.
+
+    Attributes:
+        node: to which it was sent.
+        reason: "expired", or why the node will not return.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"{node} has not acknowledged a message: {reason}")
+        self.node = node
+        self.reason = reason
 
 
 class ReceiveTimeout(PartisanError, TimeoutError):

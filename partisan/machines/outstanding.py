@@ -166,6 +166,10 @@ class Outstanding:
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
+    def peers(self) -> list[Peer]:
+        """To whom something may be outstanding."""
+        return list(self._lanes)
+
     def lane(self, peer: Peer) -> Lane:
         """The peer's lane: it says what number the next message will have. Valid until the peer is forgotten."""
         lane = self._lanes.get(peer)

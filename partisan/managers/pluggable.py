@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from partisan import telemetry
@@ -41,6 +41,7 @@ from partisan.net.driver import Driver
 from partisan.net.link import Link
 from partisan.wire import full
 from partisan.wire.forward import (
+    Ack,
     Distance,
     Forward,
     Inbound,
@@ -72,16 +73,20 @@ class PluggableManager:
         context: the node's.
         table: its connections.
         spec: what it tells peers about itself.
-        edge: callable(node, up): the edge to the node has become usable, or no longer is.
+        edges: each a callable(node, up): the edge to the node has become usable, or no longer is.
     """
 
     wire_name = WIRE_NAME
 
     def __init__(
-        self, context: Context, table: ConnectionTable, spec: NodeSpec, edge: Callable[[str, bool], None]
+        self,
+        context: Context,
+        table: ConnectionTable,
+        spec: NodeSpec,
+        edges: Iterable[Callable[[str, bool], None]] = (),
     ) -> None:
         self._context = context
-        self._edge = edge
+        self._edges = tuple(edges)
         self._spec = spec
         config = context.config
         self._machine = FullMembership(
@@ -189,6 +194,7 @@ class PluggableManager:
         self._diallers[peer] -= 1
         if not self._diallers[peer]:
             del self._diallers[peer]
+            self._context.acknowledged.session_over(peer)
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""
@@ -230,6 +236,8 @@ class PluggableManager:
             if inbound.acknowledge is not None:
                 self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
             self._context.router.deliver(inbound.target, inbound.message)
+        elif isinstance(inbound, Ack):
+            self._context.acknowledged.acked(inbound.clock, link)
         elif isinstance(inbound, Distance) and not inbound.answer:
             answer = Distance(True, inbound.source, inbound.destination, inbound.time)
             self._send_term(inbound.source.name, distance_to_term(answer))
@@ -285,7 +293,8 @@ class PluggableManager:
 
     def _edge_changed(self, peer: NodeSpec, up: bool) -> None:
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
-        self._edge(peer.name, up)
+        for edge in self._edges:
+            edge(peer.name, up)
 
     def _members_changed(self, fact: MembersChanged) -> None:
         known = {member.name: member for member in fact.members}
@@ -293,6 +302,7 @@ class PluggableManager:
             self._emit(telemetry.PEER_JOIN, known[name])
         for name in self._known.keys() - known.keys():
             self._emit(telemetry.PEER_LEAVE, self._known[name])
+            self._context.acknowledged.forget(name, "it has left")
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
 

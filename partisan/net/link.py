@@ -203,6 +203,8 @@ class Link:
 
     def _control(self, term: object) -> None:
         """Take a frame that is no plain message."""
+        if type(term) is tuple and len(term) == 5 and self.context.acknowledged.received(term, self):
+            return
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))

@@ -26,6 +26,7 @@ from partisan.errors import ConfigError, LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
+from partisan.net.acknowledged import Acknowledged
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
@@ -114,9 +115,11 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             check_reachable(address)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
+        self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
         self.scheduler.register(python.wire_name, python.receive)
-        self._manager = PluggableManager(self._context, self.table, self.spec, python.edge)
+        edges = (python.edge, self._acknowledged.edge)
+        self._manager = PluggableManager(self._context, self.table, self.spec, edges)
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
         self._running = True
@@ -142,6 +145,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             await self._end_processes(grace)
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
+            self._acknowledged.stop()
             self._acceptor.close()
             for waiters in self._relief.values():
                 for waiter in waiters:
