@@ -305,9 +305,10 @@ class Config:
         low=0,
         high=1,
     )
-    remote_ref_format: Literal["improper_list", "tuple", "uri"] = option(
+    remote_ref_format: Literal["improper_list", "tuple"] = option(
         "improper_list",
-        "The form in which pids, references and names are sent; every form is accepted.",
+        "The form in which pids and references of this node are sent; one that came from elsewhere goes on in the form "
+        "in which it came. Partisan's third form, `uri`, is accepted as the target of a message, and is not sent.",
         source="partisan 5.0.3",
     )
     allowed_nodes: tuple[str, ...] | None = option(
@@ -315,7 +316,6 @@ class Config:
         "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
         live=True,
     )
-    testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
     def __post_init__(self) -> None:
         for entry in fields(self):

@@ -34,6 +34,7 @@ cdef enum:
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
+cdef object REMOTE_REF = Atom("partisan_remote_ref")
 cdef object ENCODED_NAME = Atom("encoded_name")
 cdef object ENCODED_PID = Atom("encoded_pid")
 cdef object PYTHON = Atom("partisan_python")
@@ -307,6 +308,10 @@ cdef class Router:
                 process = self.scheduler.find_process(id, serial)
                 if process is not None:
                     return process.deliver(message)
+        elif type(target) is tuple and len(<tuple>target) == 3 and (<tuple>target)[0] is REMOTE_REF:
+            node, inner = (<tuple>target)[1], (<tuple>target)[2]  # a name: of a pid the codec has made a Pid
+            if type(node) is Atom and (<Atom>node).name == self.node and type(inner) is tuple:
+                return self.deliver_term(inner, message, inbound)
         elif type(target) is ImproperList:
             node, tail = target.items[0] if len(target.items) == 1 else None, target.tail
             if type(node) is Atom and (<Atom>node).name == self.node and type(tail) is bytes \

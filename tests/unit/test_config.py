@@ -207,6 +207,12 @@ def test_a_config_can_be_replaced_in_part_and_is_checked_again() -> None:
         dataclasses.replace(config, parallelism=0)
 
 
+def test_the_form_of_references_is_one_that_can_be_sent() -> None:
+    assert load({"remote_ref_format": "tuple"}).remote_ref_format == "tuple"
+    with pytest.raises(ConfigError, match="option remote_ref_format: 'uri' is not one of improper_list, tuple"):
+        load({"remote_ref_format": "uri"})
+
+
 def test_a_config_cannot_be_changed() -> None:
     config = load()
     with pytest.raises(dataclasses.FrozenInstanceError):
