@@ -144,12 +144,17 @@ class NotConnected(PartisanError, ConnectionError):
     Attributes:
         node: the node's name.
         known: True when the node was connected before, False when it never was.
+        channel: the channel that has no connection while `channel_fallback` is off; None otherwise.
     """
 
-    def __init__(self, node: str, known: bool = False) -> None:
-        super().__init__(f"{'no longer' if known else 'not yet'} connected to {node}")
+    def __init__(self, node: str, known: bool = False, channel: str | None = None) -> None:
+        text = f"{'no longer' if known else 'not yet'} connected to {node}"
+        if channel is not None:
+            text = f"no connection to {node} on channel {channel}, and channel_fallback is off"
+        super().__init__(text)
         self.node = node
         self.known = known
+        self.channel = channel
 
 
 class ConnectionLost(PartisanError, ConnectionError):

@@ -242,7 +242,7 @@ cdef class Router:
         if peer is None:
             raise NotConnected(node)
         found = peer.lanes.get(DEFAULT if channel is None else channel)
-        lane = <Lane>found if found is not None else peer.lane(DEFAULT if channel is None else channel)
+        lane = <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
         if lane.parallelism > 1:
             if partition_key is None:
                 sender = running_process()

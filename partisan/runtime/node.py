@@ -88,7 +88,12 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             cancelled=asyncio.CancelledError,
             exited=self._exited,
         )
-        self.table = ConnectionTable(bound=self._bound, fallback=config.channel_fallback)
+        self.table = ConnectionTable(
+            bound=self._bound,
+            fallback=config.channel_fallback,
+            channels=config.channels,
+            unknown=self._unknown_channel,
+        )
         self.router = Router(
             self.name,
             codec=make_codec(config),

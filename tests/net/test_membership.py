@@ -65,6 +65,32 @@ async def test_the_peers_channel_map_says_how_many_connections_are_dialled() -> 
         assert b.connection_count("a@127.0.0.1") == 2
 
 
+async def test_a_channel_that_nobody_knows_is_warned_of_once_and_takes_the_default_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with cluster("a", "b") as (a, b):
+        sink = Sink(b)
+        for number in range(3):
+            a.send(("sink", b.name), number, channel="misspelt")
+        assert await sink.has(3) == [0, 1, 2]
+        warnings = [record.getMessage() for record in caplog.records if "misspelt" in record.getMessage()]
+        assert len(warnings) == 1
+        assert b.name in warnings[0]
+        assert not a.is_connected(b.name, "misspelt")
+
+
+async def test_questions_about_a_queue_leave_nothing_behind() -> None:
+    async with cluster("a", "b") as (a, b):
+        lanes = set(a.table.peers[b.name].lanes)
+        for number in range(10):
+            assert a.queued_octets(b.name, f"made up {number}") == 0
+            await a.drain(b.name, f"made up {number}")
+            assert a.queued_octets(f"stranger{number}@127.0.0.1") == 0
+            await a.drain(f"stranger{number}@127.0.0.1")
+        assert set(a.table.peers[b.name].lanes) == lanes
+        assert list(a.table.peers) == [b.name]
+
+
 async def test_a_node_that_leaves_is_forgotten_by_all() -> None:
     async with cluster("a", "b", "c") as (a, b, c):
         events = Events(a, "partisan.membership")
