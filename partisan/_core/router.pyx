@@ -117,6 +117,15 @@ cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_
 
 
 cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
+cdef int trailing(Py_ssize_t size, Py_ssize_t position) except -1:
+    """Refuse a frame of which a part belongs to no term: who wrote it meant something else than was read.
+
+    A real node ignores what is behind the term. The one defect of real nodes that leads here, a tuple with an arity of
+    the wrong size, is understood by the decoder.
+    """
+    raise FrameError("malformed", size, f"{size - position} octets behind the term")
+
+
 current_router_var = current_router
 
 
@@ -437,6 +446,8 @@ cdef class Inbound(FrameReader):
         message = self.router.codec.decode_from(data, size, position, planted)
         if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
             return (<tuple>message)[2]
+        if position[0] != size:
+            trailing(size, position[0])
         return message
 
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
@@ -447,6 +458,8 @@ cdef class Inbound(FrameReader):
         term = self.router.codec.decode_from(data, size, &position, planted)
         if type(term) is tuple and len(<tuple>term) == 3 and type((<tuple>term)[0]) is Atom \
                 and (<Atom>(<tuple>term)[0]).name == "forward_message":
+        if position != size:
+            trailing(size, position)
             message = (<tuple>term)[2]
             if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
                 message = (<tuple>message)[2]

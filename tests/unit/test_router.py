@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+import zlib
 
 import pytest
 
 from partisan._core.process import Process, receive
 from partisan._core.router import current_router_var, send
 from partisan._core.sendqueue import SendQueue
-from partisan.errors import EncodeError, FrameError, LocalProtocolError, NoProc, NotConnected, WrongThread
+from partisan.errors import DecodeError, EncodeError, FrameError, LocalProtocolError, NoProc, NotConnected, WrongThread
 from partisan.etf import Atom, Codec, ImproperList, Pid
 from tests.unit.hollow import Core, bodies, drain, framed, messages
 
@@ -308,6 +309,13 @@ def test_what_is_no_plain_message_goes_to_the_link(core: Core) -> None:
     ],
     ids=repr,
 )
+        b"\x83h\x03w\x0fforward_messagew\x03boba\x02a",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00h\x00",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00\x00\x00\x03a\x01a\x02a\x03",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00\x00\x01\x00a\x01",
+        b"\x83w\x02oka\x01",
+        b"\x83h\x00a\x01",
+        b"\x83P\x00\x00\x00\x05" + zlib.compress(b"w\x03bob") + b"a",
 def test_a_malformed_frame_is_named_and_what_came_before_it_is_delivered(core: Core, body: bytes) -> None:
     _, found = collector(core, "bob")
     reader = core.inbound()
@@ -340,6 +348,48 @@ def test_a_garbled_target_of_any_octets_is_refused_or_undeliverable() -> None:
 
 
 # Bursts.
+
+
+def as_a_real_node_writes_it(term: Any) -> bytes:
+    """Encode a message with the reference's defect: wide tuples have the tag of small ones."""
+    body = PLAIN.encode((FORWARD, Atom("bob"), term))
+    found, count = re.subn(rb"i(\0[\0\1]..)(?=[ahlm])", rb"h\1", body, flags=re.DOTALL)
+    assert 0 < count < 3
+    return found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        tuple(range(256)),
+        tuple(range(65_536)),
+        (*range(65_800),),
+        [tuple(range(300)), Atom("behind")],
+        (Atom("before"), tuple(range(300))),
+        {Atom("key"): tuple(range(300))},
+        (*range(299), tuple(range(300))),
+        ((), tuple([()] * 300), ()),
+        ImproperList((1,), tuple(range(300))),
+        (b"L" * 100_000, (*range(299), b"M" * 100_000), b"N" * 100_000),
+        (b"L" * 100_000, (*range(299), b"M" * 100_000)),
+        (b"x" * 5000, *range(299)),
+    ],
+    ids=lambda message: repr(message)[:20],
+)
+def test_a_wide_tuple_is_read_although_real_nodes_write_its_arity_wrongly(core: Core, message: Any) -> None:
+    _, found = collector(core, "bob")
+    body = as_a_real_node_writes_it(message)
+    core.inbound().receive_data(framed(body) + frames((FORWARD, Atom("bob"), "next")))
+    assert found == [message, b"next"]
+    with pytest.raises(DecodeError):
+        PLAIN.decode(body)
+
+
+def test_empty_tuples_are_what_they_seem(core: Core) -> None:
+    _, found = collector(core, "bob")
+    terms = [(), [()], [(), ()], ((), 1.5), ((), b"x", ()), {(): ()}, ImproperList(((),), ()), ((), Pid("a", 1))]
+    core.inbound().receive_data(frames(*[(FORWARD, Atom("bob"), term) for term in terms]))
+    assert found == terms
 
 
 def test_the_processes_that_a_burst_wakes_run_at_its_end_and_their_answers_are_written_once() -> None:
