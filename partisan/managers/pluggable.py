@@ -24,6 +24,7 @@ from partisan.machines.machine import (
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -110,6 +111,7 @@ class PluggableManager:
         )
         self._tell: dict[type, Callable[[Any], None]] = {
             MembersChanged: self._members_changed,
+            MemberReplaced: self._member_replaced,
             Joined: self._joined,
             JoinFailed: self._join_failed,
             NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
@@ -295,6 +297,9 @@ class PluggableManager:
             self._emit(telemetry.PEER_LEAVE, self._known[name])
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
+
+    def _member_replaced(self, fact: MemberReplaced) -> None:
+        log.warning("%s: member %s is replaced: %r becomes %r", self._context.node, fact.peer, fact.former, fact.peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):

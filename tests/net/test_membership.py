@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import time
 
@@ -120,7 +121,9 @@ async def test_a_member_can_be_made_to_leave() -> None:
             await a.leave("c@127.0.0.1")
 
 
-async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself() -> None:
+async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself_and_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with cluster("a", "b") as (a, b):
         first = Node("c@127.0.0.1:0", **FAST)
         await first.start()
@@ -133,6 +136,11 @@ async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself()
             await second.join(address_of(b))
             await eventually(lambda: fully_meshed(a, b, second))
             assert a.members().count("c@127.0.0.1") == 1
+            warnings = [text for text in map(logging.LogRecord.getMessage, caplog.records) if "is replaced" in text]
+            for node in (a, b):
+                [text] = [text for text in warnings if text.startswith(f"{node.name}: member c@127.0.0.1 is replaced")]
+                assert repr(first.spec) in text
+                assert repr(second.spec) in text
             sink = Sink(second)
             a.send(("sink", "c@127.0.0.1"), 1)
             assert await sink.has(1) == [1]
