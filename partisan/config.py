@@ -28,6 +28,10 @@ KIB = 1024
 MIB = 1024 * KIB
 
 NODE_NAME = r"[^@\s]{1,127}@[^@\s]{1,127}"
+"""What every node name matches."""
+
+NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them blank or another @, on either side"
+"""The same in words, as in "'x' is not ..."."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ class Config:
         "The node's name, as `name@host`; a node cannot start without.",
         source="partisan 5.0.3",
         pattern=NODE_NAME,
+        form=NODE_NAME_FORM,
     )
     listen_addrs: tuple[str, ...] = option(
         (),
@@ -191,7 +196,7 @@ class Config:
     )
     connect_timeout: float = option(
         5.0,
-        "How long a connection may take to be established, TLS included (partisan 5.0.3: 1 s).",
+        "How long a connection may take to be established (partisan 5.0.3: 1 s).",
         unit="s",
         live=True,
         positive=True,

@@ -233,7 +233,18 @@ class Exit(PartisanError):
 
 
 class NoProc(Exit):
-    """The target of a call does not exist."""
+    """The target of a call does not exist.
+
+    Attributes:
+        target: the name or pid that nobody has; None if that was not told.
+    """
+
+    def __init__(self, reason: object = None, target: object = None) -> None:
+        super().__init__(reason)
+        self.target = target
+
+    def __str__(self) -> str:
+        return super().__str__() if self.target is None else f"there is no process {self.target!r}"
 
 
 class NodeDown(Exit):

@@ -35,11 +35,15 @@ def test_a_partition_key_chooses_the_connection_as_the_reference_does(core: Core
 
 
 @pytest.mark.parametrize("key", [-1, 1.0, "1", b"", True, (1,)])
-def test_a_partition_key_that_is_no_natural_number_is_refused(core: Core, key: Any) -> None:
-    core.table.configure(PEER, {"data": 2})
+@pytest.mark.parametrize("parallelism", [1, 2])
+@pytest.mark.parametrize("node", [PEER, "a@127.0.0.1"], ids=["remote", "local"])
+def test_a_partition_key_that_is_no_natural_number_is_refused(
+    core: Core, key: Any, parallelism: int, node: str
+) -> None:
+    core.table.configure(PEER, {"data": parallelism})
     core.connect(PEER, "data")
     with pytest.raises(ValueError, match="partition_key"):
-        core.send(("sink", PEER), 1, channel="data", partition_key=key)
+        core.send(("sink", node), 1, channel="data", partition_key=key)
 
 
 def test_a_pair_keeps_to_one_connection_and_pairs_are_spread(core: Core) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from typing import Any
 import zlib
+from typing import Any
 
 import pytest
 
@@ -64,8 +65,10 @@ def test_a_local_message_is_delivered_as_the_same_object(core: Core) -> None:
 
 def test_a_name_that_nobody_has_is_no_process(core: Core) -> None:
     for target in ("nobody", Atom("nobody"), ("nobody", HERE)):
-        with pytest.raises(NoProc):
+        with pytest.raises(NoProc, match="there is no process 'nobody'") as caught:
             core.send(target, "x")
+        assert caught.value.reason == Atom("noproc")
+        assert caught.value.target == "nobody"
 
 
 def test_a_pid_of_the_dead_is_undeliverable_and_counted(core: Core) -> None:
@@ -306,9 +309,6 @@ def test_what_is_no_plain_message_goes_to_the_link(core: Core) -> None:
         b"\x83\xff",
         b"\x83h\x03w\x0fforward_message",
         b"\x83h\x03w\x0fforward_messagew\x03bob",
-    ],
-    ids=repr,
-)
         b"\x83h\x03w\x0fforward_messagew\x03boba\x02a",
         b"\x83h\x03w\x0fforward_messagew\x03bobh\x00h\x00",
         b"\x83h\x03w\x0fforward_messagew\x03bobh\x00\x00\x00\x03a\x01a\x02a\x03",
@@ -316,6 +316,9 @@ def test_what_is_no_plain_message_goes_to_the_link(core: Core) -> None:
         b"\x83w\x02oka\x01",
         b"\x83h\x00a\x01",
         b"\x83P\x00\x00\x00\x05" + zlib.compress(b"w\x03bob") + b"a",
+    ],
+    ids=repr,
+)
 def test_a_malformed_frame_is_named_and_what_came_before_it_is_delivered(core: Core, body: bytes) -> None:
     _, found = collector(core, "bob")
     reader = core.inbound()
@@ -345,9 +348,6 @@ def test_a_garbled_target_of_any_octets_is_refused_or_undeliverable() -> None:
             outcomes += len(core.controlled)
     assert outcomes + len(found) + len(core.undelivered) == len(good) * 11
     core.close()
-
-
-# Bursts.
 
 
 def as_a_real_node_writes_it(term: Any) -> bytes:
@@ -390,6 +390,9 @@ def test_empty_tuples_are_what_they_seem(core: Core) -> None:
     terms = [(), [()], [(), ()], ((), 1.5), ((), b"x", ()), {(): ()}, ImproperList(((),), ()), ((), Pid("a", 1))]
     core.inbound().receive_data(frames(*[(FORWARD, Atom("bob"), term) for term in terms]))
     assert found == terms
+
+
+# Bursts.
 
 
 def test_the_processes_that_a_burst_wakes_run_at_its_end_and_their_answers_are_written_once() -> None:
