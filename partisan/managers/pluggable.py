@@ -180,8 +180,14 @@ class PluggableManager:
                 log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
     def dialled_by(self, peer: str) -> None:
-        """A peer has opened a connection to this node and said its name."""
-        self._diallers[peer] = self._diallers.get(peer, 0) + 1
+        """A peer has opened a connection to this node and said its name.
+
+        Raises HandshakeError if that is this node's own: a node never dials itself, so another one has the same name,
+        and nobody could tell the two apart. (A real acceptor takes any name; real nodes do not dial their own either.)
+        """
+        self._diallers[peer] = self._diallers.get(peer, 0) + 1  # of who is refused, too: its end is told as any other
+        if peer == self._spec.name:
+            raise HandshakeError("unexpected_peer", peer, "that is this node's own name")
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
