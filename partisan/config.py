@@ -34,6 +34,9 @@ NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them 
 """The same in words, as in "'x' is not ..."."""
 
 
+_PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
+
+
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:
     """Options of one channel: the first three are told to peers, the others govern what this node sends on it."""
@@ -41,11 +44,8 @@ class ChannelConfig:
     parallelism: int = option(
         0,
         "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
         low=0,
-        high=1024,
+        **_PARALLELISM,
     )
     monotonic: bool = option(
         False,
@@ -165,13 +165,7 @@ class Config:
         live=True,
     )
     parallelism: int = option(
-        1,
-        "Connections of the default channel, and of every channel that does not say.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
-        low=1,
-        high=1024,
+        1, "Connections of the default channel, and of every channel that does not say.", low=1, **_PARALLELISM
     )
     channel_fallback: bool = option(
         True,

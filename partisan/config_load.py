@@ -229,21 +229,22 @@ def _to_bool(value: Any) -> Any:
     return value if isinstance(value, bool) else _WRONG
 
 
+def _read(value: Written, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        return _WRONG
+
+
 def _to_int(value: Any) -> Any:
     if isinstance(value, Written):
-        try:
-            return int(value)
-        except ValueError:
-            return _WRONG
+        return _read(value, int)
     return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
 
 
 def _to_float(value: Any) -> Any:
     if isinstance(value, Written):
-        try:
-            return float(value)
-        except ValueError:
-            return _WRONG
+        return _read(value, float)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
 
 
