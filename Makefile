@@ -25,6 +25,8 @@ PY := $(BIN)/python
 PYTEST := $(BIN)/pytest -q $(PYTEST_ARGS)
 SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd csrc/*) setup.py
 FLAVOURS := release debug trace asan
+TEST_TOOLS := $(VENV)/tools-test
+LINT_TOOLS := $(VENV)/tools-lint
 STUBS := $(sort $(wildcard partisan/_core/*.pyi))
 
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
@@ -44,15 +46,20 @@ debug: build/stamp-debug
 trace: build/stamp-trace
 asan: build/stamp-asan
 
-$(VENV)/stamp-tools: pyproject.toml tools/find-python
+# `--group` needs pip 25.1.
+$(VENV)/stamp-pip: tools/find-python
 	python=$$(tools/find-python) && { [ -x $(PY) ] || "$$python" -m venv $(VENV); }
 	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(PY) -m pip install --quiet --group build --group test --group lint
+	touch $@
+
+# Each group of tools of pyproject.toml comes when a target first needs it.
+$(VENV)/tools-%: pyproject.toml $(VENV)/stamp-pip
+	$(PY) -m pip install --quiet --disable-pip-version-check --group $*
 	touch $@
 
 # Flavours share the place of the extensions: another flavour's go before this one's come. The first build also tells the
 # environment where the package is.
-build/stamp-%: $(VENV)/stamp-tools $(SOURCES)
+build/stamp-%: $(VENV)/tools-build $(SOURCES)
 	mkdir -p build
 	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so $(addprefix build/stamp-,$(FLAVOURS))
 	echo $* >build/flavour
@@ -66,39 +73,38 @@ build/stamp-%: $(VENV)/stamp-tools $(SOURCES)
 run: compile
 	$(PY) -m partisan.bench demo
 
-test: compile
+test: compile $(TEST_TOOLS)
 	$(PYTEST)
 
-test-interop: compile
+test-interop: compile $(TEST_TOOLS)
 	$(PYTEST) -rs tests/interop
 
-test-debug: debug
+test-debug: debug $(TEST_TOOLS)
 	$(PYTEST) $(CORE_SKIPS)
 
-test-asan: asan
+test-asan: asan $(TEST_TOOLS)
 	$(ASAN_ENV) $(PYTEST) -p no:cacheprovider tests/unit $(wildcard tests/net) $(CORE_SKIPS) --ignore=tests/unit/csrc \
 		--deselect $(DEEPEST)
 
-test-sdist: $(VENV)/stamp-tools
+test-sdist: $(VENV)/tools-build
 	tools/test-sdist $(PY) $(SDIST_VERSIONS)
 
-soak: compile
+soak: compile $(TEST_TOOLS)
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 
-bench: compile
+bench: compile $(TEST_TOOLS)
 	$(PY) -m partisan.bench micro $(BENCH_ARGS)
 
-lint: $(VENV)/stamp-tools
+lint: $(LINT_TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: compile
+types: compile $(TEST_TOOLS) $(LINT_TOOLS)
 	$(BIN)/mypy
 	$(if $(STUBS),$(PY) -m mypy.stubtest --allowlist tests/typing/stubtest-allowlist.txt $(patsubst partisan/_core/%.pyi,partisan._core.%,$(STUBS)))
 
-docs: compile
+docs: compile $(VENV)/tools-docs
 	$(PY) docs/generate.py
-	$(PY) -m pip install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "build/site/index.html"
 

@@ -15,7 +15,8 @@ from setuptools import Extension, setup
 
 FLAVOUR = os.environ.get("PARTISAN_BUILD", "release")
 COMPILE = {
-    "release": ["-O3", "-fno-semantic-interposition"],
+    # -g0 undoes the -g that Python's own flags bring: a fifth of the time to compile.
+    "release": ["-O3", "-fno-semantic-interposition", "-g0"],
     "debug": ["-O1", "-g", "-UNDEBUG"],
     "trace": ["-O0", "-g"],
     "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],

@@ -28,6 +28,13 @@ KIB = 1024
 MIB = 1024 * KIB
 
 NODE_NAME = r"[^@\s]{1,127}@[^@\s]{1,127}"
+"""What every node name matches."""
+
+NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them blank or another @, on either side"
+"""The same in words, as in "'x' is not ..."."""
+
+
+_PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,8 @@ class ChannelConfig:
     parallelism: int = option(
         0,
         "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
         low=0,
-        high=1024,
+        **_PARALLELISM,
     )
     monotonic: bool = option(
         False,
@@ -145,6 +149,7 @@ class Config:
         "The node's name, as `name@host`; a node cannot start without.",
         source="partisan 5.0.3",
         pattern=NODE_NAME,
+        form=NODE_NAME_FORM,
     )
     listen_addrs: tuple[str, ...] = option(
         (),
@@ -160,13 +165,7 @@ class Config:
         live=True,
     )
     parallelism: int = option(
-        1,
-        "Connections of the default channel, and of every channel that does not say.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
-        low=1,
-        high=1024,
+        1, "Connections of the default channel, and of every channel that does not say.", low=1, **_PARALLELISM
     )
     channel_fallback: bool = option(
         True,
@@ -191,7 +190,7 @@ class Config:
     )
     connect_timeout: float = option(
         5.0,
-        "How long a connection may take to be established, TLS included (partisan 5.0.3: 1 s).",
+        "How long a connection may take to be established (partisan 5.0.3: 1 s).",
         unit="s",
         live=True,
         positive=True,
@@ -305,9 +304,10 @@ class Config:
         low=0,
         high=1,
     )
-    remote_ref_format: Literal["improper_list", "tuple", "uri"] = option(
+    remote_ref_format: Literal["improper_list", "tuple"] = option(
         "improper_list",
-        "The form in which pids, references and names are sent; every form is accepted.",
+        "The form in which pids and references of this node are sent; one that came from elsewhere goes on in the form "
+        "in which it came. Partisan's third form, `uri`, is accepted as the target of a message, and is not sent.",
         source="partisan 5.0.3",
     )
     allowed_nodes: tuple[str, ...] | None = option(
@@ -315,7 +315,6 @@ class Config:
         "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
         live=True,
     )
-    testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
     def __post_init__(self) -> None:
         for entry in fields(self):

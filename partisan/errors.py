@@ -145,12 +145,17 @@ class NotConnected(PartisanError, ConnectionError):
     Attributes:
         node: the node's name.
         known: True when the node was connected before, False when it never was.
+        channel: the channel that has no connection while `channel_fallback` is off; None otherwise.
     """
 
-    def __init__(self, node: str, known: bool = False) -> None:
-        super().__init__(f"{'no longer' if known else 'not yet'} connected to {node}")
+    def __init__(self, node: str, known: bool = False, channel: str | None = None) -> None:
+        text = f"{'no longer' if known else 'not yet'} connected to {node}"
+        if channel is not None:
+            text = f"no connection to {node} on channel {channel}, and channel_fallback is off"
+        super().__init__(text)
         self.node = node
         self.known = known
+        self.channel = channel
 
 
 class ConnectionLost(PartisanError, ConnectionError):
@@ -243,7 +248,18 @@ class Exit(PartisanError):
 
 
 class NoProc(Exit):
-    """The target of a call does not exist."""
+    """The target of a call does not exist.
+
+    Attributes:
+        target: the name or pid that nobody has; None if that was not told.
+    """
+
+    def __init__(self, reason: object = None, target: object = None) -> None:
+        super().__init__(reason)
+        self.target = target
+
+    def __str__(self) -> str:
+        return super().__str__() if self.target is None else f"there is no process {self.target!r}"
 
 
 class NodeDown(Exit):

@@ -31,6 +31,7 @@ def receive(*patterns: Any, timeout: float | None = None) -> Receive:
     Raises:
         ReceiveTimeout: nothing that matches came in time.
         NotInProcess: there is no current process, or this is a task that a process started.
+        TypeError: the timeout is no number.
     """
 
 def checkpoint() -> Checkpoint:

@@ -34,6 +34,8 @@ cdef enum:
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
+cdef object NOPROC = Atom("noproc")
+cdef object REMOTE_REF = Atom("partisan_remote_ref")
 cdef object ENCODED_NAME = Atom("encoded_name")
 cdef object ENCODED_PID = Atom("encoded_pid")
 cdef object PYTHON = Atom("partisan_python")
@@ -115,6 +117,15 @@ cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_
     return value ^ (value >> 32)
 
 
+cdef int trailing(Py_ssize_t size, Py_ssize_t position) except -1:
+    """Refuse a frame of which a part belongs to no term: who wrote it meant something else than was read.
+
+    A real node ignores what is behind the term. The one defect of real nodes that leads here, a tuple with an arity of
+    the wrong size, is understood by the decoder.
+    """
+    raise FrameError("malformed", size, f"{size - position} octets behind the term")
+
+
 cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
@@ -176,12 +187,15 @@ cdef class Router:
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
+            ValueError: the partition key is no int of at least 0.
         """
         self.post(target, message, channel, partition_key, key)
 
     cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1:
         kind = type(target)
         self.check_thread()
+        if partition_key is not None and (type(partition_key) is not int or partition_key < 0):
+            raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
         if kind is tuple and len(<tuple>target) == 2:
             name = (<tuple>target)[0]
             node = (<tuple>target)[1]
@@ -215,7 +229,7 @@ cdef class Router:
         if type(target) is Process:
             return (<Process>target).deliver(message)
         if target is None:
-            raise NoProc(Atom("noproc"))
+            raise NoProc(NOPROC, name)
         target(message, None)
         return 0
 
@@ -241,15 +255,13 @@ cdef class Router:
         if peer is None:
             raise NotConnected(node)
         found = peer.lanes.get(DEFAULT if channel is None else channel)
-        lane = <Lane>found if found is not None else peer.lane(DEFAULT if channel is None else channel)
+        lane = <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
         if lane.parallelism > 1:
             if partition_key is None:
                 sender = running_process()
                 slot = pair_hash(0 if sender is None else sender.pid.id, target, size) % <size_t>lane.parallelism
-            elif type(partition_key) is int and partition_key >= 0:
-                slot = partition_key % lane.parallelism
             else:
-                raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
+                slot = partition_key % lane.parallelism
         queue = lane.at(slot)
         if queue.bound.over:
             queue.bound.admit()
@@ -307,6 +319,10 @@ cdef class Router:
                 process = self.scheduler.find_process(id, serial)
                 if process is not None:
                     return process.deliver(message)
+        elif type(target) is tuple and len(<tuple>target) == 3 and (<tuple>target)[0] is REMOTE_REF:
+            node, inner = (<tuple>target)[1], (<tuple>target)[2]  # a name: of a pid the codec has made a Pid
+            if type(node) is Atom and (<Atom>node).name == self.node and type(inner) is tuple:
+                return self.deliver_term(inner, message, inbound)
         elif type(target) is ImproperList:
             node, tail = target.items[0] if len(target.items) == 1 else None, target.tail
             if type(node) is Atom and (<Atom>node).name == self.node and type(tail) is bytes \
@@ -430,6 +446,8 @@ cdef class Inbound(FrameReader):
 
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
         message = self.router.codec.decode_from(data, size, position, planted)
+        if position[0] != size:
+            trailing(size, position[0])
         if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
             return (<tuple>message)[2]
         return message
@@ -440,6 +458,8 @@ cdef class Inbound(FrameReader):
         if data[0] != VERSION:
             raise FrameError("malformed", size, f"it begins with octet {data[0]}, not with the version octet 131")
         term = self.router.codec.decode_from(data, size, &position, planted)
+        if position != size:
+            trailing(size, position)
         if type(term) is tuple and len(<tuple>term) == 3 and type((<tuple>term)[0]) is Atom \
                 and (<Atom>(<tuple>term)[0]).name == "forward_message":
             message = (<tuple>term)[2]

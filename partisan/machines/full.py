@@ -45,6 +45,7 @@ from partisan.machines.machine import (
     JoinFailed,
     Leave,
     Machine,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -373,11 +374,20 @@ class FullMembership(Machine):
             for peer in self.members:
                 if peer not in state:
                     self._drop(peer, "left")
+            self._tell_replaced(members)
             self.members = members
             for peer in members:
                 self._keep(peer)
             self._notify(MembersChanged(members))
         return True
+
+    def _tell_replaced(self, members: tuple[Peer, ...]) -> None:
+        """Tell of each member in whose place these have another of its name."""
+        name = self.config.name
+        named = {name(peer): peer for peer in members}
+        for former in self.members:
+            if former not in self.state and name(former) in named:
+                self._notify(MemberReplaced(former, named[name(former)]))
 
     def _begin_again(self, reason: str) -> None:
         """Become a cluster of our own, under a new actor and token, with our former tokens dead."""

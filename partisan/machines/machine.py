@@ -213,6 +213,19 @@ class MembersChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberReplaced:
+    """A member is now another value under the same name: it came back elsewhere, or two nodes have one name.
+
+    Attributes:
+        former: the value that is no member any more.
+        peer: the one that is.
+    """
+
+    former: Peer
+    peer: Peer
+
+
+@dataclass(frozen=True, slots=True)
 class Joined:
     """A `Join` is done.
 

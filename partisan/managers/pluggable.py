@@ -24,6 +24,7 @@ from partisan.machines.machine import (
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -115,6 +116,7 @@ class PluggableManager:
         )
         self._tell: dict[type, Callable[[Any], None]] = {
             MembersChanged: self._members_changed,
+            MemberReplaced: self._member_replaced,
             Joined: self._joined,
             JoinFailed: self._join_failed,
             NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
@@ -183,8 +185,14 @@ class PluggableManager:
                 log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
     def dialled_by(self, peer: str) -> None:
-        """A peer has opened a connection to this node and said its name."""
-        self._diallers[peer] = self._diallers.get(peer, 0) + 1
+        """A peer has opened a connection to this node and said its name.
+
+        Raises HandshakeError if that is this node's own: a node never dials itself, so another one has the same name,
+        and nobody could tell the two apart. (A real acceptor takes any name; real nodes do not dial their own either.)
+        """
+        self._diallers[peer] = self._diallers.get(peer, 0) + 1  # of who is refused, too: its end is told as any other
+        if peer == self._spec.name:
+            raise HandshakeError("unexpected_peer", peer, "that is this node's own name")
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -305,6 +313,9 @@ class PluggableManager:
             self._context.acknowledged.forget(name, "it has left")
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
+
+    def _member_replaced(self, fact: MemberReplaced) -> None:
+        log.warning("%s: member %s is replaced: %r becomes %r", self._context.node, fact.peer, fact.former, fact.peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):

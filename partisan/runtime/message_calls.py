@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 from partisan import telemetry
@@ -10,6 +11,8 @@ from partisan._core.sendqueue import Bound
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.runtime.parts import NodePart
+
+log = logging.getLogger(__name__)
 
 Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
 """Whom a message can be sent to: a pid, a name on this node, or (name, node)."""
@@ -57,8 +60,8 @@ class MessageCalls(NodePart):
         Returns at once if it is. A lost connection drains its queue.
         """
         self._check()
-        bound = self.table.lane(name, channel or DEFAULT_CHANNEL).bound
-        if bound.over:
+        bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
+        if bound is not None and bound.over:
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._relief.setdefault((bound.node, bound.channel), []).append(waiter)
             await waiter
@@ -66,7 +69,8 @@ class MessageCalls(NodePart):
     def queued_octets(self, name: str, channel: str | None = None) -> int:
         """How many octets wait to be sent to the node on the channel."""
         self._check()
-        return int(self.table.lane(name, channel or DEFAULT_CHANNEL).bound.queued_octets)
+        bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
+        return 0 if bound is None else int(bound.queued_octets)
 
     def _bound(self, name: str, channel: str) -> Bound:
         """The octet bound of a (peer, channel)."""
@@ -79,6 +83,14 @@ class MessageCalls(NodePart):
             hard_limit=options.hard_queue_octets,
             policy=options.queue_policy,
             changed=self._bound_changed,
+        )
+
+    def _unknown_channel(self, name: str, channel: str) -> None:
+        log.warning(
+            "%s: neither %s nor the options here know the channel %s: its messages take the default one",
+            self.name,
+            name,
+            channel,
         )
 
     def _bound_changed(self, bound: Bound) -> None:

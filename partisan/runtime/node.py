@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import os
 import random
@@ -89,7 +90,12 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             cancelled=asyncio.CancelledError,
             exited=self._exited,
         )
-        self.table = ConnectionTable(bound=self._bound, fallback=config.channel_fallback)
+        self.table = ConnectionTable(
+            bound=self._bound,
+            fallback=config.channel_fallback,
+            channels=config.channels,
+            unknown=self._unknown_channel,
+        )
         self.router = Router(
             self.name,
             codec=make_codec(config),
@@ -174,17 +180,25 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
     def threadsafe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
         """From another thread: call `function(*args, **options)` in the node's thread; a future of its result.
 
-        The one door into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`.
+        A coroutine function is run to its end on the node's loop; to cancel the future is to cancel it. The one door
+        into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`, or
+        `node.threadsafe(node.join, "b@127.0.0.1:10201").result()`.
         """
         if not self._running:
             raise LocalProtocolError(f"{self.name} is not running")
+        if inspect.iscoroutinefunction(function):
+            return asyncio.run_coroutine_threadsafe(function(*args, **options), self.loop)
         future: Future[Any] = Future()
 
         def call() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(function(*args, **options))
+                result = function(*args, **options)
+                if inspect.iscoroutine(result):
+                    result.close()
+                    raise TypeError(f"{function!r} gave a coroutine: pass threadsafe() the coroutine function itself")
+                future.set_result(result)
             except Exception as error:
                 future.set_exception(error)
 

@@ -18,6 +18,7 @@ from partisan.machines.machine import (
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -328,12 +329,16 @@ class TestReplacement:
         assert machine.members == (A, moved, C)
         assert Disconnect(B, "left") in effects
         assert Connect(moved) in effects
+        assert MemberReplaced(B, moved) in facts(effects)
 
     def test_what_others_say_about_a_spec_replaces_nothing(self):
         machine = member(node(), B, C)
         moved = spec("b", 2000)
-        machine.handle(gossip(C, OrSet({moved: {b"m": True}})), 1.0)
+        effects = machine.handle(gossip(C, OrSet({moved: {b"m": True}})), 1.0)
         assert machine.members == (A, B, moved, C)
+        assert not [fact for fact in facts(effects) if type(fact) is MemberReplaced]
+        effects = machine.handle(gossip(C, machine.state.remove([B])), 2.0)
+        assert facts(effects)[-2:] == [MemberReplaced(B, moved), MembersChanged((A, moved, C))]
 
     def test_a_member_that_answers_with_another_channel_map_replaces_its_former_spec(self):
         machine = member(node(), B)
@@ -342,7 +347,7 @@ class TestReplacement:
         effects = machine.handle(Connected(changed, B, alone(changed, b"new")), 2.0)
         assert machine.members == (A, changed)
         assert not [e for e in effects if type(e) in (Connect, Disconnect)]
-        assert facts(effects) == [MembersChanged((A, changed)), NeighborUp(changed)]
+        assert facts(effects) == [MemberReplaced(B, changed), MembersChanged((A, changed)), NeighborUp(changed)]
 
     def test_our_own_former_spec_is_removed_wherever_it_is_learnt(self):
         machine = node(spec("a", 2000))

@@ -224,6 +224,7 @@ class Connection:
         heard: terms of messages to processes that came over it, in order.
         reading: cleared, it is not read.
         answering: cleared, its pings wait for their answers.
+        pings: what awaits the answers to the script's own pings.
     """
 
     def __init__(self, peer: Peer, dialler: str, channel: str) -> None:
@@ -233,6 +234,7 @@ class Connection:
         self.heard: list[Any] = []
         self.reading = asyncio.Event()
         self.answering = asyncio.Event()
+        self.pings: list[asyncio.Future[None]] = []
         self.reading.set()
         self.answering.set()
 
@@ -283,6 +285,14 @@ class Member:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks.add(task)
 
+    async def fence(self, connection: Connection, rounds: int = 5) -> None:
+        """Wait for answers to pings, one after the other: what the node had queued here before has come by then."""
+        for _ in range(rounds):
+            answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            connection.pings.append(answered)
+            connection.peer.tell((PING, Atom(self.name), len(connection.pings), 0))
+            await asyncio.wait_for(answered, BOUND)
+
     async def serve(self) -> None:
         while True:
             self.start(self._converse(await self._host.arrival(timeout=3600.0)))
@@ -303,6 +313,8 @@ class Member:
     async def _handle(self, connection: Connection, term: Any) -> None:
         if term[0] is PING:
             self.start(self._pong(connection, term))
+        elif term[0] is PONG:
+            connection.pings[term[2] - 1].set_result(None)
         elif term[0] is FORWARD and term[1] is not MANAGER:
             connection.heard.append(term[2])
             self.heard.append((connection, term[2]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import time
 
@@ -65,6 +66,32 @@ async def test_the_peers_channel_map_says_how_many_connections_are_dialled() -> 
         assert b.connection_count("a@127.0.0.1") == 2
 
 
+async def test_a_channel_that_nobody_knows_is_warned_of_once_and_takes_the_default_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with cluster("a", "b") as (a, b):
+        sink = Sink(b)
+        for number in range(3):
+            a.send(("sink", b.name), number, channel="misspelt")
+        assert await sink.has(3) == [0, 1, 2]
+        warnings = [record.getMessage() for record in caplog.records if "misspelt" in record.getMessage()]
+        assert len(warnings) == 1
+        assert b.name in warnings[0]
+        assert not a.is_connected(b.name, "misspelt")
+
+
+async def test_questions_about_a_queue_leave_nothing_behind() -> None:
+    async with cluster("a", "b") as (a, b):
+        lanes = set(a.table.peers[b.name].lanes)
+        for number in range(10):
+            assert a.queued_octets(b.name, f"made up {number}") == 0
+            await a.drain(b.name, f"made up {number}")
+            assert a.queued_octets(f"stranger{number}@127.0.0.1") == 0
+            await a.drain(f"stranger{number}@127.0.0.1")
+        assert set(a.table.peers[b.name].lanes) == lanes
+        assert list(a.table.peers) == [b.name]
+
+
 async def test_a_node_that_leaves_is_forgotten_by_all() -> None:
     async with cluster("a", "b", "c") as (a, b, c):
         events = Events(a, "partisan.membership")
@@ -94,7 +121,9 @@ async def test_a_member_can_be_made_to_leave() -> None:
             await a.leave("c@127.0.0.1")
 
 
-async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself() -> None:
+async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself_and_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with cluster("a", "b") as (a, b):
         first = Node("c@127.0.0.1:0", **FAST)
         await first.start()
@@ -107,6 +136,11 @@ async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself()
             await second.join(address_of(b))
             await eventually(lambda: fully_meshed(a, b, second))
             assert a.members().count("c@127.0.0.1") == 1
+            warnings = [text for text in map(logging.LogRecord.getMessage, caplog.records) if "is replaced" in text]
+            for node in (a, b):
+                [text] = [text for text in warnings if text.startswith(f"{node.name}: member c@127.0.0.1 is replaced")]
+                assert repr(first.spec) in text
+                assert repr(second.spec) in text
             sink = Sink(second)
             a.send(("sink", "c@127.0.0.1"), 1)
             assert await sink.has(1) == [1]
