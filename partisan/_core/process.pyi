@@ -102,6 +102,12 @@ class Process:
     def holds(self) -> int:
         """How many full send queues hold it now."""
 
+    def hold(self) -> int:
+        """Something that it sends to is full: do not run this process past its next await until release()."""
+
+    def release(self) -> int:
+        """What it sends to has room again: the end of one hold()."""
+
     def future_done(self, future: Any) -> None:
         """The awaited future has completed (a stale one is ignored)."""
 

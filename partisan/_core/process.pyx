@@ -269,13 +269,14 @@ cdef class Process:
         except Exception:
             return True
 
-    cdef int hold(self) except -1:
-        """A send queue is full: do not run this process past its next await until release()."""
+    cpdef int hold(self) except -1:
+        """Something that it sends to is full: do not run this process past its next await until release()."""
         self.holds += 1
         count(&live.holds, 1)
         return 0
 
-    cdef int release(self) except -1:
+    cpdef int release(self) except -1:
+        """What it sends to has room again: the end of one hold()."""
         self.holds -= 1
         count(&live.holds, -1)
         if self.holds == 0 and self.state == HELD:

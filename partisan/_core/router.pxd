@@ -19,6 +19,7 @@ cdef class Router:
     cdef object call_soon                  # callable(function): call it in the next loop turn
     cdef object undeliverable              # callable(target, message): nobody here has that name or pid
     cdef public object after_burst         # callable() at the end of every burst and turn; None for none
+    cdef public object keep                # callable(target, message, channel=, partition_key=): send with acknowledgement
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end
@@ -29,6 +30,9 @@ cdef class Router:
     cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
                          str channel, object partition_key, object key) except -1
+    cdef Lane lane_to(self, str node, str channel)
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key)
+    cdef int hold_sender(self, SendQueue queue) except -1
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
                         object key) except -1
     cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1

@@ -26,6 +26,7 @@ def send(
     channel: str | None = None,
     partition_key: int | None = None,
     key: Hashable = None,
+    ack: bool = False,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
 
@@ -45,6 +46,9 @@ class Router:
 
     after_burst: Callable[[], object] | None
     """Called at the end of every burst and turn; None for none."""
+
+    keep: Callable[..., object]
+    """Takes a message that is sent with `ack`: target, message, and by keyword channel and partition_key."""
 
     def __new__(
         cls,
@@ -77,6 +81,7 @@ class Router:
         channel: str | None = None,
         partition_key: int | None = None,
         key: Hashable = None,
+        ack: bool = False,
     ) -> None:
         """Send a message to a process: encode, queue, return.
 
@@ -88,6 +93,7 @@ class Router:
                 sender and receiver does.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
+            ack: keep the message, and send it again, until the other node acknowledges it.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
@@ -95,6 +101,19 @@ class Router:
             EncodeError: the message is no term.
             ValueError: the partition key is no int of at least 0.
         """
+
+    def queue_to(
+        self, node: str, target: Pid | Atom, *, channel: str | None = None, partition_key: int | None = None
+    ) -> SendQueue:
+        """The queue that a message to this pid or name of another node takes: for `push_body`.
+
+        Raises:
+            NotConnected: there is none; `known` tells whether the node was connected before.
+            Overloaded: the channel's policy refuses more.
+        """
+
+    def push_body(self, queue: SendQueue, body: bytes) -> None:
+        """Queue a frame that is encoded already, version octet and all."""
 
     def deliver(self, target: Any, message: Any) -> None:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term."""

@@ -130,7 +130,7 @@ cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
 
-def send(target, message, *, channel=None, partition_key=None, key=None) -> None:
+def send(target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
     cdef PyObject* found = NULL
     PyContextVar_Get(current_router, NULL, &found)
@@ -138,7 +138,10 @@ def send(target, message, *, channel=None, partition_key=None, key=None) -> None
         raise LocalProtocolError("there is no current node: call this inside a process or `async with Node(...)`")
     router = <Router><object>found
     Py_DECREF(router)
-    router.post(target, message, channel, partition_key, key)
+    if ack:
+        (<Router>router).keep(target, message, channel=channel, partition_key=partition_key)
+    else:
+        (<Router>router).post(target, message, channel, partition_key, key)
 
 
 cdef class Router:
@@ -171,7 +174,7 @@ cdef class Router:
             raise WrongThread("a node belongs to the thread of its loop: use node.threadsafe")
         return 0
 
-    def send(self, target, message, *, channel=None, partition_key=None, key=None) -> None:
+    def send(self, target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
         """Send a message to a process: encode, queue, return.
 
         Args:
@@ -182,6 +185,7 @@ cdef class Router:
                 sender and receiver does.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
+            ack: keep the message, and send it again, until the other node acknowledges it.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
@@ -189,7 +193,11 @@ cdef class Router:
             EncodeError: the message is no term.
             ValueError: the partition key is no int of at least 0.
         """
-        self.post(target, message, channel, partition_key, key)
+        if ack:
+            self.check_thread()
+            self.keep(target, message, channel=channel, partition_key=partition_key)
+        else:
+            self.post(target, message, channel, partition_key, key)
 
     cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1:
         kind = type(target)
@@ -247,15 +255,29 @@ cdef class Router:
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
                          str channel, object partition_key, object key) except -1:
         """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
+        cdef Lane lane = self.lane_to(node, channel)
+        cdef SendQueue queue = self.queue_of(lane, target, size, partition_key)
+        if lane.envelope is not None:
+            enveloped = lane.envelope(name, message)
+            if enveloped is not None:
+                message = enveloped
+                target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
+                size = len((<Atom>PYTHON).ext)
+        queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+        return self.hold_sender(queue)
+
+    cdef Lane lane_to(self, str node, str channel):
         cdef Peer peer = self.table.peers.get(node)
-        cdef Lane lane
-        cdef SendQueue queue
-        cdef Process sender = None
-        cdef Py_ssize_t slot = 0
         if peer is None:
             raise NotConnected(node)
         found = peer.lanes.get(DEFAULT if channel is None else channel)
-        lane = <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
+        return <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
+
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key):
+        """The queue that a message of the running process to this target takes. Raises NotConnected, Overloaded."""
+        cdef Process sender = None
+        cdef Py_ssize_t slot = 0
+        cdef SendQueue queue
         if lane.parallelism > 1:
             if partition_key is None:
                 sender = running_process()
@@ -265,18 +287,35 @@ cdef class Router:
         queue = lane.at(slot)
         if queue.bound.over:
             queue.bound.admit()
-        if lane.envelope is not None:
-            enveloped = lane.envelope(name, message)
-            if enveloped is not None:
-                message = enveloped
-                target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
-                size = len((<Atom>PYTHON).ext)
-        queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+        return queue
+
+    cdef int hold_sender(self, SendQueue queue) except -1:
+        """Hold the running process if what waits with its message is above high water."""
+        cdef Process sender
         if queue.bound.over and queue.bound.policy == WAIT:
             sender = running_process()
             if sender is not None:
                 queue.bound.hold(sender)
         return 0
+
+    def queue_to(self, str node not None, target not None, *, channel=None, partition_key=None) -> SendQueue:
+        """The queue that a message to this pid or name of another node takes: for `push_body`.
+
+        Raises:
+            NotConnected: there is none; `known` tells whether the node was connected before.
+            Overloaded: the channel's policy refuses more.
+        """
+        cdef uint8_t pid[64]
+        cdef bytes name
+        if type(target) is Pid:
+            return self.queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
+        name = (<Atom?>target).ext
+        return self.queue_of(self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key)
+
+    def push_body(self, SendQueue queue not None, bytes body not None) -> None:
+        """Queue a frame that is encoded already, version octet and all."""
+        queue.push_raw(body)
+        self.hold_sender(queue)
 
     cdef int nobody(self, object target, object message) except -1:
         self.undelivered += 1

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from partisan import telemetry
+from partisan._core.process import Process, running
+from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotAcknowledged, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
-from partisan.machines.acknowledged import AcknowledgedDelivery, Acks, Coalesce, Forget, SessionOver
+from partisan.machines.acknowledged import Ack, AcknowledgedDelivery, Acks, Coalesce, Forget, SessionOver
 from partisan.machines.machine import (
     Connected,
     Disconnected,
@@ -28,6 +31,7 @@ from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Deli
 from partisan.wire.acknowledged import (
     acks_from_term,
     acks_to_term,
+    clock_to_term,
     fingerprint,
     message_to_term,
     number_from_clock,
@@ -70,7 +74,13 @@ class Acknowledged:
         self._machine = AcknowledgedDelivery(context.node, options_of(context.config), context.rng)
         self._timer: asyncio.TimerHandle | None = None
         self._owing = False
-        self._facts = {Delivered: self._delivered, Expired: self._expired, Violation: self._violation}
+        self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
+        self._high_water = context.config.max_unacknowledged // 2
+        self._facts: dict[type, Callable[[Any], None]] = {
+            Delivered: self._delivered,
+            Expired: self._expired,
+            Violation: self._violation,
+        }
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -102,7 +112,7 @@ class Acknowledged:
             EncodeError: the message is no term.
         """
         router, loop = self._context.router, self._context.loop
-        admitted = router.admit(node, channel)
+        queue = self._queue(node, target, channel, partition_key)
         lane = self._machine.sent.lane(node)
         body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
         kept = (body, target, channel, partition_key)
@@ -112,31 +122,66 @@ class Acknowledged:
             self._machine.sent.submit_with(
                 lane, kept, len(body), loop.time(), tag, retransmission=retransmission, expiry=expiry
             )
-        if admitted:
-            router.send_body(node, target, body, channel=channel, partition_key=partition_key)
+        if queue is not None:
+            router.push_body(queue, body)
         if self._machine.outbox:
             self._carry_out()
+        if len(lane) > self._high_water:
+            self._hold(node)
+
+    def outstanding(self, node: str) -> int:
+        """How many messages to the node wait for their acknowledgement."""
+        return len(self._machine.sent.lane(node)) if node in self._machine.sent.peers() else 0
+
+    def _hold(self, node: str) -> None:
+        """Hold the running process at its next await until half of what waits is acknowledged."""
+        process = running()
+        if process is not None:
+            held = self._held.setdefault(node, set())
+            if process not in held:
+                held.add(process)
+                process.hold()
+
+    def _release(self, node: str) -> None:
+        if node in self._held and self.outstanding(node) <= self._high_water // 2:
+            for process in self._held.pop(node):
+                process.release()
+
+    def _queue(self, node: str, target: Atom | Pid, channel: str | None, partition_key: int | None) -> SendQueue | None:
+        """Where the message goes now; None if it must wait for the node to be connected again."""
+        try:
+            return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
+        except NotConnected as error:
+            if not error.known:
+                raise
+            return None
 
     def _send_again(self, peer: str, kept: tuple[bytes, Atom | Pid, str | None, int | None]) -> None:
         body, target, channel, partition_key = kept
         try:
-            if self._context.router.admit(peer, channel):
-                self._context.router.send_body(peer, target, body, channel=channel, partition_key=partition_key)
+            queue = self._queue(peer, target, channel, partition_key)
         except Overloaded:
-            return  # the machine will ask again, later
-        self._context.telemetry.count(telemetry.QUEUE_RETRANSMITTED)
+            queue = None
+        if queue is not None:  # else the machine will ask again, later
+            self._context.router.push_body(queue, body)
+            self._context.telemetry.count(telemetry.QUEUE_RETRANSMITTED)
 
     def acked(self, clock: object, link: Link | None) -> None:
         """The peer's manager has acknowledged a message."""
         number = number_from_clock(clock, self._me)
         if number is not None:
-            self._machine.sent.acked(link.peer if link is not None else None, number, self._context.loop.time())
+            peer = link.peer if link is not None else None
+            self._machine.sent.acked(peer, number, self._context.loop.time())
             self._carry_out()
+            if self._held and peer is not None:
+                self._release(peer)
 
     def acked_many(self, message: tuple[Any, ...], link: Link) -> None:
         """A Python node has acknowledged ranges of messages. Raises MalformedMessage."""
         self._machine.sent.acked_ranges(link.name, acks_from_term(message), self._context.loop.time())
         self._carry_out()
+        if self._held:
+            self._release(link.name)
 
     # In.
 
@@ -182,6 +227,8 @@ class Acknowledged:
 
     def edge(self, peer: str, up: bool) -> None:
         """We can send to the peer, or no longer."""
+        if not up and self._context.router.table.is_connected(peer):
+            return  # it lives on under another spec
         self._handle(Connected(peer, peer) if up else Disconnected(peer, "closed"))
 
     def agreed(self, peer: str, many: bool) -> None:
@@ -195,6 +242,7 @@ class Acknowledged:
     def forget(self, peer: str, reason: str) -> None:
         """The peer will not return: what it has not acknowledged is given up."""
         self._handle(Forget(peer, reason))
+        self._release(peer)
 
     def _handle(self, event: Any) -> None:
         self._perform(self._machine.handle(event, self._context.loop.time()))
@@ -210,9 +258,9 @@ class Acknowledged:
                     self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
                 elif type(effect.message) is tuple:
                     self._send_again(str(effect.peer), effect.message)
-                else:
-                    clock = ack_to_term((None, [(Atom(str(effect.peer)), effect.message.number)]))
-                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, clock, None)
+                elif type(effect.message) is Ack:
+                    clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
+                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
             elif type(effect) is StartTimer:
                 if self._timer is not None:
                     self._timer.cancel()
