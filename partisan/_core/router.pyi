@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 
 from partisan.etf import Atom, Codec, Pid
 
+from .acknowledged import Acknowledging
 from .connections import ConnectionTable
 from .frame import FrameReader, Slab
 from .process import Process, Scheduler
@@ -47,8 +48,8 @@ class Router:
     after_burst: Callable[[], object] | None
     """Called at the end of every burst and turn; None for none."""
 
-    keep: Callable[..., object]
-    """Takes a message that is sent with `ack`: target, message, and by keyword channel and partition_key."""
+    acknowledging: Acknowledging
+    """Of what is sent with `ack`; set before the first such message."""
 
     def __new__(
         cls,
@@ -144,5 +145,8 @@ class Inbound(FrameReader):
     def __init__(
         self, slab: Slab, max_frame: int, *, router: Router, link: Any, control: Callable[[Any], object]
     ) -> None: ...
+    def expect(self, peer: str | None) -> None:
+        """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
+
     @property
     def link(self) -> Any: ...

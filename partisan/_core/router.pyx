@@ -13,6 +13,7 @@ from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
+from partisan._core.acknowledged cimport Acknowledging, beginning
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
@@ -31,6 +32,8 @@ cdef enum:
     SMALL_TUPLE = 104
     FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
     PID_SIZE = 17      # octets of PID; its Latin-1 twin has one more
+    NUMBER_SIZE = 8    # octets of the number of an acknowledged message
+    NIL = 106
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
@@ -138,10 +141,7 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
         raise LocalProtocolError("there is no current node: call this inside a process or `async with Node(...)`")
     router = <Router><object>found
     Py_DECREF(router)
-    if ack:
-        (<Router>router).keep(target, message, channel=channel, partition_key=partition_key)
-    else:
-        (<Router>router).post(target, message, channel, partition_key, key)
+    (<Router>router).post(target, message, channel, partition_key, key, ack)
 
 
 cdef class Router:
@@ -193,13 +193,10 @@ cdef class Router:
             EncodeError: the message is no term.
             ValueError: the partition key is no int of at least 0.
         """
-        if ack:
-            self.check_thread()
-            self.keep(target, message, channel=channel, partition_key=partition_key)
-        else:
-            self.post(target, message, channel, partition_key, key)
+        self.post(target, message, channel, partition_key, key, ack)
 
-    cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1:
+    cdef int post(self, object target, object message, str channel, object partition_key, object key,
+                  bint ack) except -1:
         kind = type(target)
         self.check_thread()
         if partition_key is not None and (type(partition_key) is not int or partition_key < 0):
@@ -210,17 +207,17 @@ cdef class Router:
             if type(node) is Atom:
                 node = (<Atom>node).name
             if type(node) is str:
-                return self.send_named(name, node, message, channel, partition_key, key)
+                return self.send_named(name, node, message, channel, partition_key, key, ack)
         elif kind is Pid:
-            return self.send_pid(target, message, channel, partition_key, key)
+            return self.send_pid(target, message, channel, partition_key, key, ack)
         elif kind is str or kind is Atom:
-            return self.send_named(target, self.node, message, channel, partition_key, key)
+            return self.send_named(target, self.node, message, channel, partition_key, key, ack)
         elif kind is Process:
-            return self.send_pid((<Process>target).pid, message, channel, partition_key, key)
+            return self.send_pid((<Process>target).pid, message, channel, partition_key, key, ack)
         raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
 
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
-                        object key) except -1:
+                        object key, bint ack) except -1:
         if type(name) is not Atom:
             if type(name) is not str:
                 raise TypeError(f"{name!r} is no process name: a str or an Atom")
@@ -230,7 +227,7 @@ cdef class Router:
         elif node is self.node or node == self.node:
             return self.send_here((<Atom>name).name, message)
         return self.send_remote(node, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext), name,
-                                message, channel, partition_key, key)
+                                message, channel, partition_key, key, ack)
 
     cdef int send_here(self, str name, object message) except -1:
         target = self.scheduler.names.get(name)
@@ -241,7 +238,8 @@ cdef class Router:
         target(message, None)
         return 0
 
-    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1:
+    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
+                      bint ack) except -1:
         cdef uint8_t target[64]
         cdef Process process
         if (<Pid>pid).home.name is self.node or (<Pid>pid).home.name == self.node:
@@ -250,11 +248,13 @@ cdef class Router:
                 return process.deliver(message)
             return self.nobody(pid, message)
         return self.send_remote((<Pid>pid).home.name, target, write_pid(target, <Pid>pid), pid, message, channel,
-                                partition_key, key)
+                                partition_key, key, ack)
 
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
-                         str channel, object partition_key, object key) except -1:
+                         str channel, object partition_key, object key, bint ack) except -1:
         """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
+        if ack:
+            return self.send_kept(node, target, size, name, message, channel, partition_key)
         cdef Lane lane = self.lane_to(node, channel)
         cdef SendQueue queue = self.queue_of(lane, target, size, partition_key)
         if lane.envelope is not None:
@@ -265,6 +265,24 @@ cdef class Router:
                 size = len((<Atom>PYTHON).ext)
         queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
         return self.hold_sender(queue)
+
+    cdef int send_kept(self, str node, const uint8_t* target, size_t size, object name, object message,
+                       str channel, object partition_key) except -1:
+        """As send_remote, and keep the message; while the node is not connected that is all."""
+        cdef SendQueue queue = None
+        try:
+            queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
+        except NotConnected as error:
+            if not error.known:
+                raise
+        if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
+                or (<tuple>self.place)[2] is not partition_key:
+            self.place = (name, channel, partition_key)
+        frame = self.acknowledging.keep(self.codec, node, target, size, self.place, message)
+        if queue is not None:
+            queue.push_raw(frame)
+            self.hold_sender(queue)
+        return 0
 
     cdef Lane lane_to(self, str node, str channel):
         cdef Peer peer = self.table.peers.get(node)
@@ -444,6 +462,11 @@ cdef class Inbound(FrameReader):
             router.finish_burst()
         return 0
 
+    def expect(self, peer) -> None:
+        """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
+        self.peer = peer
+        self.numbered = None if peer is None else beginning(peer)
+
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position
         try:
@@ -452,10 +475,31 @@ cdef class Inbound(FrameReader):
             elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
                 position = FORWARD_SIZE + 1
             else:
-                return self.on_other(data, size, planted)
+                position = self.accepts(data, size)
+                if position < 0:
+                    return 0
+                if position == 0:
+                    return self.on_other(data, size, planted)
             return self.on_message(data, size, position, planted)
         except TermError as error:
             raise FrameError("malformed", size, str(error)) from error
+
+    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2:
+        """Where the target of an acknowledged message is; -1 if it is a copy; 0 if it is anything else."""
+        cdef unsigned long long number = 0
+        cdef Py_ssize_t length
+        cdef int i
+        if self.numbered is None:
+            return 0
+        length = len(self.numbered)
+        if size <= length + NUMBER_SIZE or memcmp(data, <const char*>self.numbered, length) != 0 \
+                or data[length + NUMBER_SIZE] != NIL:
+            return 0
+        for i in range(NUMBER_SIZE):
+            number |= <unsigned long long>data[length + i] << (8 * i)
+        if not self.router.acknowledging.takes(self.peer, number):
+            return 0
+        return length + NUMBER_SIZE + 1 if self.router.acknowledging.accept(self.peer, number) else -1
 
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
         """Deliver `{forward_message, Target, Message}`; position is where the target starts."""

@@ -90,6 +90,27 @@ class Expired:
     reason: str
 
 
+class Parcel:
+    """A message that is kept.
+
+    A driver may hand in objects of its own that have these attributes, as one that costs the garbage collector nothing.
+
+    Attributes:
+        message: what will be sent again, as it is; with its number in it.
+        octets: its size.
+        tag: if not None, `Delivered` or `Expired` tells it.
+        at: when it was first sent; set by `Outstanding`.
+    """
+
+    __slots__ = ("at", "message", "octets", "tag")
+
+    def __init__(self, message: object, octets: int, tag: object = None) -> None:
+        self.message = message
+        self.octets = octets
+        self.tag = tag
+        self.at = 0.0
+
+
 class Lane:
     """What is outstanding to one peer.
 
@@ -110,8 +131,7 @@ class Lane:
         self.up = up
         self.delay = 0.0  # seconds from sending to acknowledgement, smoothed
         self.resend_below = first  # what is fresh below this number was sent before the edge came up
-        # Sent once, by number and so by time: (message, octets, when, tag).
-        self.fresh: dict[int, tuple[object, int, float, object]] = {}
+        self.fresh: dict[int, Parcel] = {}  # sent once, by number and so by time
         self.kept: dict[int, _Kept] = {}  # the others, by number
 
     def __len__(self) -> int:
@@ -146,6 +166,7 @@ class Outstanding:
         emit: callable(effect): takes what the world must now do.
 
     Attributes:
+        lanes: what is outstanding to whom; changed by this alone.
         retransmitted, delivered, expired, refused: messages, since the start.
         late_acks: acknowledgements of messages that were no longer outstanding, since the start.
         strange_acks: acknowledgements that the peer was not sent the message of, in this life; since the start.
@@ -155,7 +176,7 @@ class Outstanding:
         self.config = config
         self._rng = rng
         self._emit = emit
-        self._lanes: dict[Peer, Lane] = {}
+        self.lanes: dict[Peer, Lane] = {}
         self._up: dict[Peer, None] = {}
         self._deadlines: list[tuple[float, int, _Kept]] = []  # a heap; entries that are not `due` are void
         self._serial = 0
@@ -164,30 +185,32 @@ class Outstanding:
         self.late_acks = self.strange_acks = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
+        return sum(map(len, self.lanes.values()))
 
     def peers(self) -> list[Peer]:
         """To whom something may be outstanding."""
-        return list(self._lanes)
+        return list(self.lanes)
 
     def lane(self, peer: Peer) -> Lane:
         """The peer's lane: it says what number the next message will have. Valid until the peer is forgotten."""
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         if lane is None:
             first = FIRST_NUMBER | self._rng.getrandbits(58)
-            lane = self._lanes[peer] = Lane(peer, first, peer in self._up)
+            lane = self.lanes[peer] = Lane(peer, first, peer in self._up)
         return lane
 
     def submit(self, lane: Lane, message: object, octets: int, now: float, tag: object = None) -> int:
-        """Keep a message that is being sent as `lane.next`, and return that number.
+        """As `keep`, with what a `Parcel` is made of; return the message's number."""
+        self.keep(lane, Parcel(message, octets, tag), now)
+        return lane.next - 1
 
-        Args:
-            message: what will be sent again, as it is; with its number in it.
-            octets: its size.
-            tag: if not None, `Delivered` or `Expired` tells it.
+    def keep(self, lane: Lane, parcel: Parcel, now: float) -> bool:
+        """Keep a message that is being sent as `lane.next`; return whether the world must now do something for it.
+
         Raises:
             Unacknowledged: there is no room for it; nothing has changed.
         """
+        octets = parcel.octets
         config = self.config
         count = len(lane.fresh) + len(lane.kept)
         if count and (count >= config.max_messages or lane.octets + octets > config.max_octets):
@@ -195,11 +218,13 @@ class Outstanding:
             raise Unacknowledged(lane.peer, count, lane.octets)
         number = lane.next
         lane.next = number + 1
-        lane.fresh[number] = (message, octets, now, tag)
+        lane.fresh[number] = parcel
+        parcel.at = now
         lane.octets += octets
         if now + config.retransmit_interval < self._alarm:
             self._wake(self._first_due(lane, number, now), now)
-        return number
+            return True
+        return False
 
     def submit_with(
         self,
@@ -229,18 +254,18 @@ class Outstanding:
 
     def acked(self, peer: Peer | None, number: int, now: float) -> None:
         """The peer acknowledged the number; None if the connection does not say who it is."""
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         if lane is not None:
             entry = lane.fresh.pop(number, None)
             if entry is not None:
-                lane.octets -= entry[1]
-                lane.delay += (now - entry[2] - lane.delay) * _SMOOTHING
+                lane.octets -= entry.octets
+                lane.delay += (now - entry.at - lane.delay) * _SMOOTHING
                 self.delivered += 1
-                if entry[3] is not None:
-                    self._tell(Delivered(lane.peer, number, entry[3]))
+                if entry.tag is not None:
+                    self._tell(Delivered(lane.peer, number, entry.tag))
                 return
         elif peer is None:
-            lane = next((lane for lane in self._lanes.values() if lane.first <= number < lane.next), None)
+            lane = next((lane for lane in self.lanes.values() if lane.first <= number < lane.next), None)
         self._acked_late(peer, lane, number)
 
     def _acked_late(self, peer: Peer | None, lane: Lane | None, number: int) -> None:
@@ -251,7 +276,7 @@ class Outstanding:
         entry = lane.fresh.pop(number, None)
         kept = lane.kept.pop(number, None)
         if entry is not None:
-            octets, tag = entry[1], entry[3]
+            octets, tag = entry.octets, entry.tag
         elif kept is not None:
             octets, tag = kept.octets, kept.tag
             kept.due, kept.message = inf, None
@@ -268,7 +293,7 @@ class Outstanding:
 
         Costs as much as there is outstanding at most, whatever the ranges say.
         """
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         sound = []
         count = 0
         for first, last in ranges:
@@ -307,19 +332,19 @@ class Outstanding:
                 self._acked_late(lane.peer, lane, number)
                 continue
             last = entry
-            octets += entry[1]
+            octets += entry.octets
             count += 1
-            if entry[3] is not None:
-                self._tell(Delivered(lane.peer, number, entry[3]))
+            if entry.tag is not None:
+                self._tell(Delivered(lane.peer, number, entry.tag))
         lane.octets -= octets
         self.delivered += count
         if last is not None:
-            lane.delay += (now - last[2] - lane.delay) * _SMOOTHING
+            lane.delay += (now - last.at - lane.delay) * _SMOOTHING
 
     def connected(self, peer: Peer, now: float) -> None:
         """There is an edge to the peer: what is outstanding is sent again now."""
         self._up[peer] = None
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         if lane is None:
             return
         lane.up, lane.delay, lane.resend_below = True, 0.0, lane.next
@@ -332,13 +357,13 @@ class Outstanding:
     def disconnected(self, peer: Peer) -> None:
         """There is no edge to the peer; what is outstanding waits."""
         self._up.pop(peer, None)
-        lane = self._lanes.get(peer)
+        lane = self.lanes.get(peer)
         if lane is not None:
             lane.up = False
 
     def forget(self, peer: Peer, reason: str) -> None:
         """Give up everything to the peer."""
-        lane = self._lanes.pop(peer, None)
+        lane = self.lanes.pop(peer, None)
         if lane is None:
             return
         for number in list(lane.fresh):
@@ -355,10 +380,10 @@ class Outstanding:
         """Send again what is due, give up what has expired, and set the alarm."""
         until = now + _GRAIN
         left = self.config.burst
-        for lane in self._lanes.values():
+        for lane in self.lanes.values():
             due: list[int] = []
             for number, entry in lane.fresh.items():
-                if len(due) >= left or self._first_due(lane, number, entry[2]) > until:
+                if len(due) >= left or self._first_due(lane, number, entry.at) > until:
                     break
                 due.append(number)
             for number in due:
@@ -368,7 +393,7 @@ class Outstanding:
             if kept.due == due_at:
                 left -= self._handle_due(kept, now, until)
         self._sweep()
-        self._wake(min(map(self._next_due, self._lanes.values()), default=inf), now)
+        self._wake(min(map(self._next_due, self.lanes.values()), default=inf), now)
         if self._deadlines:
             self._wake(self._deadlines[0][0], now)
 
@@ -410,14 +435,15 @@ class Outstanding:
 
     def _next_due(self, lane: Lane) -> float:
         for number, entry in lane.fresh.items():
-            return self._first_due(lane, number, entry[2])
+            return self._first_due(lane, number, entry.at)
         return inf
 
     def _keep(self, lane: Lane, number: int) -> _Kept:
         """Give a message that was sent once a time of its own."""
-        message, octets, at, tag = lane.fresh.pop(number)
+        parcel = lane.fresh.pop(number)
         expiry = self.config.expiry
-        kept = _Kept(lane, number, message, octets, tag, inf if expiry is None else at + expiry, True)
+        expires = inf if expiry is None else parcel.at + expiry
+        kept = _Kept(lane, number, parcel.message, parcel.octets, parcel.tag, expires, True)
         lane.kept[number] = kept
         return kept
 
@@ -430,7 +456,7 @@ class Outstanding:
     def _sweep(self) -> None:
         """Drop void deadlines: those in front, and all once they are the most."""
         deadlines = self._deadlines
-        if len(deadlines) > 1024 + 2 * sum(len(lane.kept) for lane in self._lanes.values()):
+        if len(deadlines) > 1024 + 2 * sum(len(lane.kept) for lane in self.lanes.values()):
             self._deadlines = deadlines = [entry for entry in deadlines if entry[2].due == entry[0]]
             heapify(deadlines)
         while deadlines and deadlines[0][2].due != deadlines[0][0]:

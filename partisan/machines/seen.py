@@ -125,6 +125,7 @@ class Receipts:
         flush: callable(peer, ranges): acknowledges these at once, as there are too many to wait.
 
     Attributes:
+        batching: peers of which what comes is acknowledged by `take_acks`; changed by `coalesce`.
         duplicates: copies that came and were not to be handed over, since the start.
     """
 
@@ -133,7 +134,7 @@ class Receipts:
         self._flush = flush
         self._senders: dict[Peer, _Sender] = {}
         self._absent: dict[Peer, _Sender] = {}  # those whose session is over, the latest last
-        self._batching: dict[Peer, None] = {}
+        self.batching: dict[Peer, None] = {}
         self._owing: list[_Sender] = []  # those whose batch is not empty
         self.duplicates = 0
 
@@ -208,20 +209,20 @@ class Receipts:
     def _meet(self, peer: Peer) -> _Sender:
         sender = self._absent.pop(peer) if peer in self._absent else _Sender(peer)
         self._senders[peer] = sender
-        if (sender.batch is not None) != (peer in self._batching):
-            sender.batch = [] if peer in self._batching else None
+        if (sender.batch is not None) != (peer in self.batching):
+            sender.batch = [] if peer in self.batching else None
         return sender
 
     def batches(self, peer: Peer) -> bool:
         """Whether what comes from the peer is acknowledged by `take_acks`."""
-        return peer in self._batching
+        return peer in self.batching
 
     def coalesce(self, peer: Peer, wanted: bool) -> Ranges:
         """Set whether the peer takes many acknowledgements at once; return what must be acknowledged one by one."""
         if wanted:
-            self._batching[peer] = None
+            self.batching[peer] = None
         else:
-            self._batching.pop(peer, None)
+            self.batching.pop(peer, None)
         sender = self._senders.get(peer) or self._absent.get(peer)
         if sender is None or (sender.batch is not None) == wanted:
             return ()

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from partisan import telemetry
+from partisan._core.acknowledged import Acknowledging, Parcel
 from partisan._core.process import Process, running
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotAcknowledged, NotConnected, Overloaded
@@ -48,6 +49,16 @@ log = logging.getLogger(__name__)
 
 PYTHON = "partisan_python"
 
+Place = tuple[Atom | Pid, str | None, int | None]
+"""Where a message goes: target, channel, partition key."""
+
+
+class Written(NamedTuple):
+    """A message that is kept with options of its own."""
+
+    frame: bytes
+    place: Place
+
 
 def options_of(config: Config) -> AcknowledgedConfig:
     """What the node's options mean to the machine."""
@@ -73,7 +84,6 @@ class Acknowledged:
         self._me = Atom(context.node)
         self._machine = AcknowledgedDelivery(context.node, options_of(context.config), context.rng)
         self._timer: asyncio.TimerHandle | None = None
-        self._owing = False
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
         self._high_water = context.config.max_unacknowledged // 2
         self._facts: dict[type, Callable[[Any], None]] = {
@@ -81,6 +91,16 @@ class Acknowledged:
             Expired: self._expired,
             Violation: self._violation,
         }
+        self._fast = context.router.acknowledging = Acknowledging(
+            context.node,
+            machine=self._machine,
+            clock=context.loop.time,
+            carry_out=self._carry_out,
+            owe=lambda: context.loop.call_soon(self._acknowledge),
+            hold=self._hold,
+            high_water=self._high_water,
+            first_number=FIRST_NUMBER,
+        )
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -115,7 +135,7 @@ class Acknowledged:
         queue = self._queue(node, target, channel, partition_key)
         lane = self._machine.sent.lane(node)
         body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
-        kept = (body, target, channel, partition_key)
+        kept = Written(body, (target, channel, partition_key))
         if retransmission and expiry is None:
             self._machine.sent.submit(lane, kept, len(body), loop.time(), tag)
         else:
@@ -156,14 +176,14 @@ class Acknowledged:
                 raise
             return None
 
-    def _send_again(self, peer: str, kept: tuple[bytes, Atom | Pid, str | None, int | None]) -> None:
-        body, target, channel, partition_key = kept
+    def _send_again(self, peer: str, kept: Parcel | Written) -> None:
+        target, channel, partition_key = kept.place
         try:
             queue = self._queue(peer, target, channel, partition_key)
         except Overloaded:
             queue = None
         if queue is not None:  # else the machine will ask again, later
-            self._context.router.push_body(queue, body)
+            self._context.router.push_body(queue, kept.frame)
             self._context.telemetry.count(telemetry.QUEUE_RETRANSMITTED)
 
     def acked(self, clock: object, link: Link | None) -> None:
@@ -201,8 +221,9 @@ class Acknowledged:
         target, message = term[3], term[4]
         fresh = seen.received(peer, number, 0 if number >= FIRST_NUMBER else fingerprint(target, message))
         if seen.batches(peer):
-            if not self._owing:
-                self._owing = True
+            link.inbound.expect(peer)  # the next ones need not come here
+            if not self._fast.owing:
+                self._fast.owing = True
                 self._context.loop.call_soon(self._acknowledge)
         else:
             self._tell(peer, PLUGGABLE_MANAGER, ack_to_term(term[2]), link.channel)
@@ -212,7 +233,7 @@ class Acknowledged:
 
     def _acknowledge(self) -> None:
         """Tell every peer what has come of it in this loop turn."""
-        self._owing = False
+        self._fast.owing = False
         for peer, ranges in self._machine.seen.take_acks():
             self._tell(peer, Atom(PYTHON), acks_to_term(ranges), None)
 
@@ -256,11 +277,11 @@ class Acknowledged:
             if type(effect) is Send:
                 if type(effect.message) is Acks:
                     self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
-                elif type(effect.message) is tuple:
-                    self._send_again(str(effect.peer), effect.message)
                 elif type(effect.message) is Ack:
                     clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
                     self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
+                else:
+                    self._send_again(str(effect.peer), effect.message)  # type: ignore[arg-type]  # what `keep` was given
             elif type(effect) is StartTimer:
                 if self._timer is not None:
                     self._timer.cancel()

@@ -281,6 +281,7 @@ class AcceptedLink(Link):
             self.context.manager.undialled_by(self.peer)
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
+        self.inbound.expect(None)
         self.keepalive.peer = greeting.node
         self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
         if not self.up:

@@ -54,7 +54,7 @@ class MessageCalls(NodePart):
         Raises:
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
         """
-        if ack:
+        if ack and not (retransmission and expiry is None):
             self._keep(
                 target,
                 message,
@@ -64,7 +64,7 @@ class MessageCalls(NodePart):
                 expiry=expiry,
             )
         else:
-            self.send(target, message, channel=channel, partition_key=partition_key, key=key)
+            self.send(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack)
 
     def cast_message(self, target: Target, message: object, **options: Any) -> None:
         """Send `{'$gen_cast', Message}`, what a gen_server takes as a cast, with the options of `forward_message`."""

@@ -121,7 +121,6 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             check_reachable(address)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
-        self.router.keep = self._keep
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
         self.scheduler.register(python.wire_name, python.receive)

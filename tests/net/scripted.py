@@ -17,7 +17,7 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 
 CODEC = Codec(remote_refs=True, max_inflated=1 << 20)
 
-MANAGER = Atom("partisan_pluggable_peer_service_manager")
+MANAGER, PYTHON = Atom("partisan_pluggable_peer_service_manager"), Atom("partisan_python")
 FORWARD, HELLO, STATE = Atom("forward_message"), Atom("hello"), Atom("state")
 PING, PONG, STRATEGY = Atom("ping"), Atom("pong"), Atom("membership_strategy")
 
@@ -315,7 +315,7 @@ class Member:
             self.start(self._pong(connection, term))
         elif term[0] is PONG:
             connection.pings[term[2] - 1].set_result(None)
-        elif term[0] is FORWARD and term[1] is not MANAGER:
+        elif term[0] is FORWARD and term[1] not in (MANAGER, PYTHON):
             connection.heard.append(term[2])
             self.heard.append((connection, term[2]))
 
