@@ -18,6 +18,7 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 CODEC = Codec(remote_refs=True, max_inflated=1 << 20)
 
 MANAGER, PYTHON = Atom("partisan_pluggable_peer_service_manager"), Atom("partisan_python")
+CAPABILITIES = Atom("capabilities")
 FORWARD, HELLO, STATE = Atom("forward_message"), Atom("hello"), Atom("state")
 PING, PONG, STRATEGY = Atom("ping"), Atom("pong"), Atom("membership_strategy")
 
@@ -31,6 +32,11 @@ def encode(term: Any) -> bytes:
 
 def decode(body: bytes) -> Any:
     return CODEC.decode(body)
+
+
+def is_offer(term: Any) -> bool:
+    """Whether a node tells what it understands beyond Partisan."""
+    return type(term) is tuple and term[:2] == (FORWARD, PYTHON) and term[2][0] is CAPABILITIES
 
 
 def recorded(name: str, connection: str, direction: str | None = None) -> list[bytes]:
@@ -79,15 +85,18 @@ class Peer:
             await self._writer.drain()
         await asyncio.sleep(0)
 
-    async def hear(self, timeout: float = BOUND) -> bytes:
-        """The body of the next frame."""
+    async def hear(self, timeout: float = BOUND, offers: bool = False) -> bytes:
+        """The body of the next frame; what Python nodes offer each other is passed over if it is not asked for."""
         async with asyncio.timeout(timeout):
-            header = await self._reader.readexactly(4)
-            return await self._reader.readexactly(int.from_bytes(header, "big"))
+            while True:
+                header = await self._reader.readexactly(4)
+                body = await self._reader.readexactly(int.from_bytes(header, "big"))
+                if offers or not is_offer(decode(body)):
+                    return body
 
-    async def told(self, timeout: float = BOUND) -> Any:
+    async def told(self, timeout: float = BOUND, offers: bool = False) -> Any:
         """The term of the next frame."""
-        return decode(await self.hear(timeout))
+        return decode(await self.hear(timeout, offers))
 
     async def ended(self, timeout: float = BOUND) -> bytes:
         """Wait until the node has closed the connection; what it said before."""
@@ -249,12 +258,14 @@ class Member:
         allowed: how many more connections it says hello on; `admit` adds to it.
         connections: in the order of their handshakes.
         heard: (connection, message) of all connections, in the order in which they were handled.
+        offers: what it was told of what the dialling nodes understand.
     """
 
     def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
         self.name = name
         self.connections: list[Connection] = []
         self.heard: list[tuple[Connection, Any]] = []
+        self.offers: list[Any] = []
         self._host = host
         self._spec = spec_term(name, host.port, channels)
         self._allowed = asyncio.Semaphore(allowed)
@@ -307,7 +318,7 @@ class Member:
             peer.tell(state_frame(self._spec))
             while True:
                 await connection.reading.wait()
-                await self._handle(connection, await peer.told(timeout=3600.0))
+                await self._handle(connection, await peer.told(timeout=3600.0, offers=True))
         peer.hang_up()
 
     async def _handle(self, connection: Connection, term: Any) -> None:
@@ -315,7 +326,9 @@ class Member:
             self.start(self._pong(connection, term))
         elif term[0] is PONG:
             connection.pings[term[2] - 1].set_result(None)
-        elif term[0] is FORWARD and term[1] not in (MANAGER, PYTHON):
+        elif is_offer(term):
+            self.offers.append(term[2])
+        elif term[0] is FORWARD and term[1] is not MANAGER:
             connection.heard.append(term[2])
             self.heard.append((connection, term[2]))
 
