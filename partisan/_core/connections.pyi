@@ -142,5 +142,8 @@ class ConnectionTable:
     def is_fully_connected(self, node: str) -> bool:
         """Whether every channel of the node's spec has all its connections."""
 
+    def holds(self, node: str) -> bool:
+        """Whether messages to the node may be held, while slots change hands."""
+
     def nodes(self) -> list[str]:
         """Names of the nodes to which a connection is up."""

@@ -384,6 +384,11 @@ cdef class ConnectionTable:
         cdef Peer peer = self.peers.get(node)
         return peer is not None and peer.count > 0 and peer.lacking == 0
 
+    def holds(self, str node not None) -> bool:
+        """Whether messages to the node may be held, while slots change hands."""
+        cdef Peer peer = self.peers.get(node)
+        return peer is not None and any([(<Lane>lane).takeovers for lane in peer.lanes.values()])
+
     def nodes(self) -> list:
         """Names of the nodes to which a connection is up."""
         return [name for name, peer in self.peers.items() if (<Peer>peer).count]

@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from partisan.machines.machine import (
     Connected,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
@@ -144,6 +145,7 @@ class FullMembership(Machine):
         self._events |= {
             Start: self._on_start,
             Join: self._on_join,
+            GiveUp: self._on_give_up,
             Leave: self._on_leave,
             UpdateMembers: self._on_update_members,
             Connected: self._on_connected,
@@ -184,6 +186,10 @@ class FullMembership(Machine):
         else:
             self._pending[contact] = None
             self._keep(contact)
+
+    def _on_give_up(self, event: GiveUp, now: float) -> None:
+        if event.contact in self._pending:
+            self._give_up(event.contact, "left")
 
     def _on_leave(self, event: Leave, now: float) -> None:
         name = self._name if event.peer is None else self.config.name(event.peer)

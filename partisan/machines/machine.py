@@ -117,6 +117,13 @@ class Leave:
 
 
 @dataclass(slots=True)
+class GiveUp:
+    """Give up a join that is not done; whoever is a member stays one."""
+
+    contact: Peer
+
+
+@dataclass(slots=True)
 class UpdateMembers:
     """Make these the members, ourselves included: join who is new, make leave who is not among them.
 

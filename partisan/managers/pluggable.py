@@ -20,6 +20,7 @@ from partisan.machines.machine import (
     Connected,
     Disconnect,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
@@ -153,34 +154,35 @@ class PluggableManager:
         if not isinstance(contact, str | NodeSpec):
             raise TypeError(f"{contact!r} is no contact: a str such as name@ip:port, or a NodeSpec")
         target: Target = Contact.parse(contact) if isinstance(contact, str) else contact
-        waiter: asyncio.Future[str] = self._context.loop.create_future()
+        loop = self._context.loop
+        end = loop.time() + timeout
+        waiter: asyncio.Future[str] = loop.create_future()
         waiters = self._joins.setdefault(target, [])
         waiters.append(waiter)
         try:
             self._driver.handle(Join(target))
-            async with asyncio.timeout(timeout):
-                name = await waiter
-                await self._answered(name)
-                return name
-        except TimeoutError:
-            if waiters == [waiter]:
-                self._driver.handle(Leave(target))
-            last = self._failures.get(target)
-            raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
+            await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
+            if not waiter.done():
+                last = self._failures.get(target)
+                raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
         finally:
             waiters.remove(waiter)
             if not waiters:
                 self._joins.pop(target, None)
                 self._failures.pop(target, None)
+                self._driver.handle(GiveUp(target))
+        name = waiter.result()
+        await self._answered(name, end - loop.time())
+        return name
 
-    async def _answered(self, name: str) -> None:
+    async def _answered(self, name: str, timeout: float) -> None:
         """Wait a while until the node has dialled this one, so that it can answer what it is sent.
 
         It may never manage to (a firewall in between), and is a member all the same.
         """
         if name not in self._diallers:
             waiting = self._waiting.setdefault(name, self._context.loop.create_future())
-            await asyncio.wait([waiting], timeout=self._context.config.connection_interval)
+            await asyncio.wait([waiting], timeout=min(timeout, self._context.config.connection_interval))
             if not waiting.done():
                 log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
@@ -292,7 +294,7 @@ class PluggableManager:
                 if not waiter.done():
                     waiter.set_exception(error)
             if target in self._joins:
-                self._driver.handle(Leave(target))
+                self._driver.handle(GiveUp(target))
 
     # What the machine tells.
 

@@ -12,6 +12,8 @@ class MembershipCalls(NodePart):
     async def join(self, contact: str | NodeSpec, *, timeout: float = 10.0) -> str:
         """Join the cluster of a node; return its name once it is connected and its members are ours.
 
+        A join that fails, or is cancelled before that, is given up, and removes nobody.
+
         Args:
             contact: `name@ip:port`, `ip:port`, or the node's spec.
             timeout: seconds.

@@ -14,6 +14,7 @@ from partisan.machines.machine import (
     Connected,
     Disconnect,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
@@ -184,6 +185,27 @@ class TestJoin:
             Disconnect(contact, "left"),
         ]
         assert machine.handle(Connected(B, contact, alone(B)), 1.1) == []
+
+    def test_a_join_that_is_given_up_ends_without_success(self):
+        machine, contact = node(), Contact.parse("127.0.0.1:1000")
+        machine.handle(Join(contact), 0.0)
+        assert machine.handle(GiveUp(contact), 1.0) == [
+            Notify(JoinFailed(contact, "left")),
+            Disconnect(contact, "left"),
+        ]
+
+    def test_a_join_that_is_given_up_leaves_members_of_the_name_alone(self):
+        machine, contact = member(node(), B), Contact(ListenAddress("127.0.0.1", 1000), B.name)
+        machine.handle(Join(contact), 1.0)
+        machine.handle(GiveUp(contact), 2.0)
+        machine.handle(Disconnected(B, "closed"), 3.0)
+        machine.handle(Join(B), 4.0)
+        assert machine.handle(GiveUp(B), 5.0) == [Notify(JoinFailed(B, "left"))]
+        assert machine.members == (A, B)
+
+    def test_a_join_that_is_done_is_not_given_up(self):
+        machine = member(node(), B)
+        assert machine.handle(GiveUp(B), 1.0) == []
 
 
 class TestGossip:

@@ -271,6 +271,11 @@ class Member:
         self._allowed = asyncio.Semaphore(allowed)
         self.tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def address(self) -> str:
+        """What a node joins it by."""
+        return f"{self.name}:{self._host.port}"
+
     async def joined_by(self, node: Node) -> None:
         """Have the node join this member."""
         await self._host.joined_by(node, self.name)

@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from scripted import host
+from scripted import HELLO, host, member
 from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
@@ -191,6 +191,35 @@ async def test_a_join_to_what_never_speaks_fails_in_the_time_given() -> None:
     async with running("a", handshake_timeout=0.3) as [a], host() as mute:
         with pytest.raises(ConnectFailed, match="no hello within"):
             await a.join(f"127.0.0.1:{mute.port}", timeout=0.8)
+
+
+async def test_a_join_whose_contact_does_not_dial_back_in_time_is_done_all_the_same() -> None:
+    slow = {"connection_interval": 60.0, "reconnect_backoff_max": 60.0}
+    async with member("b@127.0.0.1", {None: 1}) as b, running("a", **slow) as [a]:
+        assert await a.join(b.address, timeout=1.5) == "b@127.0.0.1"
+        assert sorted(a.members()) == ["a@127.0.0.1", "b@127.0.0.1"]
+
+
+async def test_a_join_that_fails_under_the_name_of_a_member_leaves_that_member_alone() -> None:
+    async with cluster("a", "b", "c") as nodes:
+        a, b, c = nodes
+        with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ConnectFailed):
+            await a.join(f"b@127.0.0.1:{silent.getsockname()[1]}", timeout=0.2)
+        with pytest.raises(HandshakeError):
+            await a.join(f"b@{c.listen_addrs[0]}")
+        await c.join(address_of(a))
+        assert [sorted(node.members()) for node in nodes] == [[a.name, b.name, c.name]] * 3
+
+
+async def test_a_join_that_is_cancelled_is_given_up() -> None:
+    async with host() as script, running("a") as [a]:
+        joining = asyncio.create_task(a.join(f"b@127.0.0.1:{script.port}"))
+        peer = await script.arrival()
+        joining.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await joining
+        peer.tell((HELLO, Atom("b@127.0.0.1")))
+        assert await peer.ended() == b""
 
 
 async def test_a_node_outside_the_allow_list_is_refused() -> None:

@@ -82,6 +82,8 @@ async def test_what_we_gossip_to_a_recorded_acceptor_holds_its_spec_as_it_told_i
         theirs = decode(state)[2][2][1][0]
         assert theirs in dictionary
         assert [spec[Atom("name")].name for spec, _ in dictionary] == ["a@127.0.0.1", "b@127.0.0.1"]
+        for _ in range(4):
+            await there.arrival()
 
 
 async def test_recorded_pings_of_an_acceptor_are_answered() -> None:
