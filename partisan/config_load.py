@@ -46,6 +46,7 @@ class About:
         high: the greatest number allowed, or None.
         positive: the number must be above zero.
         pattern: a regular expression that text must match as a whole, or empty.
+        secret: the value is shown nowhere.
     """
 
     doc: str
@@ -56,6 +57,7 @@ class About:
     high: float | None = None
     positive: bool = False
     pattern: str = ""
+    secret: bool = False
 
     def problem(self, value: object) -> str:
         """Say what is wrong with a value that has the right type, or nothing."""
@@ -82,7 +84,7 @@ def option(default: T, doc: str, **about: Any) -> T:
         default: the value when nobody says otherwise.
         doc: one or two sentences.
     """
-    made: T = field(default=default, metadata={"about": About(doc, **about)})
+    made: T = field(default=default, metadata={"about": About(doc, **about)}, repr=not about.get("secret", False))
     return made
 
 
@@ -174,7 +176,12 @@ def build(kind: Callable[..., Group], values: Mapping[str, Any], path: str = "")
 
 def check(entry: Field[Any], hint: Any, value: Any, path: str) -> Any:
     """Return the value of one option in its own type, or raise ConfigError that names `path`."""
-    converted = convert(value, hint, path)
+    try:
+        converted = convert(value, hint, path)
+    except ConfigError:
+        if about(entry).secret:
+            raise ConfigError(path, f"its value is not {describe(hint)}") from None
+        raise
     items = converted if isinstance(converted, tuple) else (converted,)
     for item in items:
         problem = about(entry).problem(item)

@@ -46,7 +46,10 @@ cdef class Inbound(FrameReader):
     cdef readonly object link              # who owns the connection
     cdef object control                    # callable(term): takes every term that is no plain message
     cdef public str channel                # what the peer said the connection is for; None until its hello
+    cdef list held                         # [(octets, planted)]: frames that wait for release(); None: none must wait
+    cdef Py_ssize_t held_octets
 
+    cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

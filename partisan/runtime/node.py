@@ -31,6 +31,7 @@ from partisan.etf import Atom, Codec, Pid, Reference
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
+from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
@@ -119,10 +120,11 @@ class Node:
             router=self.router,
             telemetry=self.telemetry,
             rng=self._rng,
+            tls=TlsMaterial(config) if config.tls else None,
         )
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
-            check_reachable(address)
+            check_reachable(address, tls=config.tls)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
@@ -403,14 +405,14 @@ def registered(name: str | Atom) -> str:
     return name
 
 
-def check_reachable(address: ListenAddress) -> None:
-    """Refuse an address that peers cannot dial; warn of one that strangers can."""
+def check_reachable(address: ListenAddress, *, tls: bool) -> None:
+    """Refuse an address that peers cannot dial; warn of one that strangers can, in the clear."""
     ip = ipaddress.ip_address(address.host)
     if ip.is_unspecified:
         raise ConfigError(
             "listen_addrs", f"peers are told to dial {address}, which is nowhere: give one of its addresses"
         )
-    if not ip.is_loopback:
+    if not ip.is_loopback and not tls:
         log.warning("listening on %s without TLS: whoever reaches it can join", address)
 
 
