@@ -188,7 +188,7 @@ def _is_host(kind: str, value: str, host: str) -> bool:
         if value.startswith("*."):
             label, dot, rest = host.partition(".")
             return bool(label and dot) and value[2:] == rest and "." in rest
-        return value == host
+        return value == host != ""
     if kind == "IP Address":
         try:
             return ipaddress.ip_address(value.strip()) == ipaddress.ip_address(host)

@@ -23,7 +23,7 @@ from partisan.errors import FrameError, HandshakeError
 from partisan.net.certificates import TlsMaterial, reason_of
 
 PIECE = 64 << 10
-"""Octets encrypted at once at most (ours, measured: 128 KiB are allocated afresh each time, 16 KiB cost system calls)."""
+"""Octets encrypted at once at most (ours, measured: 128 KiB are fresh memory each time, 16 KiB cost system calls)."""
 
 RECORD = 16 << 10
 """Octets of the longest TLS record (RFC 8446, section 5.1). A piece that is shorter is joined to what follows."""
@@ -312,19 +312,20 @@ def raise_cut_off() -> None:
 
 
 def pieces(segments: list[memoryview]) -> Iterator[memoryview | bytes]:
-    """Cut segments into pieces of PIECE octets at most; a short one is joined to the beginning of what follows."""
+    """Cut segments into pieces of PIECE octets at most; what is shorter than a record is joined to what follows."""
     short = b""
     for segment in segments:
-        if len(segment) + len(short) < RECORD:
-            short += bytes(segment)
-            continue
         start = 0
         if short:
             start = RECORD - len(short)
-            yield short + bytes(segment[:start])
-            short = b""
-        for at in range(start, len(segment), PIECE):
-            yield segment[at : at + PIECE]
+            short += bytes(segment[:start])
+            if len(short) < RECORD:
+                continue
+            yield short
+        end = start + (len(segment) - start) // RECORD * RECORD
+        for at in range(start, end, PIECE):
+            yield segment[at : min(at + PIECE, end)]
+        short = bytes(segment[end:])
     if short:
         yield short
 
