@@ -23,7 +23,7 @@ URI_PREFIX = "partisan:"
 
 VERSIONS = {"tlsv1.2": ssl.TLSVersion.TLSv1_2, "tlsv1.3": ssl.TLSVersion.TLSv1_3}
 
-CHUNK = 256 << 10
+CHUNK = 128 << 10
 """Octets received from a socket before they are decrypted (ours)."""
 
 
