@@ -18,6 +18,8 @@ class Proxy:
         forward: what the diallers have said.
         backward: what the acceptor has said.
         open: cleared, nothing more is read of what diallers say.
+        answers: cleared, nothing more is passed on of what the acceptor says, nor that it has closed.
+        ended: how many diallers have closed their half.
     """
 
     def __init__(self, port: int, piece: int) -> None:
@@ -30,6 +32,9 @@ class Proxy:
         self.backward = bytearray()
         self.open = asyncio.Event()
         self.open.set()
+        self.answers = asyncio.Event()
+        self.answers.set()
+        self.ended = 0
 
     async def arrived(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._to)
@@ -39,13 +44,15 @@ class Proxy:
             self._tasks.add(task)
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, seen: bytearray) -> None:
+        passing = self.open if seen is self.forward else self.answers
         with contextlib.suppress(OSError):
             while octets := await source.read(self._piece):
-                if seen is self.forward:
-                    await self.open.wait()
+                await passing.wait()
                 seen += octets
                 target.write(octets)
                 await target.drain()
+            self.ended += seen is self.forward
+            await passing.wait()
             target.write_eof()
 
     def cut(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import shutil
+import socket
 import zlib
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from support import FAST, Events, Sink, address_of, cluster, eventually, fully_m
 from partisan import ConfigError, HandshakeError, Node
 from partisan.names import ListenAddress
 from partisan.net.link import DialledLink
-from partisan.net.tls import TlsStream
+from partisan.net.tls import PIECE, TlsStream
 from partisan.runtime.node import check_reachable
 
 B = "b@127.0.0.1"
@@ -108,11 +109,16 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_nothing_is_lost(opt
         sink = Sink(b)
         await a.join(f"{B}:{between.port}")
         between.open.clear()
+        [link] = links_of(a, "undefined")
+        stream = link.stream
+        assert isinstance(stream, TlsStream)
+        stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # too small to take a piece whole
         messages = [(number, bytes([number]) * MIB) for number in range(40)]
         for message in messages:
             a.send(("sink", B), message)
-        await eventually(lambda: a.queued_octets(B) < 40 * MIB)
-        assert a.queued_octets(B) > 8 * MIB
+        await eventually(lambda: stream._unsent is not None and len(stream._unsent) < PIECE)
+        assert a.queued_octets(B) > 30 * MIB
+        assert not stream._leaving.pending  # what the socket does not take is not encrypted ahead of time
         between.open.set()
         assert await sink.has(40, 30.0) == messages
         assert a.queued_octets(B) == 0
@@ -166,6 +172,20 @@ async def test_a_connection_that_is_given_up_closes_its_half_and_waits_for_the_p
         assert not a._manager._dialer._retired
         assert there.of("partisan.socket.close", node=a.name, channel="data")
         assert not there.of("partisan.socket.error")  # an end that TLS was told of
+
+
+async def test_the_sockets_own_half_is_closed_as_well(authority: Authority) -> None:
+    options = authority.mutual(authority.issue("127.0.0.1"))
+    async with running("a", "b", **options) as (a, b), proxy(b.listen_addrs[0].port) as between:
+        await a.join(f"{B}:{between.port}")
+        await eventually(lambda: fully_meshed(a, b))
+        between.answers.clear()
+        [link] = links_of(a, "undefined")
+        link.fail(HandshakeError("timeout", B, "no answer"))
+        await eventually(lambda: between.ended)
+        assert link.retired
+        between.answers.set()
+        await eventually(lambda: link.stream.closed)
 
 
 async def test_a_node_that_stops_says_so_in_tls(authority: Authority) -> None:
