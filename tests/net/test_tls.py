@@ -61,8 +61,7 @@ async def test_messages_travel_both_ways_on_every_kind_of_channel(options: dict[
             numbered = [message for message in messages if type(message) is tuple]
             assert numbered == [(number, b"x" * number * 50) for number in range(200)]
             assert {message for message in messages if type(message) is bytes} == {b"state", b"lossy"}
-        for link in links_of(nodes[0]):
-            assert isinstance(link.stream, TlsStream)
+        assert {type(link.stream) for link in links_of(nodes[0])} == {TlsStream}
 
 
 async def test_large_messages_arrive_as_they_were_sent(options: dict[str, Any]) -> None:
@@ -109,7 +108,7 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_nothing_is_lost(opt
         sink = Sink(b)
         await a.join(f"{B}:{between.port}")
         between.open.clear()
-        [link] = links_of(a, "undefined")
+        [link] = await eventually(lambda: links_of(a, "undefined"))
         stream = link.stream
         assert isinstance(stream, TlsStream)
         stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # too small to take a piece whole
@@ -143,7 +142,7 @@ async def test_a_connection_that_is_cut_is_lost_and_dialled_again(authority: Aut
 async def test_what_waits_is_written_before_a_connection_is_closed(options: dict[str, Any]) -> None:
     async with cluster("a", "b", channels={"data": {"parallelism": 1}}, **options) as (a, b):
         sink = Sink(b)
-        [link] = links_of(a)
+        [link] = await eventually(lambda: links_of(a))
         messages = [(number, bytes([number]) * MIB) for number in range(20)]
         for message in messages:
             a.send(("sink", B), message, channel="data")
@@ -158,7 +157,7 @@ async def test_what_waits_is_written_before_a_connection_is_closed(options: dict
 async def test_a_connection_that_is_given_up_closes_its_half_and_waits_for_the_peer(options: dict[str, Any]) -> None:
     async with cluster("a", "b", channels={"data": {"parallelism": 1}}, handshake_timeout=60.0, **options) as (a, b):
         sink = Sink(b)
-        [link] = links_of(a)
+        [link] = await eventually(lambda: links_of(a))
         there = Events(b, "partisan.socket")
         for number in range(10):
             a.send(("sink", B), (number, b"x" * MIB), channel="data")
@@ -180,7 +179,7 @@ async def test_the_sockets_own_half_is_closed_as_well(authority: Authority) -> N
         await a.join(f"{B}:{between.port}")
         await eventually(lambda: fully_meshed(a, b))
         between.answers.clear()
-        [link] = links_of(a, "undefined")
+        [link] = await eventually(lambda: links_of(a, "undefined"))
         link.fail(HandshakeError("timeout", B, "no answer"))
         await eventually(lambda: between.ended)
         assert link.retired
@@ -215,7 +214,7 @@ async def test_new_files_are_used_by_new_connections_and_old_ones_live_on(
     ):
         await a.join(address_of(b))
         await eventually(lambda: fully_meshed(a, b))
-        [old] = links_of(a)
+        [old] = await eventually(lambda: links_of(a))
         cert.write_text("nothing of use")
         with pytest.raises(ConfigError, match=r"option tls_server_options\.certfile: .* holds no certificate"):
             b._context.tls.reload()
