@@ -243,9 +243,9 @@ class Link:
 
     def _control(self, term: object) -> bool:
         """Take a frame that is no plain message; whether it could be taken now."""
-        if type(term) is tuple and len(term) == 5 and not self.inbound.holding:
-            if self.context.acknowledged.received(term, self):
-                return True
+        acknowledged = type(term) is tuple and len(term) == 5 and not self.inbound.holding
+        if acknowledged and self.context.acknowledged.received(term, self):
+            return True
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
