@@ -243,9 +243,10 @@ class Link:
 
     def _control(self, term: object) -> bool:
         """Take a frame that is no plain message; whether it could be taken now."""
-        acknowledged = type(term) is tuple and len(term) == 5 and not self.inbound.holding
-        if acknowledged and self.context.acknowledged.received(term, self):
-            return True
+        if type(term) is tuple and len(term) == 5 and not self.inbound.holding:
+            taken = self.context.acknowledged.received(term, self)
+            if taken:
+                return True
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
