@@ -52,8 +52,8 @@ class Router:
     """Of what is sent with `ack`; set before the first such message."""
 
     forwarding: Callable[[str, Any, Any, str | None, int | None, Hashable, bool], object] | None
-    """Called with node, target, message, channel, partition key, key and ack of what is sent to other nodes; it takes the
-    message, and gives `forward()` what goes on. None for none."""
+    """Called with node, target, message, channel, partition key, key and ack of what is sent to other nodes; it takes
+    the message, and gives `forward()` what goes on. None for none."""
 
     receiving: Callable[[Any, Any, Inbound | None], object] | None
     """Called with target, message and reader (or None) of what came from other nodes; it takes the message, and gives

@@ -24,6 +24,7 @@ _EXTRAS = b"partisan_python"
 _BROADCAST = b"partisan_plumtree_broadcast"
 
 _BARE = {b"hello": "handshake", b"state": "handshake", b"ping": "keepalive", b"pong": "keepalive"}
+_EXTRA = {b"capabilities": "other", b"acks": "acknowledgement"}
 _PROTOCOL = {b"ack": "acknowledgement", b"relay_message": "user"}
 
 
@@ -50,7 +51,7 @@ def _to_part(target: bytes, tag: bytes) -> str:
     if target.endswith(_MANAGER_SUFFIX):
         return "user" if tag == b"forward_message" else _protocol(tag)
     if target == _EXTRAS:
-        return "other" if tag == b"capabilities" else "user"
+        return _EXTRA.get(tag, "user")
     return "broadcast" if target == _BROADCAST else "other"
 
 

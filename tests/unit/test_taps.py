@@ -169,7 +169,7 @@ def test_what_is_sent_to_others_is_given_to_forwarding_and_goes_on_by_forward(co
     pid = Pid(PEER, 5, 6)
     core.send(("sink", PEER), 1, channel="data", partition_key=7, key="k")
     core.send(pid, 2)
-    assert seen == [(PEER, Atom("sink"), 1, "data", 7, "k"), (PEER, pid, 2, None, None, None)]
+    assert seen == [(PEER, Atom("sink"), 1, "data", 7, "k", False), (PEER, pid, 2, None, None, None, False)]
     assert len(queue) == 0
     for node, target, message, *_ in seen:
         core.router.forward(node, target, message)
