@@ -254,7 +254,7 @@ class PluggableManager:
         elif isinstance(inbound, Distance) and not inbound.answer:
             answer = Distance(True, inbound.source, inbound.destination, inbound.time)
             self._send_term(inbound.source.name, distance_to_term(answer))
-        else:
+        elif not (isinstance(inbound, Unknown) and self._context.faults.take_control(inbound.term, link)):
             log.debug("%s has no use for %r", self._context.node, inbound)
 
     def _acknowledge(self, node: str, term: tuple[object, ...], channel: str | None) -> None:

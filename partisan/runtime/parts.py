@@ -12,6 +12,7 @@ from partisan._core.router import Router
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
+from partisan.net.context import Context
 from partisan.telemetry import Telemetry
 
 
@@ -25,6 +26,7 @@ class NodePart:
     table: ConnectionTable
     router: Router
     scheduler: Scheduler
+    _context: Context
     _manager: PluggableManager
     _rng: random.Random
     _running: bool
