@@ -127,7 +127,7 @@ cdef class Lane:
 
     def attach(self, SendQueue queue not None):
         """A connection of this lane is up. Returns the slot that it is the home of."""
-        cdef Py_ssize_t slot = self.homes.index(None) if self.count < self.parallelism else self.widen()
+        cdef Py_ssize_t slot = self.homes.index(None) if None in self.homes else self.widen()
         self.homes[slot] = queue
         self.count += 1
         if self.slots[slot] is not None:
