@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from partisan._core.frame import Slab
 from partisan._core.router import Router
 from partisan.config import Config
+from partisan.net.traffic import Traffic
 from partisan.telemetry import Telemetry
+from partisan.throttle import ThrottledLog
 
 
 class Manager(Protocol):
@@ -39,12 +41,14 @@ class Context:
     Attributes:
         node: the node's name.
         loop: the node's.
-        config: its options.
+        config: its options; replaced as a whole when they change, so ask for an option when you need it.
         router: where messages go.
         telemetry: where events go.
         rng: ids and jitter; seeded from the system's entropy.
         manager: the peer service manager; set before the first connection.
         slab: the receive buffer that all connections share.
+        traffic: the connections that are open, and what has passed on them.
+        log: logs what peers can make us say again and again.
     """
 
     node: str
@@ -55,6 +59,10 @@ class Context:
     rng: random.Random
     manager: Manager = field(init=False)
     slab: Slab = field(init=False)
+    traffic: Traffic = field(init=False)
+    log: ThrottledLog = field(init=False)
 
     def __post_init__(self) -> None:
         self.slab = Slab(self.config.read_octets)
+        self.traffic = Traffic(self.telemetry)
+        self.log = ThrottledLog(self.loop.time)
