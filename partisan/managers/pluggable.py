@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
+from partisan.config import Config
 from partisan.errors import ConnectFailed, HandshakeError, NotConnected
 from partisan.machines.full import FullConfig, FullMembership, Gossip
 from partisan.machines.machine import (
@@ -29,6 +30,8 @@ from partisan.machines.machine import (
     NeighborUp,
     Notify,
     Received,
+    Respec,
+    Retune,
     Save,
     Send,
     Start,
@@ -65,6 +68,16 @@ JOIN_FAILURES = {
 """What the machine's reasons mean to who called join."""
 
 
+def full_config(config: Config) -> FullConfig:
+    """What the options mean to the machine."""
+    return FullConfig(
+        gossip=config.gossip,
+        period=config.periodic_interval,
+        fanout=None if config.periodic_enabled else 0,
+        key=spec_key,
+    )
+
+
 class PluggableManager:
     """The overlay of one node: full membership over a full mesh.
 
@@ -83,15 +96,9 @@ class PluggableManager:
         self._context = context
         self._edge = edge
         self._spec = spec
-        config = context.config
         self._machine = FullMembership(
             spec,
-            FullConfig(
-                gossip=config.gossip,
-                period=config.periodic_interval,
-                fanout=None if config.periodic_enabled else 0,
-                key=spec_key,
-            ),
+            full_config(context.config),
             context.rng,
         )
         self._dialer = Dialer(context, table, self)
@@ -120,6 +127,23 @@ class PluggableManager:
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
+
+    def retune(self) -> None:
+        """The options of the node have changed: gossip, and dial, by the new ones from now on."""
+        self._driver.handle(Retune(full_config(self._context.config)))
+
+    def retime(self) -> None:
+        """The pauses before dialling have changed."""
+        self._dialer.retime()
+
+    def replace_connections(self, channels: Iterable[str]) -> None:
+        """Make the connections of these channels anew, without a gap: what they queue by has changed."""
+        self._dialer.replace(channels)
+
+    def respec(self, spec: NodeSpec) -> None:
+        """Tell the members another spec of this node, by which they dial it from now on."""
+        self._spec = spec
+        self._driver.handle(Respec(spec))
 
     def start(self) -> None:
         """Begin as a cluster of one."""
@@ -266,6 +290,9 @@ class PluggableManager:
     def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
         self._driver.handle(Connected(peer, target, full.state_from_term(state)))
 
+    def renamed(self, peer: NodeSpec) -> None:
+        self._driver.handle(Connected(peer, peer))
+
     def disconnected(self, target: Target, reason: str) -> None:
         self._driver.handle(Disconnected(target, reason))
 
@@ -307,7 +334,7 @@ class PluggableManager:
                 waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
 
     def _violation(self, fact: Violation) -> None:
-        log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
-        self._context.telemetry.emit(
-            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
-        )
+        context, peer = self._context, str(fact.peer)
+        kind = (peer, fact.detail.partition(":")[0])
+        context.log(log, logging.WARNING, kind, "%s: %s broke the protocol: %s", context.node, peer, fact.detail)
+        context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": peer, "error": fact.detail})

@@ -27,19 +27,20 @@ from partisan.managers.pluggable import PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.context import Context
-from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
 from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.watch import Sampler
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, MessageCalls):
+class Node(MembershipCalls, ProcessCalls, MessageCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -99,8 +100,6 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             undeliverable=self._undeliverable,
         )
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
-        if config.busy_wait > 0.0:
-            self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -114,12 +113,18 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             check_reachable(address)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
-        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
-        self.scheduler.register(python.wire_name, python.receive)
-        self._manager = PluggableManager(self._context, self.table, self.spec, python.edge)
+        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(self._python.wire_name, self._python.receive)
+        self._manager = PluggableManager(self._context, self.table, self.spec, self._python.edge)
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
+        self._sampler = Sampler(self._context, self.table, self.scheduler)
+        self.telemetry.changed = self._sampler.heed
         self._running = True
+        self._apply_busy_wait()
+        self._watch()
+        self._sampler.heed()
+        self._tell_channels(config.channels)
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
@@ -136,6 +141,8 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
         if not self._running:
             return
         self._running = False
+        self.telemetry.changed = None
+        self._sampler.stop()
         self._acceptor.deafen()
         end = self.loop.time() + grace
         try:

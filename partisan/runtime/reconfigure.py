@@ -1,0 +1,120 @@
+"""Change the options of a node while it runs.
+
+`APPLIED` says what each live option means to a node that runs already. Whatever reads an option when it needs it takes
+it from the context's config and is done with that; the others have an entry with a method here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from partisan._core.sendqueue import MonotonicQueue
+from partisan.config import ChannelConfig, Config
+from partisan.names import DEFAULT_CHANNEL, NodeSpec
+from partisan.net.acceptor import Acceptor
+from partisan.net.context import Context
+from partisan.runtime.busy_wait import BusyWait
+from partisan.runtime.options import channel_map
+from partisan.runtime.parts import NodePart
+from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.watch import Sampler, Watch, bounds
+
+APPLIED: Final[Mapping[str, str]] = {
+    "channels": "_apply_channels",
+    "parallelism": "_apply_channels",
+    "connection_interval": "_apply_pauses",
+    "connection_jitter": "_apply_pauses",
+    "reconnect_backoff_max": "_apply_pauses",
+    "connect_timeout": "",  # of the next dial
+    "handshake_timeout": "",  # of the next handshake
+    "connection_ping": "_apply_ping",
+    "gossip": "_apply_gossip",
+    "periodic_enabled": "_apply_gossip",
+    "periodic_interval": "_apply_gossip",
+    "busy_wait": "_apply_busy_wait",
+    "allowed_nodes": "_apply_allowed_nodes",
+    "telemetry_interval": "_apply_telemetry_interval",
+    "long_schedule": "_watch",
+    "large_mailbox": "_watch",
+}
+"""Live option, or group of options -> the method that makes it take effect, once for all that share one."""
+
+
+class Reconfigure(Watch, NodePart):
+    """The method of a node that changes its options."""
+
+    spec: NodeSpec
+    _context: Context
+    _acceptor: Acceptor
+    _python: PythonPeers
+    _sampler: Sampler
+
+    def reconfigure(self, **options: Any) -> Config:
+        """Change options while the node runs: all of those given, or none; return all options that are now in force.
+
+        Tables are merged with what is there: `channels={"data": {"parallelism": 4}}` changes this and nothing else, and
+        `channels={"data": None}` takes the channel away. What the options mean to what runs is in
+        `docs/configuration.md`.
+
+        Raises:
+            ConfigError: an option is unknown or wrong, or cannot change without a restart; then nothing has changed.
+        """
+        self._check()
+        before = self.config
+        config, differing = before.changed(options)
+        groups = {path.partition(".")[0] for path in differing}
+        self.config = self._context.config = config
+        for method in dict.fromkeys(APPLIED[option] for option in APPLIED if option in groups):
+            if method == "_apply_channels":
+                self._apply_channels(before)
+            elif method:
+                getattr(self, method)()
+        return config
+
+    def _apply_channels(self, before: Config) -> None:
+        """Queue by the new options, and tell peers how they shall dial us."""
+        old, new = before.channels, self.config.channels
+        for (_, name), bound in bounds(self.table):
+            channel = new.get(name, new[DEFAULT_CHANNEL])
+            limits = {"high_water": channel.max_queue_octets, "hard_limit": channel.hard_queue_octets}
+            bound.adjust(**limits, policy=channel.queue_policy)
+        for link in self._context.traffic.links:
+            if isinstance(link.queue, MonotonicQueue):
+                link.queue.send_window = new.get(link.channel, new[DEFAULT_CHANNEL]).send_window
+        used = {name for _, name in dict(bounds(self.table))}
+        default = old[DEFAULT_CHANNEL], new[DEFAULT_CHANNEL]
+        self._manager.replace_connections(
+            [name for name in used if _drops(old.get(name, default[0])) != _drops(new.get(name, default[1]))]
+        )
+        self._python.retune()
+        spec = NodeSpec.of(self.name, self.spec.listen_addrs, channel_map(self.config))
+        if spec != self.spec:
+            self.spec = spec
+            self._manager.respec(spec)
+        self._tell_channels(name for name in new if new[name] != old.get(name))
+
+    def _apply_pauses(self) -> None:
+        self._manager.retime()
+
+    def _apply_ping(self) -> None:
+        for link in list(self._context.traffic.links):
+            link.retune()
+
+    def _apply_gossip(self) -> None:
+        self._manager.retune()
+
+    def _apply_busy_wait(self) -> None:
+        seconds = self.config.busy_wait
+        self.router.after_burst = BusyWait(self.loop, seconds).extend if seconds > 0.0 else None
+
+    def _apply_allowed_nodes(self) -> None:
+        self._acceptor.check_allowed()
+
+    def _apply_telemetry_interval(self) -> None:
+        self._sampler.retime()
+
+
+def _drops(channel: ChannelConfig) -> bool:
+    """Whether the queues of the channel are of the kind that drops."""
+    return channel.queue_policy == "drop_oldest"
