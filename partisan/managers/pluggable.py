@@ -124,6 +124,7 @@ class PluggableManager:
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
@@ -291,6 +292,7 @@ class PluggableManager:
         self._driver.handle(Connected(peer, target, full.state_from_term(state)))
 
     def renamed(self, peer: NodeSpec) -> None:
+        self._renamed.add(peer.name)
         self._driver.handle(Connected(peer, peer))
 
     def disconnected(self, target: Target, reason: str) -> None:
@@ -311,6 +313,10 @@ class PluggableManager:
         self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
 
     def _edge_changed(self, peer: NodeSpec, up: bool) -> None:
+        if peer.name in self._renamed:  # its connections went over to another spec: it was never down
+            if up:
+                self._renamed.remove(peer.name)
+            return
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
         self._edge(peer.name, up)
 

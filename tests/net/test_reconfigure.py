@@ -150,9 +150,19 @@ async def test_peers_dial_by_the_new_channel_map_and_no_message_is_lost_or_swapp
         await sender.all_came_in_order()
         await eventually(lambda: fully_meshed(a, b))
         assert [spec.channel("data").parallelism for spec in a._manager.specs()] == [1, 1]
-        assert not events.of(telemetry.PEER_LEAVE)
-        assert not events.of(telemetry.PEER_CHANNEL_DOWN)
+        for event in (telemetry.PEER_LEAVE, telemetry.PEER_DOWN, telemetry.PEER_UP, telemetry.PEER_CHANNEL_DOWN):
+            assert not events.of(event)
         await eventually(lambda: len(links_of(a, "data")) == 1)
+
+
+async def test_a_peer_that_is_lost_after_it_told_another_spec_goes_down_and_comes_up() -> None:
+    async with cluster("a", "b", connection_interval=0.02) as (a, b):
+        b.reconfigure(parallelism=2)
+        await eventually(lambda: a.connection_count(B, "undefined") == 2)
+        events = Events(a, "partisan.membership.peer")
+        a._manager.disconnect(B)
+        await eventually(lambda: fully_meshed(a, b))
+        assert events.of(telemetry.PEER_DOWN) == events.of(telemetry.PEER_UP) == [{"node": B}]
 
 
 async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> None:
