@@ -51,8 +51,11 @@ EFFECTS: tuple[tuple[str, str], ...] = (
     (
         "`parallelism`, and `parallelism`, `monotonic`, `compression` of `channels`",
         "Peers dial by these, so members are told another spec of this node: they keep their connections, dial what is "
-        "missing, and part with what is too much when all of it is written. No message is lost or swapped. Each change "
-        "leaves the former spec in every member's state for good, so it is nothing to do every minute.",
+        "missing, part with what is too much, and replace what has other options. No message is lost or swapped. A "
+        "parallelism that was told to peers can change only where `mixed_cluster` is false: the manager of a node of "
+        "Partisan 5.0.3 crashes on it. The other changes it survives, but it may tell its own users that this node is "
+        "down, again and again, until its old connections are closed. Each change leaves the former spec in every "
+        "member's state for good: it is nothing to do every minute.",
     ),
     (
         "`max_queue_octets`, `hard_queue_octets`, `queue_policy`, `send_window` of `channels`",

@@ -50,7 +50,8 @@ class ChannelConfig:
 
     parallelism: int = option(
         0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live "
+        "unless the cluster is mixed.",
         source="partisan 5.0.3",
         unit="connections",
         live=True,
@@ -181,7 +182,7 @@ class Config:
     )
     parallelism: int = option(
         1,
-        "Connections of the default channel, and of every channel that does not say.",
+        "Connections of the default channel, and of every channel that does not say. Live unless the cluster is mixed.",
         source="partisan 5.0.3",
         unit="connections",
         live=True,
@@ -311,6 +312,11 @@ class Config:
         unit="messages",
         live=True,
         low=0,
+    )
+    mixed_cluster: bool = option(
+        True,
+        "Whether nodes of Partisan 5.0.3 may be members. False allows what they would not survive: to change a "
+        "parallelism while this node runs.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

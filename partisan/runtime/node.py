@@ -77,6 +77,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls, Reconfigure):
         self._rng = random.Random(os.urandom(16))
         self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
+        self._told: dict[str, int] = {}
         self._ref_count = self._rng.getrandbits(48)
         self.scheduler = Scheduler(
             self.name,

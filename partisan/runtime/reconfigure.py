@@ -6,11 +6,13 @@ it from the context's config and is done with that; the others have an entry wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from partisan import telemetry
 from partisan._core.sendqueue import MonotonicQueue
 from partisan.config import ChannelConfig, Config
+from partisan.errors import ConfigError
 from partisan.names import DEFAULT_CHANNEL, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.context import Context
@@ -18,7 +20,7 @@ from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.options import channel_map
 from partisan.runtime.parts import NodePart
 from partisan.runtime.python_peers import PythonPeers
-from partisan.runtime.watch import Sampler, Watch, bounds
+from partisan.runtime.watch import Watch, bounds
 
 APPLIED: Final[Mapping[str, str]] = {
     "channels": "_apply_channels",
@@ -48,7 +50,7 @@ class Reconfigure(Watch, NodePart):
     _context: Context
     _acceptor: Acceptor
     _python: PythonPeers
-    _sampler: Sampler
+    _told: dict[str, int]  # channel -> the parallelism that peers were told last
 
     def reconfigure(self, **options: Any) -> Config:
         """Change options while the node runs: all of those given, or none; return all options that are now in force.
@@ -63,6 +65,7 @@ class Reconfigure(Watch, NodePart):
         self._check()
         before = self.config
         config, differing = before.changed(options)
+        self._check_told(config)
         groups = {path.partition(".")[0] for path in differing}
         self.config = self._context.config = config
         for method in dict.fromkeys(APPLIED[option] for option in APPLIED if option in groups):
@@ -71,6 +74,29 @@ class Reconfigure(Watch, NodePart):
             elif method:
                 getattr(self, method)()
         return config
+
+    def _check_told(self, config: Config) -> None:
+        """Refuse to change a parallelism that peers were told of, where one of them may be a node on the BEAM.
+
+        Its manager visits the former spec along with the new one, and crashes on the one that says less than there are
+        connections (case_clause in maybe_connect, seen on 5.0.3). It keeps those of a channel that was taken away.
+        """
+        for name, channel in config.channels.items() if config.mixed_cluster else ():
+            told = self._told.get(name, channel.parallelism)
+            if channel.parallelism != told:
+                whole = name == DEFAULT_CHANNEL or name in config.inheriting
+                path = "parallelism" if whole else f"channels.{name}.parallelism"
+                problem = f"peers were told {told}; with mixed_cluster, to change it needs a restart"
+                raise ConfigError(path, problem)
+
+    def _tell_channels(self, names: Iterable[str]) -> None:
+        """Note what peers are told of the channels, and emit it."""
+        for name in names:
+            options = self.config.channels[name]
+            self._told[name] = options.parallelism
+            self.telemetry.emit(
+                telemetry.CHANNEL_CONFIGURED, {"max": options.parallelism}, {"channel": name, "options": options}
+            )
 
     def _apply_channels(self, before: Config) -> None:
         """Queue by the new options, and tell peers how they shall dial us."""

@@ -188,10 +188,3 @@ class Watch(NodePart):
     def _crowd(self, process: Process) -> None:
         about = {"process": process.pid, "name": process.get_name()}
         self.telemetry.emit(telemetry.LARGE_MAILBOX, {"messages": len(process.mailbox)}, about)
-
-    def _tell_channels(self, names: Iterable[str]) -> None:
-        for name in names:
-            options = self.config.channels[name]
-            self.telemetry.emit(
-                telemetry.CHANNEL_CONFIGURED, {"max": options.parallelism}, {"channel": name, "options": options}
-            )

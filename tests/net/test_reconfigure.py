@@ -15,10 +15,12 @@ import partisan
 from partisan import Atom, ConfigError, HandshakeError, Node, Overloaded, telemetry
 from partisan.config import Config
 from partisan.config_load import walk
+from partisan.names import ChannelOptions
 from partisan.runtime.reconfigure import APPLIED
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 BODY = b"x" * 65536
+PYTHON = {"mixed_cluster": False}
 
 
 async def stuck(a: Node, b: Member) -> Connection:
@@ -123,7 +125,7 @@ async def test_the_module_function_acts_on_the_current_node() -> None:
 
 
 async def test_tables_are_merged_with_what_is_there() -> None:
-    async with running("a", channels={"data": {"parallelism": 2}, "bulk": {}}) as [a]:
+    async with running("a", channels={"data": {"parallelism": 2}, "bulk": {}}, **PYTHON) as [a]:
         a.reconfigure(channels={"data": {"max_queue_octets": 1000}, "more": {}, "bulk": None}, parallelism=3)
         assert a.config.channel("data").parallelism == 2
         assert a.config.channel("data").max_queue_octets == 1000
@@ -138,25 +140,47 @@ async def test_tables_are_merged_with_what_is_there() -> None:
 
 
 async def test_peers_dial_by_the_new_channel_map_and_no_message_is_lost_or_swapped() -> None:
-    async with cluster("a", "b", channels={"data": {"parallelism": 1}}) as (a, b):
+    async with cluster("a", "b", channels={"data": {"parallelism": 1}}, **PYTHON) as (a, b):
         sender = Sender(a, b, "data")
         events = Events(a, "partisan.membership")
         await sender.goes_on()
-        for parallelism in (4, 2, 3, 1):
+        for parallelism in (4, 2, 3, 1, 5):
             b.reconfigure(channels={"data": {"parallelism": parallelism}})
-            wanted = parallelism
-            await eventually(lambda: a.connection_count(B, "data") == wanted)  # noqa: B023
+            await eventually(lambda: a.connection_count(B, "data") == parallelism)  # noqa: B023
             await sender.goes_on()
         await sender.all_came_in_order()
         await eventually(lambda: fully_meshed(a, b))
-        assert [spec.channel("data").parallelism for spec in a._manager.specs()] == [1, 1]
+        assert sorted(options.parallelism for options in data_of(a)) == [1, 5]
         for event in (telemetry.PEER_LEAVE, telemetry.PEER_DOWN, telemetry.PEER_UP, telemetry.PEER_CHANNEL_DOWN):
             assert not events.of(event)
-        await eventually(lambda: len(links_of(a, "data")) == 1)
+        await eventually(lambda: len(links_of(a, "data")) == 5)
+
+
+def data_of(node: Node) -> list[ChannelOptions]:
+    """What the members' specs say of the channel data."""
+    return [options for spec in node._manager.specs() for name, options in spec.channels if name == "data"]
+
+
+async def test_in_a_mixed_cluster_a_parallelism_that_was_told_stays() -> None:
+    async with running("a", parallelism=2, channels={"data": {"parallelism": 3}, "more": {}}) as [a]:
+        for parallelism in (1, 4):
+            for path, options in {
+                "parallelism": {"parallelism": parallelism},
+                r"channels\.data\.parallelism": {"channels": {"data": {"parallelism": parallelism}}},
+                r"channels\.more\.parallelism": {"channels": {"more": {"parallelism": parallelism}}},
+            }.items():
+                with pytest.raises(ConfigError, match=rf"option {path}: peers were told \d; .* needs a restart"):
+                    a.reconfigure(**options)
+        a.reconfigure(channels={"data": None, "new": {"parallelism": 5}})
+        with pytest.raises(ConfigError, match="needs a restart"):
+            a.reconfigure(channels={"data": {"parallelism": 2}})
+        a.reconfigure(channels={"data": {"parallelism": 3, "compression": True}})
+        assert a.spec.channel("data") == ChannelOptions(3, False, True)
+        assert a.spec.channel("new") == ChannelOptions(5)
 
 
 async def test_a_peer_that_is_lost_after_it_told_another_spec_goes_down_and_comes_up() -> None:
-    async with cluster("a", "b", connection_interval=0.02) as (a, b):
+    async with cluster("a", "b", connection_interval=0.02, **PYTHON) as (a, b):
         b.reconfigure(parallelism=2)
         await eventually(lambda: a.connection_count(B, "undefined") == 2)
         events = Events(a, "partisan.membership.peer")
@@ -180,7 +204,7 @@ async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> No
 
 
 async def test_the_parallelism_of_the_node_is_that_of_every_channel_that_does_not_say() -> None:
-    async with cluster("a", "b", channels={"data": {}, "one": {"parallelism": 1}}) as (a, b):
+    async with cluster("a", "b", channels={"data": {}, "one": {"parallelism": 1}}, **PYTHON) as (a, b):
         b.reconfigure(parallelism=3)
         counts = lambda: [a.connection_count(B, channel) for channel in ("undefined", "data", "one")]  # noqa: E731
         await eventually(lambda: counts() == [3, 3, 1])
@@ -206,7 +230,7 @@ async def test_other_options_of_a_channel_change_what_peers_queue_it_by() -> Non
 
 
 async def test_a_node_that_joins_later_and_one_that_was_away_learn_the_new_channel_map() -> None:
-    async with cluster("a", "b", connection_interval=0.02) as (a, b), running("c") as [c]:
+    async with cluster("a", "b", connection_interval=0.02, **PYTHON) as (a, b), running("c") as [c]:
         a._manager.disconnect(B)
         b.reconfigure(parallelism=2)
         await c.join(address_of(a))
@@ -216,7 +240,7 @@ async def test_a_node_that_joins_later_and_one_that_was_away_learn_the_new_chann
 
 
 async def test_a_lone_node_tells_its_new_channel_map_to_whom_it_joins() -> None:
-    async with running("a", "b") as (a, b):
+    async with running("a", "b", **PYTHON) as (a, b):
         for parallelism in (2, 1, 3):
             b.reconfigure(parallelism=parallelism)
         await b.join(address_of(a))

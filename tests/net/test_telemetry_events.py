@@ -71,8 +71,8 @@ async def channels_are_told_at_the_start() -> Events:
     async with node:
         assert measured(events, telemetry.CHANNEL_CONFIGURED, "max", channel="data") == [3]
         assert len(events.of(telemetry.CHANNEL_CONFIGURED)) == 3
-        node.reconfigure(channels={"data": {"parallelism": 2}})
-        assert measured(events, telemetry.CHANNEL_CONFIGURED, "max", channel="data") == [3, 2]
+        node.reconfigure(channels={"data": {"compression": True}})
+        assert measured(events, telemetry.CHANNEL_CONFIGURED, "max", channel="data") == [3, 3]
         assert len(events.of(telemetry.CHANNEL_CONFIGURED)) == 4
     return events
 
