@@ -121,7 +121,7 @@ class ConnectionTable:
         """Whether a connection to the node, or one of the channel, is up."""
 
     def is_fully_connected(self, node: str) -> bool:
-        """Whether every channel of the node's spec has all its connections."""
+        """Whether every channel of the node's spec has all its connections; not before that is known."""
 
     def nodes(self) -> list[str]:
         """Names of the nodes to which a connection is up."""

@@ -321,9 +321,10 @@ cdef class ConnectionTable:
         return self.connections(node, channel) > 0
 
     def is_fully_connected(self, str node not None) -> bool:
-        """Whether every channel of the node's spec has all its connections."""
+        """Whether every channel of the node's spec has all its connections; not before that is known."""
         cdef Peer peer = self.peers.get(node)
-        return peer is not None and peer.count > 0 and peer.lacking == 0
+        return peer is not None and peer.count > 0 and peer.lacking == 0 \
+            and any([(<Lane>lane).configured for lane in peer.lanes.values()])
 
     def nodes(self) -> list:
         """Names of the nodes to which a connection is up."""

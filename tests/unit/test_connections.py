@@ -589,3 +589,11 @@ def test_connections_that_are_replaced_again_and_again_take_the_homes_that_are_f
         former = queue
         core.send(("sink", PEER), 1, channel="data")
         assert messages(drain(queue), core.codec) == [1]
+
+
+def test_a_node_whose_spec_is_not_known_yet_is_not_fully_connected(core: Core) -> None:
+    core.connect(PEER, DEFAULT)
+    assert core.table.is_connected(PEER)
+    assert not core.table.is_fully_connected(PEER)
+    core.table.configure(PEER, {DEFAULT: 1})
+    assert core.table.is_fully_connected(PEER)
