@@ -72,6 +72,7 @@ else:
     from .runtime.facade import make_ref as make_ref
     from .runtime.facade import members as members
     from .runtime.facade import nodes as nodes
+    from .runtime.facade import reconfigure as reconfigure
     from .runtime.facade import register as register
     from .runtime.facade import spawn as spawn
     from .runtime.facade import unregister as unregister

@@ -51,6 +51,8 @@ from partisan.machines.machine import (
     NeighborDown,
     NeighborUp,
     Peer,
+    Respec,
+    Retune,
     Start,
     TimedOut,
     UpdateMembers,
@@ -133,7 +135,7 @@ class FullMembership(Machine):
 
     Args:
         myself: our own value; peers must be of the same type.
-        config: the options; may be replaced between events.
+        config: the options; `Retune` replaces them.
         rng: chance, for tokens and the fan-out.
         restored: the state that a former life saved, or None.
     """
@@ -148,6 +150,8 @@ class FullMembership(Machine):
             GiveUp: self._on_give_up,
             Leave: self._on_leave,
             UpdateMembers: self._on_update_members,
+            Retune: self._on_retune,
+            Respec: self._on_respec,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
             TimedOut: self._on_timed_out,
@@ -176,6 +180,19 @@ class FullMembership(Machine):
         self._start_timer(GOSSIP_TIMER, self.config.period * self._rng.random())
         self._save(self.greeting)
         self._notify(MembersChanged(self.members))
+
+    def _on_retune(self, event: Retune, now: float) -> None:
+        self.config = event.config
+        self._start_timer(GOSSIP_TIMER, self.config.period * self._rng.random())
+
+    def _on_respec(self, event: Respec, now: float) -> None:
+        """Replace our own element as others do when a node comes back with another spec."""
+        if event.myself == self.myself or self.config.name(event.myself) != self._name:
+            return
+        state = self.state.add(event.myself, self._rng.randbytes(TOKEN_OCTETS))
+        self.myself = event.myself
+        self._become(self._without_former(state, event.myself))
+        self._gossip(self.state, self._up)
 
     def _on_join(self, event: Join, now: float) -> None:
         contact = event.contact
@@ -377,13 +394,13 @@ class FullMembership(Machine):
         self._save(self.greeting)
         members = self._sorted_members()
         if members != self.members:
-            for peer in self.members:
+            self._tell_replaced(members)
+            former, self.members = self.members, members
+            for peer in members:  # first, so that a driver can use the connections to a peer's former value for it
+                self._keep(peer)
+            for peer in former:
                 if peer not in state:
                     self._drop(peer, "left")
-            self._tell_replaced(members)
-            self.members = members
-            for peer in members:
-                self._keep(peer)
             self._notify(MembersChanged(members))
         return True
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
+from partisan.config import Config
 from partisan.errors import ConnectFailed, HandshakeError, NotConnected
 from partisan.machines.full import FullConfig, FullMembership, Gossip
 from partisan.machines.machine import (
@@ -31,6 +32,8 @@ from partisan.machines.machine import (
     NeighborUp,
     Notify,
     Received,
+    Respec,
+    Retune,
     Save,
     Send,
     Start,
@@ -71,6 +74,16 @@ LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"}
 """Reasons of a HandshakeError that another attempt does not change: a join fails at once."""
 
 
+def full_config(config: Config) -> FullConfig:
+    """What the options mean to the machine."""
+    return FullConfig(
+        gossip=config.gossip,
+        period=config.periodic_interval,
+        fanout=None if config.periodic_enabled else 0,
+        key=spec_key,
+    )
+
+
 class PluggableManager:
     """The overlay of one node: full membership over a full mesh.
 
@@ -93,15 +106,9 @@ class PluggableManager:
         self._context = context
         self._edges = tuple(edges)
         self._spec = spec
-        config = context.config
         self._machine = FullMembership(
             spec,
-            FullConfig(
-                gossip=config.gossip,
-                period=config.periodic_interval,
-                fanout=None if config.periodic_enabled else 0,
-                key=spec_key,
-            ),
+            full_config(context.config),
             context.rng,
         )
         self._dialer = Dialer(context, table, self)
@@ -128,9 +135,27 @@ class PluggableManager:
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
+
+    def retune(self) -> None:
+        """The options of the node have changed: gossip, and dial, by the new ones from now on."""
+        self._driver.handle(Retune(full_config(self._context.config)))
+
+    def retime(self) -> None:
+        """The pauses before dialling have changed."""
+        self._dialer.retime()
+
+    def replace_connections(self, channels: Iterable[str]) -> None:
+        """Make the connections of these channels anew, without a gap: what they queue by has changed."""
+        self._dialer.replace(channels)
+
+    def respec(self, spec: NodeSpec) -> None:
+        """Tell the members another spec of this node, by which they dial it from now on."""
+        self._spec = spec
+        self._driver.handle(Respec(spec))
 
     def start(self) -> None:
         """Begin as a cluster of one."""
@@ -287,6 +312,10 @@ class PluggableManager:
     def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
         self._driver.handle(Connected(peer, target, full.state_from_term(state)))
 
+    def renamed(self, peer: NodeSpec) -> None:
+        self._renamed.add(peer.name)
+        self._driver.handle(Connected(peer, peer))
+
     def disconnected(self, target: Target, reason: str) -> None:
         self._driver.handle(Disconnected(target, reason))
 
@@ -305,6 +334,10 @@ class PluggableManager:
         self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
 
     def _edge_changed(self, peer: NodeSpec, up: bool) -> None:
+        if peer.name in self._renamed:  # its connections went over to another spec: it was never down
+            if up:
+                self._renamed.remove(peer.name)
+            return
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
         for edge in self._edges:
             edge(peer.name, up)
@@ -320,7 +353,10 @@ class PluggableManager:
         log.info("%s has members %s", self._context.node, ", ".join(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
-        log.warning("%s: member %s is replaced: %r becomes %r", self._context.node, fact.peer, fact.former, fact.peer)
+        moved = fact.former.listen_addrs != fact.peer.listen_addrs  # else it has other channels now
+        level = logging.WARNING if moved else logging.INFO
+        name = self._context.node
+        log.log(level, "%s: member %s is replaced: %r becomes %r", name, fact.peer, fact.former, fact.peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):
@@ -333,7 +369,7 @@ class PluggableManager:
                 waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
 
     def _violation(self, fact: Violation) -> None:
-        log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
-        self._context.telemetry.emit(
-            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
-        )
+        context, peer = self._context, str(fact.peer)
+        kind = (peer, fact.detail.partition(":")[0])
+        context.log(log, logging.WARNING, kind, "%s: %s broke the protocol: %s", context.node, peer, fact.detail)
+        context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": peer, "error": fact.detail})

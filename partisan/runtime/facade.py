@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from partisan.config import Config
 from partisan.etf import Pid, Reference
 from partisan.names import NodeSpec
 from partisan.runtime.current import node
@@ -44,6 +45,11 @@ def cast_message(target: Target, message: object, **options: Any) -> None:
 def make_ref() -> Reference:
     """A reference that the current node has not made before."""
     return node().make_ref()
+
+
+def reconfigure(**options: Any) -> Config:
+    """Change options of the current node while it runs: all or none. Raises ConfigError."""
+    return node().reconfigure(**options)
 
 
 async def join(contact: str | NodeSpec, *, timeout: float = 10.0) -> str:

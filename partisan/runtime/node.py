@@ -30,7 +30,6 @@ from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
-from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.membership_calls import MembershipCalls
@@ -38,12 +37,14 @@ from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.watch import Sampler
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
+class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -80,6 +81,7 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         self._rng = random.Random(os.urandom(16))
         self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
+        self._told: dict[str, int] = {}
         self._ref_count = self._rng.getrandbits(48)
         self.scheduler = Scheduler(
             self.name,
@@ -108,8 +110,6 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
             undeliverable=self._undeliverable,
         )
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
-        if config.busy_wait > 0.0:
-            self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -126,13 +126,20 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
-        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
-        self.scheduler.register(python.wire_name, python.receive)
-        edges = (python.edge, self._acknowledged.edge)
+        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(self._python.wire_name, self._python.receive)
+        edges = (self._python.edge, self._acknowledged.edge)
         self._manager = PluggableManager(self._context, self.table, self.spec, edges)
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
+        self._sampler = Sampler(self._context, self.table, self.scheduler)
+        self._sampler.unacknowledged = self._acknowledged.waiting
+        self.telemetry.changed = self._sampler.heed
         self._running = True
+        self._apply_busy_wait()
+        self._watch()
+        self._sampler.heed()
+        self._tell_channels(config.channels)
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
@@ -149,6 +156,8 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         if not self._running:
             return
         self._running = False
+        self.telemetry.changed = None
+        self._sampler.stop()
         self._acceptor.deafen()
         end = self.loop.time() + grace
         try:
