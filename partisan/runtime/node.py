@@ -31,9 +31,7 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.current import current
-from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.membership_calls import MembershipCalls
-from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
@@ -44,7 +42,7 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls, Reconfigure):
+class Node(MembershipCalls, ProcessCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
