@@ -76,6 +76,17 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`gossip`, `periodic_enabled`, `periodic_interval`",
         "At once; the next gossip is due at a random moment of the new interval.",
     ),
+    (
+        "`retransmit_interval`, `retransmit_backoff_max`, `retransmit_jitter`, `acknowledge_expiry`, "
+        "`max_unacknowledged`, `max_unacknowledged_octets`",
+        "For what is sent, or sent again, from now on.",
+    ),
+    (
+        "`tls_client_options`, `tls_server_options`",
+        "Certificates, keys and authorities are read again, whatever is given, and used for connections that are made "
+        "from now on: `node.reconfigure()` alone does that.",
+    ),
+    ("`egress_delay`, `ingress_delay`, `binary_padding`", "At once; order is kept."),
     ("`busy_wait`", "At once."),
     (
         "`allowed_nodes`",
