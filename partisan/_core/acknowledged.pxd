@@ -49,6 +49,7 @@ cdef class Acknowledging:
     cdef object carry_out                  # callable(): do what the machine asks for
     cdef object owe                        # callable(): acknowledgements are to be sent at the end of this loop turn
     cdef object hold                       # callable(node): too much waits, hold the running process
+    cdef object expected                   # callable(node): whether a node that was never connected will be
     cdef public Py_ssize_t high_water      # messages to one peer above which senders are held
     cdef public Py_ssize_t max_messages
     cdef public Py_ssize_t max_octets

@@ -76,6 +76,7 @@ class Acknowledging:
         carry_out: does what the machine asks for.
         owe: called once until `owing` is reset: acknowledgements are to be sent.
         hold: called with the node's name: so much waits for it that the running process must.
+        expected: tells whether a node that was never connected will be.
         first_number: numbers of our kind are at least this, and below 2**64.
     Attributes:
         high_water: how many messages may wait for a node before senders are held.
@@ -98,6 +99,7 @@ class Acknowledging:
         carry_out: Callable[[], object],
         owe: Callable[[], object],
         hold: Callable[[str], object],
+        expected: Callable[[str], bool],
         first_number: int,
     ) -> Self: ...
     def settle(self) -> None:

@@ -163,13 +163,15 @@ cdef class Acknowledging:
         carry_out: callable(): do what the machine asks for.
         owe: callable(): called once until `owing` is reset: acknowledgements are to be sent.
         hold: callable(node): so much waits for the node that the running process must.
+        expected: callable(node): whether a node that was never connected will be.
         first_number: numbers of our kind are at least this, and below 2**64.
     Attributes:
         high_water: how many messages may wait for a node before senders are held.
         max_messages, max_octets: as the machine's options.
     """
 
-    def __cinit__(self, str node not None, *, sent, seen, clock, carry_out, owe, hold, unsigned long long first_number):
+    def __cinit__(self, str node not None, *, sent, seen, clock, carry_out, owe, hold, expected,
+                  unsigned long long first_number):
         self.prefix = beginning(node)
         self.lanes = sent.lanes
         self.new_lane = sent.lane
@@ -181,6 +183,7 @@ cdef class Acknowledging:
         self.carry_out = carry_out
         self.owe = owe
         self.hold = hold
+        self.expected = expected
         self.first_number = first_number
 
     def __dealloc__(self):

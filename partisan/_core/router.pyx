@@ -302,7 +302,7 @@ cdef class Router:
         try:
             queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
         except NotConnected as error:
-            if not error.known:
+            if not error.known and not self.acknowledging.expected(node):
                 raise
         if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
                 or (<tuple>self.place)[2] is not partition_key:

@@ -100,6 +100,7 @@ class Acknowledged:
             carry_out=self._carry_out,
             owe=lambda: context.loop.call_soon(self._acknowledge),
             hold=self._hold,
+            expected=self._expected,
             first_number=FIRST_NUMBER,
         )
         self._limit(options)
@@ -138,7 +139,7 @@ class Acknowledged:
         """Send a message to a process of another node, and again until it is acknowledged.
 
         Raises:
-            NotConnected: the node was never connected. One that was is waited for.
+            NotConnected: the node is no member, and was never connected. Others are waited for.
             Overloaded: the channel's queue is full and its policy refuses more; the message is not kept.
             Unacknowledged: too much to that node is not acknowledged yet; the message is not kept.
             EncodeError: the message is no term.
@@ -184,9 +185,13 @@ class Acknowledged:
         try:
             return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
         except NotConnected as error:
-            if not error.known:
+            if not error.known and not self._expected(node):
                 raise
             return None
+
+    def _expected(self, node: str) -> bool:
+        """Whether a node that was never connected is a member, and so dialled."""
+        return node in self._context.manager.members()
 
     def _send_again(self, peer: str, kept: Parcel | Written) -> None:
         target, channel, partition_key = kept.place

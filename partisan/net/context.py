@@ -26,6 +26,9 @@ class Manager(Protocol):
     def local_state(self) -> object:
         """What the handshake tells a dialler about the membership here, as a term."""
 
+    def members(self) -> list[str]:
+        """Names of the members."""
+
     def dialled_by(self, peer: str) -> None:
         """A peer has opened a connection to this node and said its name."""
 
