@@ -240,6 +240,17 @@ class JoinFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Removed:
+    """We are no member of the cluster any more, and alone.
+
+    Attributes:
+        reason: "removed" (somebody made us leave), or "replaced" (the cluster has another node under our name).
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Violation:
     """A peer sent what the protocol does not allow; the message was ignored."""
 

@@ -23,6 +23,7 @@ from partisan.machines.machine import (
     NeighborUp,
     Notify,
     Received,
+    Removed,
     Save,
     Send,
     Start,
@@ -230,12 +231,12 @@ class TestGossip:
         ],
     )
     def test_a_wrong_gossip_is_a_violation(self, peer, message):
-        machine = member(node(max_elements=10, max_tokens=20), B)
+        machine = member(node(max_members=10, max_tokens=20), B)
         (effect,) = machine.handle(Received(peer, message), 1.0)
         assert isinstance(effect.fact, Violation)
 
     def test_many_small_states_cannot_grow_ours_without_bound(self):
-        machine = member(node(max_elements=10), B)
+        machine = member(node(max_members=10), B)
         for n in range(2, 50):
             machine.handle(gossip(B, OrSet({spec("x", n): {b"t": True}})), float(n))
         assert len(machine.state) <= 10
@@ -355,5 +356,5 @@ class TestReplacement:
         machine = member(node(), B)
         effects = machine.handle(gossip(B, machine.state.remove([A])), 1.0)
         assert Disconnect(B, "removed") in effects
-        assert facts(effects) == [NeighborDown(B, "removed"), MembersChanged((A,))]
+        assert facts(effects) == [NeighborDown(B, "removed"), MembersChanged((A,)), Removed("removed")]
         assert sorted(machine.state.tokens(A).values()) == [False, True]

@@ -35,7 +35,12 @@ def full(peer, rng, restored):
     return FullMembership(peer, FullConfig(), rng, restored)
 
 
-MACHINES = {"full": full}
+def forgetful(peer, rng, restored):
+    """Forgets tombstones after two rounds, where the default is an hour."""
+    return FullMembership(peer, FullConfig(tombstone_age=20.0), rng, restored)
+
+
+MACHINES = {"full": full, "forgetful": forgetful}
 QUIET = 30.0
 """Seconds, three gossip periods: enough for whatever is still to be told."""
 
