@@ -249,7 +249,22 @@ def _to_str(value: Any) -> Any:
     return str(value) if isinstance(value, str) else _WRONG
 
 
-_SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+def _to_class(value: Any) -> Any:
+    return value if isinstance(value, type) else _WRONG
+
+
+def _to_any(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value
+
+
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
+    bool: _to_bool,
+    int: _to_int,
+    float: _to_float,
+    str: _to_str,
+    type: _to_class,
+    Any: _to_any,
+}
 
 
 def _group(value: Any, kind: Any, path: str) -> Any:
@@ -327,7 +342,15 @@ def describe(hint: Any) -> str:
         return "a table"
     if origin in (Union, types.UnionType):
         return " or ".join(describe(each) for each in get_args(hint))
-    words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
+    words = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        type: "a class",
+        Any: "any value",
+    }
+    words[type(None)] = "none"
     return words[hint]
 
 

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 TOKEN_OCTETS = 20
 """Length of an actor and of a token (partisan 5.0.3)."""
 
-ACTOR_PREFIX = b"partisan_py1"
-"""What the actors of nodes begin with that forget tombstones as we do (ours)."""
+ACTOR_PREFIX = b"\xffpartisan_py"
+"""What the actors of nodes begin with that forget tombstones as we do; no text, so it is a binary everywhere (ours)."""
 
 
 @dataclass(frozen=True, slots=True)

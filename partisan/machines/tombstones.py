@@ -46,7 +46,9 @@ class Tombstones:
         """Whether every member is known to follow the rule."""
         return all(peer == myself or self._follows.get(peer, False) for peer in members)
 
-    def forgettable(self, state: OrSet[Peer], members: tuple[Peer, ...], myself: Peer, age: float, now: float) -> list[bytes]:
+    def forgettable(
+        self, state: OrSet[Peer], members: tuple[Peer, ...], myself: Peer, age: float, now: float
+    ) -> list[bytes]:
         """The dead tokens that may be forgotten; what is known of peers that are no members is let go of."""
         self._follows = {peer: self._follows[peer] for peer in members if peer in self._follows}
         self._agreed = {peer: self._agreed[peer] for peer in members if peer in self._agreed}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from partisan import telemetry
 from partisan.names import ListenAddress
@@ -13,6 +13,9 @@ from partisan.net.link import AcceptedLink
 from partisan.net.listener import Listener
 
 log = logging.getLogger(__name__)
+
+PART_AFTER = 1.0
+"""Seconds of silence after which what a node has dialled that is wanted no more is closed (ours)."""
 
 
 class Acceptor:
@@ -57,6 +60,20 @@ class Acceptor:
         """Close the connections that the node has dialled."""
         for link in [link for link in self.links if link.peer == name]:
             link.fail(None)
+
+    def part(self, name: str, unless: Callable[[], bool]) -> None:
+        """Close what the node has dialled once it is silent; not if `unless` says by then that the node is wanted."""
+        self._context.loop.call_later(PART_AFTER, self._part, name, unless)
+
+    def _part(self, name: str, unless: Callable[[], bool]) -> None:
+        links = [link for link in self.links if link.peer == name]
+        if not links or unless():
+            return
+        silent = self._context.loop.time() - PART_AFTER
+        for link in links:
+            if link.stream.read_at <= silent:
+                link.fail(None)
+        self.part(name, unless)
 
     def _accepted(self, sock: socket.socket) -> None:
         limit = self._context.config.max_connections

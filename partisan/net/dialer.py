@@ -46,6 +46,9 @@ class Overlay(Protocol):
     def failed(self, target: Target, error: Exception) -> None:
         """An attempt to connect has failed; another will follow."""
 
+    def lane_changed(self, node: str, channel: str) -> None:
+        """A connection of the channel has come up or is gone."""
+
 
 class Edge:
     """One wanted peer and the connections to it.
@@ -100,10 +103,20 @@ class Dialer:
         self._idle = asyncio.Event()  # set once nothing is left of a closed dialer
 
     def keep(self, target: Target) -> None:
-        """Keep an edge to the target from now on."""
-        if target not in self._edges:
+        """Keep an edge to the target from now on; said again, look at once for what it lacks."""
+        edge = self._edges.get(target)
+        if edge is None:
             edge = self._edges[target] = Edge(target)
+        if edge.timer is None:
             self._visit(edge)
+
+    def keeps(self, name: str) -> bool:
+        """Whether an edge to a node of that name is wanted."""
+        return any(target.name == name for target in self._edges)
+
+    def connections(self) -> list[DialledLink]:
+        """The connections that messages are routed to."""
+        return [link for edge in self._edges.values() for link in edge.links if link.in_table]
 
     def drop(self, target: Target, reason: str) -> None:
         """Give the edge up; what waits on its connections is written first."""
@@ -245,6 +258,7 @@ class Dialer:
         self._table.add(link.name, link.channel, link.queue)
         link.in_table = True
         edge.attempts = 0
+        self._overlay.lane_changed(link.name, link.channel)
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
@@ -290,6 +304,7 @@ class Dialer:
                 self._table.retire(link.name, link.channel, link.queue)
             else:
                 self._table.remove(link.name, link.channel, link.queue)
+            self._overlay.lane_changed(link.name, link.channel)
 
     def _released(self, link: DialledLink) -> None:
         """The peer has closed a connection that parted, too, or has had its time."""

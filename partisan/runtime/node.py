@@ -23,7 +23,7 @@ from partisan._core.process import Scheduler
 from partisan._core.router import Router, current_router_var
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
-from partisan.managers.pluggable import PluggableManager
+from partisan.managers.pluggable import PluggableManager, Watch
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.context import Context
@@ -34,6 +34,7 @@ from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,12 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             telemetry=self.telemetry,
             rng=self._rng,
         )
+        self._watching = Watching(
+            self.loop,
+            enter=self._enter,
+            send=self.router.send,
+            lane_up=self.table.is_connected,
+        )
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
             check_reachable(address)
@@ -116,13 +123,31 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
         self.scheduler.register(python.wire_name, python.receive)
-        self._manager = PluggableManager(self._context, self.table, self.spec, python.edge)
+        try:
+            self._manager = PluggableManager(self._context, self.table, self.spec, self._watch(python))
+        except BaseException:
+            self._acceptor.close()
+            raise
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
         self._running = True
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
+
+    def _watch(self, python: PythonPeers) -> Watch:
+        """Who hears of what changes in the overlay."""
+
+        def edge(node: str, up: bool) -> None:
+            python.edge(node, up)
+            self._watching.edge(node, up)
+
+        return Watch(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+
+    def _enter(self, context: contextvars.Context) -> None:
+        """Make this node the current one in a context."""
+        context.run(current.set, self)
+        context.run(current_router_var.set, self.router)
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """End every process, then close every connection and listener. Peers keep this node as a member: see `leave`.
@@ -143,6 +168,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
             self._acceptor.close()
+            self._watching.stop()
             for waiters in self._relief.values():
                 for waiter in waiters:
                     waiter.cancel()

@@ -12,6 +12,8 @@ from partisan._core.router import Router
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
+from partisan.names import NodeSpec
+from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 
@@ -21,11 +23,13 @@ class NodePart:
     name: str
     config: Config
     telemetry: Telemetry
+    spec: NodeSpec
     loop: asyncio.AbstractEventLoop
     table: ConnectionTable
     router: Router
     scheduler: Scheduler
     _manager: PluggableManager
+    _watching: Watching
     _rng: random.Random
     _running: bool
     _thread: int

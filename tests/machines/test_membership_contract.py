@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import os
 import subprocess
@@ -28,7 +29,20 @@ from partisan.machines.machine import (
     TimedOut,
     Violation,
 )
+from partisan.machines.membership import MembershipConfig
 from partisan.machines.orset import OrSet
+
+
+def load_example(name):
+    """Import an example, which is no package."""
+    path = Path(__file__).parents[2] / "examples" / f"{name}.py"
+    specification = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+EXAMPLE = load_example("random_gossip")
 
 
 def full(peer, rng, restored):
@@ -40,7 +54,12 @@ def forgetful(peer, rng, restored):
     return FullMembership(peer, FullConfig(tombstone_age=20.0), rng, restored)
 
 
-MACHINES = {"full": full, "forgetful": forgetful}
+def random_gossip(peer, rng, restored):
+    """The example of a strategy of one's own."""
+    return EXAMPLE.RandomGossip(peer, MembershipConfig(), rng, restored)
+
+
+MACHINES = {"full": full, "forgetful": forgetful, "random gossip": random_gossip}
 QUIET = 30.0
 """Seconds, three gossip periods: enough for whatever is still to be told."""
 
@@ -66,6 +85,11 @@ GARBAGE = st.one_of(
         st.builds(OrSet, st.dictionaries(st.one_of(st.text(), st.integers()), st.just({b"t": True}))),
     ),
     st.builds(Gossip, st.one_of(st.integers(), st.lists(st.none())), st.binary(), st.one_of(st.none(), st.text())),
+    st.builds(
+        EXAMPLE.Table,
+        st.one_of(st.none(), st.dictionaries(st.integers(0, 9), st.tuples(st.integers(), st.booleans()))),
+    ),
+    st.builds(EXAMPLE.Table, st.dictionaries(st.text(), st.tuples(st.integers()))),
     st.builds(
         Gossip,
         st.integers(0, 3),
