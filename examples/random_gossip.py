@@ -2,9 +2,9 @@
 
     partisan.Node("a@127.0.0.1:10200", membership_strategy=RandomGossip)    # or "random_gossip:RandomGossip"
 
-Each node keeps a row for every peer that it has heard of: a version, and whether the peer is a member. Of two rows the
-one of the higher version holds, of equal versions the departure. A table that lacks something is answered, so a node
-that a rumour has missed learns it when it next tells somebody what it knows. Rows of those who left are kept for ever.
+A node keeps a row for every peer that it has heard of: a version, and whether it is a member. The higher version holds,
+of equal ones the departure. A table that lacks something is answered, so whoever a rumour has missed learns it when it
+next tells somebody what it knows. Rows are kept for ever.
 """
 
 from __future__ import annotations
@@ -69,13 +69,12 @@ class RandomGossip(Membership):
             if not self._in(rows, party):
                 rows[party] = (rows.get(party, NEVER)[0] + 1, True)
         news = rows != self.rows
-        if self._become(rows):
+        if not news or self._become(rows):
             self._bring_up(peer, contact)
             self._tell(self._few(peer) if news or joining else [peer] if self._lacks(theirs) else [])
 
     def _on_table(self, peer: Any, message: Table, now: float) -> None:
-        problem = self._problem_of_greeting(message)
-        if problem is not None:
+        if problem := self._problem_of_greeting(message):
             self._violation(peer, problem)
             return
         theirs = message.rows
@@ -126,12 +125,12 @@ class RandomGossip(Membership):
 
     def _few(self, *first: Any) -> list[Any]:
         peers = [peer for peer in self._up if peer not in first]
-        chosen = self._rng.sample(peers, min(self.few, len(peers)))
-        return [peer for peer in first if peer in self._up] + chosen
+        return [p for p in first if p in self._up] + self._rng.sample(peers, min(self.few, len(peers)))
 
     def _tell(self, peers: Iterable[Any], rows: Mapping[Any, Row] | None = None) -> None:
-        for peer in list(peers):
-            self._send(peer, Table(self.rows if rows is None else rows))
+        message = Table(self.rows if rows is None else rows)
+        for peer in peers:
+            self._send(peer, message)
 
     def _become(self, rows: dict[Any, Row]) -> bool:
         """Take the rows as ours; return False if we are no member by them, and so began again alone."""
@@ -139,10 +138,9 @@ class RandomGossip(Membership):
             self._begin_again(rows[self.myself][0] + 1, "removed")
             self._notify(Removed("removed"))
             return False
-        if rows != self.rows:
-            self.rows = rows
-            self._save(self.greeting)
-            self._report(peer for peer in rows if self._in(rows, peer))
+        self.rows = rows
+        self._save(self.greeting)
+        self._report(peer for peer in rows if self._in(rows, peer))
         return True
 
     def _begin_again(self, version: int, reason: str) -> None:

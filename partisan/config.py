@@ -222,22 +222,19 @@ class Config:
     )
     max_members: int = option(
         16_384,
-        "The largest membership that is taken from a peer or grown to; nodes that are gone and not yet forgotten count.",
+        "The largest membership that is taken from a peer or grown to; who is gone and not yet forgotten counts.",
         unit="nodes",
         low=1,
-        live=True,
     )
     tombstone_age: float = option(
         3600.0,
-        "How long it is remembered at least that a node is gone. One that was removed while it was cut off, and comes "
-        "back later, is a member again; with a real node in the cluster nothing is forgotten.",
+        "How long it is remembered at least that a node is gone. One that was removed while it was cut off, and "
+        "comes back later, is a member again; with a real node in the cluster nothing is forgotten.",
         unit="s",
         live=True,
         positive=True,
     )
-    distance_enabled: bool = option(
-        False, "The time to each neighbor and back is measured.", source="partisan 5.0.3", live=False
-    )
+    distance_enabled: bool = option(False, "The time to each neighbor and back is measured.", source="partisan 5.0.3")
     distance_interval: float = option(
         10.0, "Time between two measurements.", source="partisan 5.0.3", unit="s", positive=True
     )
@@ -279,8 +276,8 @@ class Config:
     peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
     membership_strategy: str | type = option(
         "full",
-        "What the pluggable manager keeps members with: `full`, a subclass of `partisan.machines.membership.Membership`, "
-        "or the place of one as `module:Class`.",
+        "What the pluggable manager keeps members with: `full`, a subclass of "
+        "`partisan.machines.membership.Membership`, or the place of one as `module:Class`.",
         source="partisan 5.0.3",
     )
     tag: Literal["client", "server"] | None = option(

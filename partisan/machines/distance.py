@@ -78,7 +78,7 @@ class Distances(Machine):
 
     def _on_disconnected(self, event: Disconnected, now: float) -> None:
         for known in (self._up, self._asked, self.seconds):
-            known.pop(event.peer, None)  # type: ignore[attr-defined]
+            known.pop(event.peer, None)
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
         if event.timer == DISTANCE_TIMER:

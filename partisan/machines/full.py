@@ -253,7 +253,7 @@ class FullMembership(Membership):
         if self._too_large(state):
             self._violation(sender, "its state would make ours too large")
             return self.state
-        if sender in theirs:
+        if sender in state:  # not if it was replaced in its turn: of two nodes of one name the later stays
             state = self._without_former(state, sender)
         if self.myself in state:
             state = self._without_former(state, self.myself)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +44,7 @@ from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
-from partisan.net.link import DialledLink, Link
+from partisan.net.link import AcceptedLink, DialledLink, Link
 from partisan.wire.forward import (
     Distance,
     Forward,
@@ -125,7 +126,7 @@ class PluggableManager:
         self._file: StateFile | None = None
         if config.persist_dir is not None and config.persist_state:
             self._file = StateFile(config.persist_dir, spec.name, self._strategy.name, context.loop)
-        self._machine = self._strategy.build(spec, config, context.rng, self._restored())
+        self._machine = self._strategy.build(spec, self._strategy.options(config), context.rng, self._restored())
         self._dialer = Dialer(context, table, self)
         self._joins: dict[Target, list[asyncio.Future[str]]] = {}
         self._failures: dict[Target, Exception] = {}
@@ -154,6 +155,7 @@ class PluggableManager:
             self._distances,
             context.loop,
             {Send: lambda effect: self._measure(effect.peer, effect.message), Notify: lambda effect: None},
+            clock=time.monotonic,
         )
         self._known: dict[str, NodeSpec] = {spec.name: spec}
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
@@ -341,8 +343,10 @@ class PluggableManager:
         sender, message = self._strategy.message_from_term(term)
         if link is not None and link.peer not in (None, sender.name):
             self._violation(Violation(link.peer, f"it speaks of the membership in the name of {sender}"))
-        else:
-            self._driver.handle(Received(sender, message))
+            return
+        self._driver.handle(Received(sender, message))
+        if isinstance(link, AcceptedLink) and self._known.get(sender.name) != sender:
+            link.greet()  # it was removed, or replaced, and has not heard: it learns that from our state
 
     def _send(self, peer: NodeSpec, message: object) -> None:
         """Send a machine's message; one value that goes to many peers is made a term once."""
@@ -376,7 +380,7 @@ class PluggableManager:
             raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
         return found
 
-    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
+    def connected(self, peer: Target, target: Target, state: object) -> None:
         self._driver.handle(Connected(peer, target, self._strategy.greeting_from_term(state)))
 
     def lane_changed(self, node: str, channel: str) -> None:

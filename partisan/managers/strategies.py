@@ -27,7 +27,10 @@ class Strategy(Protocol):
 
     name: str
 
-    def build(self, myself: NodeSpec, config: Config, rng: Random, restored: Any) -> Membership:
+    def options(self, config: Config) -> MembershipConfig:
+        """What the node's options say to the machine; it may be given others between events."""
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine; `restored` is the greeting that a former life saved, or None."""
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
@@ -54,9 +57,9 @@ class Full:
     def __init__(self, most: int) -> None:
         self._most = most
 
-    def build(self, myself: NodeSpec, config: Config, rng: Random, restored: Any) -> Membership:
-        """Make the machine."""
-        options = FullConfig(
+    def options(self, config: Config) -> FullConfig:
+        """Take what concerns it."""
+        return FullConfig(
             gossip=config.gossip,
             period=config.periodic_interval,
             fanout=None if config.periodic_enabled else 0,
@@ -65,6 +68,9 @@ class Full:
             tombstone_age=config.tombstone_age,
             key=spec_key,
         )
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine."""
         return FullMembership(myself, options, rng, restored)
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
@@ -97,14 +103,17 @@ class Own:
         self._records = Records(kind.__name__, kind.messages, most)
         self.name = kind.__name__
 
-    def build(self, myself: NodeSpec, config: Config, rng: Random, restored: Any) -> Membership:
-        """Make the machine: `kind(myself, config, rng, restored)`."""
-        options = MembershipConfig(
+    def options(self, config: Config) -> MembershipConfig:
+        """Take what concerns every membership."""
+        return MembershipConfig(
             period=config.periodic_interval,
             fanout=None if config.periodic_enabled else 0,
             max_members=config.max_members,
             key=spec_key,
         )
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine: `kind(myself, options, rng, restored)`."""
         return self._kind(myself, options, rng, restored)  # type: ignore[call-arg]  # a strategy takes what was saved
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:

@@ -37,8 +37,8 @@ class Overlay(Protocol):
     def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
         """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
 
-    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
-        """The first connection of an edge has shaken hands."""
+    def connected(self, peer: Target, target: Target, state: object) -> None:
+        """The first connection of an edge has shaken hands, or its peer tells its state again."""
 
     def disconnected(self, target: Target, reason: str) -> None:
         """The last connection of an edge is gone."""
@@ -261,11 +261,19 @@ class Dialer:
         self._overlay.lane_changed(link.name, link.channel)
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
-        """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
+        """The peer has sent its state: the first one makes the edge usable and says what else to dial.
+
+        One that comes again on a connection is news; those of further connections are not.
+        """
         edge: Edge = link.owner
-        if edge.up or self._edges.get(edge.target) is not edge:
-            return
+        again, link.told = link.told, True
         target = edge.target
+        if self._edges.get(target) is not edge:
+            return
+        if edge.up:
+            if again:
+                self._overlay.connected(target, target, state)
+            return
         spec = self._overlay.identify(link.name, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:

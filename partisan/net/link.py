@@ -280,7 +280,7 @@ class AcceptedLink(Link):
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
         self.keepalive.peer = greeting.node
-        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
+        self.greet()
         if not self.up:
             self.context.telemetry.emit(
                 telemetry.SOCKET_ACCEPT, {"count": 1}, {"node": self.peer, "channel": self.channel}
@@ -288,6 +288,10 @@ class AcceptedLink(Link):
             self._shaken()
             self._timer.cancel()
         self.context.manager.dialled_by(greeting.node)
+
+    def greet(self) -> None:
+        """Tell the dialler what is known here of the membership; it may be told again."""
+        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
 
     def _owner_lost(self, error: Exception | None) -> None:
         if self.peer is not None:
@@ -311,6 +315,7 @@ class DialledLink(Link):
         address: where it was dialled.
         in_table: whether messages are routed here.
         abandoned: it closes at the peer's hello.
+        told: the peer has sent its state.
     """
 
     def __init__(
@@ -328,6 +333,7 @@ class DialledLink(Link):
     ) -> None:
         self.in_table = False
         self.abandoned = False
+        self.told = False
         self.owner: Any = None
         self.address: ListenAddress
         self.opened = opened

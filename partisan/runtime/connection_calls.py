@@ -115,10 +115,11 @@ class ConnectionCalls(NodePart):
         return DEFAULT_CHANNEL
 
     def nodes(self, *kinds: NodeKind) -> list[str]:
-        """Names of the nodes of these kinds, each once; "visible", the nodes to which a connection is up, if none is given.
+        """Names of the nodes of these kinds, each once.
 
         Args:
-            kinds: "visible", "known" (members, this node included), "this", "hidden" (none).
+            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included),
+                "this", "hidden" (none).
         """
         self._check()
         found: dict[str, None] = {}

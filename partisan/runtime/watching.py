@@ -85,7 +85,7 @@ class Watching:
         self._told_up: set[str] = set()
         self._told_lanes: set[tuple[str, str]] = set()
         self._members: list[str] = []
-        self._told_members: list[str] = []
+        self._told_members: list[str] | None = None
         self._changed: dict[tuple[str, str | None], None] = {}
         self._handle: asyncio.Handle | None = None
 
@@ -105,6 +105,8 @@ class Watching:
     def members(self, names: list[str]) -> None:
         """The members are now these."""
         self._members = names
+        if self._told_members is None:
+            self._told_members = names  # with which the node begins: no change
         self._soon()
 
     def ended(self, pid: Pid) -> None:

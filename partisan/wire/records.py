@@ -70,12 +70,10 @@ class Records:
     def message_from_term(self, term: object) -> tuple[NodeSpec, Any]:
         """Read who says it, and what. Raises MalformedMessage, MembershipTooLarge."""
         match term:
-            case (tag, (spec, (strategy_tag, strategy, value))) if tag is _MEMBERSHIP_STRATEGY:
-                if strategy_tag is not _STRATEGY:
-                    malformed(_WHAT, term)
+            case (tag, (spec, (inner, strategy, value))) if tag is _MEMBERSHIP_STRATEGY and inner is _STRATEGY:
                 self._check_strategy(strategy)
                 return spec_from_term(spec), self._read(value)
-        malformed(_WHAT, term)
+        return malformed(_WHAT, term)
 
     def _check_strategy(self, theirs: object) -> None:
         if theirs is not self._strategy:
@@ -137,7 +135,7 @@ class Records:
                 return self._dict(pairs, depth)
             case (tag, name, list(values)) if tag is _RECORD:
                 return self._record(name, values, depth)
-        malformed(_WHAT, term)
+        return malformed(_WHAT, term)
 
     def _text(self, term: object) -> str:
         if type(term) is str:

@@ -330,6 +330,13 @@ class TestReplacement:
         assert Disconnect(B, "left") in effects
         assert Connect(moved) in effects
 
+    def test_of_two_nodes_of_one_name_the_later_stays_whatever_the_former_goes_on_to_say(self):
+        machine = member(node(), B, C)
+        moved = spec("b", 2000)
+        machine.handle(gossip(moved, OrSet({moved: {b"m": True}})), 1.0)
+        machine.handle(gossip(B, OrSet({B: dict(machine.state.tokens(B)) | {b"t": True}, D: {b"d": True}})), 2.0)
+        assert machine.members == (A, moved, C, D)
+
     def test_what_others_say_about_a_spec_replaces_nothing(self):
         machine = member(node(), B, C)
         moved = spec("b", 2000)
