@@ -202,7 +202,8 @@ class FullMembership(Membership):
             self._gossip(self.state, [message.sender])
 
     def _hear(self, peer: Peer, actor: bytes, theirs: OrSet[Peer], now: float) -> None:
-        self._tombstones.heard(peer, actor.startswith(ACTOR_PREFIX), not theirs.revives(self.state), now)
+        agrees = theirs == self.state or not theirs.revives(self.state)
+        self._tombstones.heard(peer, actor.startswith(ACTOR_PREFIX), agrees, now)
 
     def _follows(self, actor: bytes) -> bool:
         """Whether dead tokens are nobody's news between that actor's node and us."""

@@ -121,19 +121,23 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             check_reachable(address)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
-        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
-        self.scheduler.register(python.wire_name, python.receive)
         try:
-            self._manager = PluggableManager(self._context, self.table, self.spec, self._watch(python))
+            self._make_overlay()
         except BaseException:
             self._acceptor.close()
             raise
-        self.scheduler.register(self._manager.wire_name, self._manager.receive)
-        self._context.manager = self._manager
         self._running = True
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
+
+    def _make_overlay(self) -> None:
+        """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
+        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(python.wire_name, python.receive)
+        self._manager = PluggableManager(self._context, self.table, self.spec, self._watch(python))
+        self.scheduler.register(self._manager.wire_name, self._manager.receive)
+        self._context.manager = self._manager
 
     def _watch(self, python: PythonPeers) -> Watch:
         """Who hears of what changes in the overlay."""

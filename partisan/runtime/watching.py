@@ -79,7 +79,8 @@ class Watching:
         self._enter = enter
         self._send = send
         self._lane_up = lane_up
-        self._subscriptions: dict[Subscription, Pid | None] = {}  # -> the process with which it ends
+        self._subscriptions: dict[Subscription, None] = {}
+        self._owned: dict[Pid, list[Subscription]] = {}  # process -> what ends with it
         self._waiters: list[asyncio.Future[None]] = []
         self._edges: dict[str, int] = {}  # node -> edges of it that are usable: two while its spec is replaced
         self._told_up: set[str] = set()
@@ -111,7 +112,7 @@ class Watching:
 
     def ended(self, pid: Pid) -> None:
         """A process of the node has ended."""
-        for subscription in [each for each, owner in self._subscriptions.items() if owner == pid]:
+        for subscription in self._owned.pop(pid, ()):
             subscription.cancel()
 
     def stop(self) -> None:
@@ -140,7 +141,9 @@ class Watching:
         else:
             tell = self._caller(subscriber)
         subscription = Subscription(kind, node, channel, tell, self._forget)
-        self._subscriptions[subscription] = owner
+        self._subscriptions[subscription] = None
+        if owner is not None:
+            self._owned.setdefault(owner, []).append(subscription)
         return subscription
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -152,6 +155,11 @@ class Watching:
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription, None)
+        for pid, owned in list(self._owned.items()):
+            if subscription in owned:
+                owned.remove(subscription)
+                if not owned:
+                    del self._owned[pid]
 
     def _messenger(self, kind: Kind, pid: Pid, channel: str | None) -> Callable[..., None]:
         def tell(value: Any) -> None:

@@ -254,6 +254,29 @@ class TestEdges:
         machine.handle(Disconnected(B, "closed"), 1.0)
         assert machine.handle(Connected(B, B, FullState(b"x", machine.state)), 2.0) == [Notify(NeighborUp(B))]
 
+    def test_each_round_asks_again_for_the_edges_of_members_that_are_not_up(self):
+        machine = member(node(), B, C)
+        machine.handle(Disconnected(C, "closed"), 1.0)
+        machine.handle(Join(D), 2.0)
+        effects = machine.handle(TimedOut(GOSSIP_TIMER), 10.0)
+        assert [e.peer for e in effects if type(e) is Connect] == [C, D]
+
+    def test_a_join_that_an_update_asked_for_ends_with_an_update_without_it(self):
+        machine = node()
+        machine.handle(Join(C), 0.0)
+        assert machine.handle(UpdateMembers((A, B, C)), 1.0) == [Connect(B)]
+        assert machine.handle(UpdateMembers((A, B)), 2.0) == []
+        assert machine.handle(UpdateMembers((A, D)), 3.0) == [
+            Notify(JoinFailed(B, "left")),
+            Disconnect(B, "left"),
+            Connect(D),
+        ]
+
+    def test_an_edge_that_is_up_may_tell_its_state_again(self):
+        machine = member(node(), B)
+        effects = machine.handle(Connected(B, B, FullState(b"x", machine.state.remove([A]))), 1.0)
+        assert facts(effects)[-1] == Removed("removed")
+
     def test_a_lost_member_stays_a_member(self):
         machine = member(node(), B)
         assert machine.handle(Disconnected(B, "closed"), 1.0) == [Notify(NeighborDown(B, "closed"))]

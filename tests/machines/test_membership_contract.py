@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import os
 import subprocess
@@ -32,17 +31,9 @@ from partisan.machines.machine import (
 from partisan.machines.membership import MembershipConfig
 from partisan.machines.orset import OrSet
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-def load_example(name):
-    """Import an example, which is no package."""
-    path = Path(__file__).parents[2] / "examples" / f"{name}.py"
-    specification = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-EXAMPLE = load_example("random_gossip")
+from random_gossip import RandomGossip, Table
 
 
 def full(peer, rng, restored):
@@ -56,7 +47,7 @@ def forgetful(peer, rng, restored):
 
 def random_gossip(peer, rng, restored):
     """The example of a strategy of one's own."""
-    return EXAMPLE.RandomGossip(peer, MembershipConfig(), rng, restored)
+    return RandomGossip(peer, MembershipConfig(), rng, restored)
 
 
 MACHINES = {"full": full, "forgetful": forgetful, "random gossip": random_gossip}
@@ -86,10 +77,10 @@ GARBAGE = st.one_of(
     ),
     st.builds(Gossip, st.one_of(st.integers(), st.lists(st.none())), st.binary(), st.one_of(st.none(), st.text())),
     st.builds(
-        EXAMPLE.Table,
+        Table,
         st.one_of(st.none(), st.dictionaries(st.integers(0, 9), st.tuples(st.integers(), st.booleans()))),
     ),
-    st.builds(EXAMPLE.Table, st.dictionaries(st.text(), st.tuples(st.integers()))),
+    st.builds(Table, st.dictionaries(st.text(), st.tuples(st.integers()))),
     st.builds(
         Gossip,
         st.integers(0, 3),

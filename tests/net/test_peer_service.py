@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from scripted import FORWARD, MANAGER, STRATEGY, greeted, host, spec_term, state_frame, state_term
-from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running
+from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running, undisturbed
 
 import partisan
 from partisan import Atom, ConnectFailed, Contact, Node, NotConnected, NotInProcess, peer_service
 from partisan.errors import NoAvailableSlots
+from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 
 A, B, C = (f"{name}@127.0.0.1" for name in "abc")
 
@@ -471,3 +472,31 @@ async def test_a_join_to_a_port_that_nobody_listens_on_names_the_errno_and_a_bad
                 await a.join(wrong)
         with pytest.raises(TypeError, match="no contact"):
             await a.join(7)  # type: ignore[arg-type]
+
+
+async def test_a_spec_without_an_address_or_with_wrong_parts_is_refused_when_it_is_made() -> None:
+    address, options = ListenAddress("127.0.0.1", 1), ChannelOptions()
+    for addresses, channels, option in (
+        ((), (), "listen_addrs"),
+        (("127.0.0.1:1",), (), "listen_addrs"),
+        ((address,), (("data", {"parallelism": 1}),), "channels"),
+        ((address,), ("data",), "channels"),
+        ((address,), (("data", options, 1),), "channels"),
+    ):
+        with pytest.raises(partisan.ConfigError) as caught:
+            NodeSpec(B, addresses, channels)  # type: ignore[arg-type]
+        assert caught.value.option == option
+    with pytest.raises(partisan.ConfigError, match="no number of connections"):
+        ChannelOptions(0)
+
+
+async def test_a_peer_that_tells_of_a_node_without_an_address_disturbs_nothing() -> None:
+    async with undisturbed() as (a, _), greeted(a, "p@127.0.0.1") as peer:
+        events = Events(a)
+        spec = spec_term("p@127.0.0.1", 9, {None: 1})
+        nowhere = {**spec_term(C, 9, {None: 1}), Atom("listen_addrs"): []}
+        peer.tell((FORWARD, MANAGER, (STRATEGY, (spec, state_term(spec, nowhere)))))
+        await peer.ended()
+        (error,) = events.errors()
+        assert "no address" in str(error)
+        assert len(a.members()) == 2
