@@ -91,7 +91,10 @@ else:
     from .runtime.facade import nodes as nodes
     from .runtime.facade import nodestring as nodestring
     from .runtime.facade import register as register
+    from .runtime.facade import send_message as send_message
     from .runtime.facade import spawn as spawn
+    from .runtime.facade import start as start
+    from .runtime.facade import stop as stop
     from .runtime.facade import unregister as unregister
     from .runtime.facade import whereis as whereis
     from .runtime.node import Node as Node

@@ -182,12 +182,13 @@ class PluggableManager:
         """Close every connection that this node has dialled, when the peer has read it or after `grace` seconds."""
         self._driver.stop()
         self._measuring.stop()
-        if self._file is not None:
-            await self._file.close(grace)
         for waiters in self._joins.values():
             for waiter in waiters:
                 waiter.cancel()
-        await self._dialer.close(grace)
+        closing = [self._dialer.close(grace)]
+        if self._file is not None:
+            closing.append(self._file.close(grace))
+        await asyncio.gather(*closing)
 
     def members(self) -> list[str]:
         """Names of the members, in the order of their specs."""

@@ -82,6 +82,9 @@ class StateFile:
         """Wait until all is written, for so many seconds at most."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=grace)
+        if self._task is not None:
+            log.error("the membership is not saved: writing %s takes too long", self.path)
+            self._task.cancel()
 
     async def _write_all(self) -> None:
         try:

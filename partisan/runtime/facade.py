@@ -6,13 +6,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from partisan._core.process import running
-from partisan.config import ChannelConfig
+from partisan._core.router import current_router_var
+from partisan.config import ChannelConfig, Config
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL, NodeSpec
 from partisan.runtime.connection_calls import NodeInfo, NodeKind
 from partisan.runtime.current import current, node
 from partisan.runtime.membership_calls import Who
 from partisan.runtime.message_calls import Target
+from partisan.runtime.node import Node
+
+
+async def start(name: str | None = None, /, *, config: Config | None = None, **options: Any) -> Node:
+    """Start a node and make it the current one; see `Node`. Raises ConfigError, StateError."""
+    started = await Node(name, config=config, **options).start()
+    current.set(started)
+    current_router_var.set(started.router)
+    return started
+
+
+async def stop(*, grace: float = 5.0) -> None:
+    """Stop the current node; see `Node.stop`."""
+    await node().stop(grace=grace)
 
 
 def spawn(function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any) -> Pid:
@@ -58,6 +73,11 @@ async def join(contact: Who, *, timeout: float = 10.0) -> str:
 async def leave(name: str | None = None) -> None:
     """Leave the cluster, or make another node leave it."""
     await node().leave(name)
+
+
+def send_message(name: str, message: object) -> None:
+    """Send a message to the peer service manager of a node."""
+    node().send_message(name, message)
 
 
 async def disconnect_node(name: str) -> bool:

@@ -93,6 +93,11 @@ class MembershipCalls(ConnectionCalls):
         self._check()
         return self._manager.wire_name
 
+    def send_message(self, name: str, message: object) -> None:
+        """Send a message to the peer service manager of a node; one that it has no use for is dropped there."""
+        self._check()
+        self.router.send((self._manager.wire_name, name), message)
+
     def reserve(self, tag: object) -> None:
         """Reserve a slot of the active view for a tag. Raises NoAvailableSlots: a full mesh has no slots."""
         self._check()

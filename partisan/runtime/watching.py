@@ -139,7 +139,7 @@ class Watching:
         if isinstance(subscriber, Pid):
             tell, owner = self._messenger(kind, subscriber, channel), owner or subscriber
         else:
-            tell = self._caller(subscriber)
+            tell = self._caller(kind, subscriber)
         subscription = Subscription(kind, node, channel, tell, self._forget)
         self._subscriptions[subscription] = None
         if owner is not None:
@@ -172,7 +172,7 @@ class Watching:
 
         return tell
 
-    def _caller(self, function: Callable[..., object]) -> Callable[..., None]:
+    def _caller(self, kind: Kind, function: Callable[..., object]) -> Callable[..., None]:
         """Raises TypeError for what cannot be called with one argument or none."""
         if not callable(function) or inspect.iscoroutinefunction(function):
             raise TypeError(f"{function!r} is no subscriber: a plain function, or a pid to send messages to")
@@ -181,7 +181,7 @@ class Watching:
         self._enter(context)
 
         def tell(value: Any) -> None:
-            context.run(function, *(value,)[:takes])
+            context.run(function, *(list(value) if kind == "members" else value,)[:takes])
 
         return tell
 
@@ -204,7 +204,7 @@ class Watching:
                 waiter.set_result(None)
         if self._members != self._told_members:
             self._told_members = self._members
-            self._tell("members", None, None, list(self._members))
+            self._tell("members", None, None, self._members)
         for node, channel in changed:
             if channel is None:
                 self._settle_node(node)

@@ -206,7 +206,7 @@ async def test_a_node_that_moved_replaces_its_spec_in_spite_of_a_member_that_sti
 
 
 async def test_every_change_of_a_node_and_of_its_channels_is_told_exactly_once() -> None:
-    async with running("a", channels=["data"]) as [a], running("b", channels=["data"]) as [b]:
+    async with running("a") as [a], running("b", channels={"data": {"parallelism": 3}}) as [b]:
         any_up, up, data_up, any_down, down, data_down, other = (Calls() for _ in range(7))
         a.on_up("_", any_up)
         a.on_up(B, up)
@@ -500,3 +500,25 @@ async def test_a_peer_that_tells_of_a_node_without_an_address_disturbs_nothing()
         (error,) = events.errors()
         assert "no address" in str(error)
         assert len(a.members()) == 2
+
+
+async def test_a_node_is_started_and_stopped_by_the_functions_too() -> None:
+    async with running("b") as [b]:
+        started = await partisan.start("a@127.0.0.1:0", **FAST)
+        try:
+            assert partisan.node() is started
+            await partisan.join(address_of(b))
+            Sink(b)
+            partisan.send(("sink", B), 1)
+        finally:
+            await partisan.stop(grace=0.5)
+        assert not partisan.is_alive()
+        assert not started.is_alive()
+
+
+async def test_a_message_to_the_manager_of_a_node_arrives_there_and_disturbs_nothing(caplog: Any) -> None:
+    async with cluster("a", "b") as (a, b):
+        with caplog.at_level(logging.DEBUG, "partisan.managers"):
+            a.send_message(B, (Atom("something"), 1))
+            await eventually(lambda: "has no use for Unknown" in caplog.text)
+        assert fully_meshed(a, b)
