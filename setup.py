@@ -14,11 +14,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 FLAVOUR = os.environ.get("PARTISAN_BUILD", "release")
+# Inlined under AddressSanitizer, functions share one large frame: the greatest depth of a term would not fit the stack.
 COMPILE = {
-    "release": ["-O3", "-fno-semantic-interposition"],
+    # -g0 undoes the -g that Python's own flags bring: a fifth of the time to compile.
+    "release": ["-O3", "-fno-semantic-interposition", "-g0"],
     "debug": ["-O1", "-g", "-UNDEBUG"],
     "trace": ["-O0", "-g"],
-    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined"],
+    "asan": ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-inline", "-fsanitize=address,undefined"],
 }
 LINK = {"asan": ["-fsanitize=address,undefined"]}
 MACROS = {

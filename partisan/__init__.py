@@ -29,6 +29,7 @@ from .errors import NameTaken as NameTaken
 from .errors import NoAvailableSlots as NoAvailableSlots
 from .errors import NodeDown as NodeDown
 from .errors import NoProc as NoProc
+from .errors import NotAcknowledged as NotAcknowledged
 from .errors import NotConnected as NotConnected
 from .errors import NotInProcess as NotInProcess
 from .errors import Overloaded as Overloaded
@@ -39,6 +40,7 @@ from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import StateError as StateError
 from .errors import TermError as TermError
 from .errors import Truncated as Truncated
+from .errors import Unacknowledged as Unacknowledged
 from .errors import WrongThread as WrongThread
 from .names import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .names import Contact as Contact

@@ -28,6 +28,13 @@ KIB = 1024
 MIB = 1024 * KIB
 
 NODE_NAME = r"[^@\s]{1,127}@[^@\s]{1,127}"
+"""What every node name matches."""
+
+NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them blank or another @, on either side"
+"""The same in words, as in "'x' is not ..."."""
+
+
+_PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +44,8 @@ class ChannelConfig:
     parallelism: int = option(
         0,
         "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
         low=0,
-        high=1024,
+        **_PARALLELISM,
     )
     monotonic: bool = option(
         False,
@@ -145,6 +149,7 @@ class Config:
         "The node's name, as `name@host`; a node cannot start without.",
         source="partisan 5.0.3",
         pattern=NODE_NAME,
+        form=NODE_NAME_FORM,
     )
     listen_addrs: tuple[str, ...] = option(
         (),
@@ -160,13 +165,7 @@ class Config:
         live=True,
     )
     parallelism: int = option(
-        1,
-        "Connections of the default channel, and of every channel that does not say.",
-        source="partisan 5.0.3",
-        unit="connections",
-        live=True,
-        low=1,
-        high=1024,
+        1, "Connections of the default channel, and of every channel that does not say.", low=1, **_PARALLELISM
     )
     channel_fallback: bool = option(
         True,
@@ -191,7 +190,7 @@ class Config:
     )
     connect_timeout: float = option(
         5.0,
-        "How long a connection may take to be established, TLS included (partisan 5.0.3: 1 s).",
+        "How long a connection may take to be established (partisan 5.0.3: 1 s).",
         unit="s",
         live=True,
         positive=True,
@@ -247,6 +246,50 @@ class Config:
     persist_state: bool = option(
         True, "Whether the membership is kept, where there is a directory for it.", source="partisan 5.0.3"
     )
+    retransmit_interval: float = option(
+        1.0,
+        "How long an acknowledged message waits for its acknowledgement before it is sent again; longer on a peer "
+        "whose acknowledgements take longer than half of it.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    retransmit_backoff_max: float = option(
+        30.0,
+        "The longest pause before a message is sent once more; pauses double up to it, and begin anew when the peer "
+        "is connected again (partisan 5.0.3 does not back off).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    retransmit_jitter: float = option(
+        0.25, "By how large a part of itself a pause may grow, at random.", unit="parts", live=True, low=0, high=1
+    )
+    acknowledge_expiry: float | None = option(
+        3600.0,
+        "How long an acknowledged message is kept and sent again before it is given up, which the sender is told; None "
+        "keeps it for ever, as partisan 5.0.3 does.",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    max_unacknowledged: int = option(
+        65_536,
+        "How many messages to one peer may wait for their acknowledgement; a send that would exceed it raises "
+        "Unacknowledged. A Python node that receives tells copies of up to so many messages from new ones.",
+        unit="messages",
+        live=True,
+        low=1,
+        high=65_536,
+    )
+    max_unacknowledged_octets: int = option(
+        64 * MIB,
+        "How large these may be together; a single larger message is accepted if nothing waits.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,
@@ -291,9 +334,10 @@ class Config:
         low=0,
         high=1,
     )
-    remote_ref_format: Literal["improper_list", "tuple", "uri"] = option(
+    remote_ref_format: Literal["improper_list", "tuple"] = option(
         "improper_list",
-        "The form in which pids, references and names are sent; every form is accepted.",
+        "The form in which pids and references of this node are sent; one that came from elsewhere goes on in the form "
+        "in which it came. Partisan's third form, `uri`, is accepted as the target of a message, and is not sent.",
         source="partisan 5.0.3",
     )
     allowed_nodes: tuple[str, ...] | None = option(
@@ -301,7 +345,6 @@ class Config:
         "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
         live=True,
     )
-    testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -367,3 +410,6 @@ class Config:
         if self.reconnect_backoff_max < self.connection_interval:
             problem = f"{self.reconnect_backoff_max:g} is below connection_interval, {self.connection_interval:g} s"
             raise ConfigError("reconnect_backoff_max", problem)
+        if self.retransmit_backoff_max < self.retransmit_interval:
+            problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
+            raise ConfigError("retransmit_backoff_max", problem)

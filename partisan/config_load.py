@@ -46,6 +46,7 @@ class About:
         high: the greatest number allowed, or None.
         positive: the number must be above zero.
         pattern: a regular expression that text must match as a whole, or empty.
+        form: the pattern in words, for errors.
     """
 
     doc: str
@@ -56,11 +57,12 @@ class About:
     high: float | None = None
     positive: bool = False
     pattern: str = ""
+    form: str = ""
 
     def problem(self, value: object) -> str:
         """Say what is wrong with a value that has the right type, or nothing."""
         if isinstance(value, str) and self.pattern and not re.fullmatch(self.pattern, value):
-            return f"{value!r} does not have the form {self.pattern}"
+            return f"{value!r} is not {self.form}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ""
         unit = f" {self.unit}" if self.unit else ""
@@ -227,21 +229,22 @@ def _to_bool(value: Any) -> Any:
     return value if isinstance(value, bool) else _WRONG
 
 
+def _read(value: Written, kind: Callable[[str], Any]) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        return _WRONG
+
+
 def _to_int(value: Any) -> Any:
     if isinstance(value, Written):
-        try:
-            return int(value)
-        except ValueError:
-            return _WRONG
+        return _read(value, int)
     return value if isinstance(value, int) and not isinstance(value, bool) else _WRONG
 
 
 def _to_float(value: Any) -> Any:
     if isinstance(value, Written):
-        try:
-            return float(value)
-        except ValueError:
-            return _WRONG
+        return _read(value, float)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
 
 
@@ -294,7 +297,8 @@ def _items(value: Any, inner: Any, path: str) -> tuple[Any, ...]:
         value = [Written(each.strip()) for each in value.split(",") if each.strip()]
     value = _from_toml(value, path)
     if not isinstance(value, list | tuple):
-        raise ConfigError(path, f"{_shown(value)} is not a list")
+        guess = f"; did you mean [{_shown(value)}]?" if isinstance(value, str) else ""
+        raise ConfigError(path, f"{_shown(value)} is not a list{guess}")
     return tuple(convert(each, inner, f"{path}[{index}]") for index, each in enumerate(value))
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "NoAvailableSlots",
     "NoProc",
     "NodeDown",
+    "NotAcknowledged",
     "NotConnected",
     "NotInProcess",
     "Overloaded",
@@ -33,6 +34,7 @@ __all__ = [
     "StateError",
     "TermError",
     "Truncated",
+    "Unacknowledged",
     "WrongThread",
 ]
 
@@ -160,12 +162,17 @@ class NotConnected(PartisanError, ConnectionError):
     Attributes:
         node: the node's name.
         known: True when the node was connected before, False when it never was.
+        channel: the channel that has no connection while `channel_fallback` is off; None otherwise.
     """
 
-    def __init__(self, node: str, known: bool = False) -> None:
-        super().__init__(f"{'no longer' if known else 'not yet'} connected to {node}")
+    def __init__(self, node: str, known: bool = False, channel: str | None = None) -> None:
+        text = f"{'no longer' if known else 'not yet'} connected to {node}"
+        if channel is not None:
+            text = f"no connection to {node} on channel {channel}, and channel_fallback is off"
+        super().__init__(text)
         self.node = node
         self.known = known
+        self.channel = channel
 
 
 class ConnectionLost(PartisanError, ConnectionError):
@@ -237,6 +244,33 @@ class StateError(PartisanError, OSError):
         self.path = path
 
 
+class Unacknowledged(Overloaded):
+    """So much sent to a peer waits for its acknowledgement that no more is taken; `channel` is empty.
+
+    Attributes:
+        messages: how many wait.
+    """
+
+    def __init__(self, node: str, messages: int, queued_octets: int) -> None:
+        super().__init__(node, "", queued_octets)
+        self.args = (f"{messages} messages to {node}, of {queued_octets} octets, wait for acknowledgement",)
+        self.messages = messages
+
+
+class NotAcknowledged(PartisanError):
+    """A message was given up without an acknowledgement; it may have arrived.
+
+    Attributes:
+        node: to which it was sent.
+        reason: "expired", or why the node will not return.
+    """
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(f"{node} has not acknowledged a message: {reason}")
+        self.node = node
+        self.reason = reason
+
+
 class ReceiveTimeout(PartisanError, TimeoutError):
     """No message that matches arrived in time."""
 
@@ -258,7 +292,18 @@ class Exit(PartisanError):
 
 
 class NoProc(Exit):
-    """The target of a call does not exist."""
+    """The target of a call does not exist.
+
+    Attributes:
+        target: the name or pid that nobody has; None if that was not told.
+    """
+
+    def __init__(self, reason: object = None, target: object = None) -> None:
+        super().__init__(reason)
+        self.target = target
+
+    def __str__(self) -> str:
+        return super().__str__() if self.target is None else f"there is no process {self.target!r}"
 
 
 class NodeDown(Exit):

@@ -12,21 +12,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .config import DEFAULT_CHANNEL as DEFAULT_CHANNEL
+from .config import MEMBERSHIP_CHANNEL as MEMBERSHIP_CHANNEL
+from .config import NODE_NAME, NODE_NAME_FORM
 from .errors import ConfigError
-
-DEFAULT_CHANNEL = "undefined"
-"""The channel of messages that name none, and of every first connection (partisan 5.0.3)."""
-
-MEMBERSHIP_CHANNEL = "partisan_membership"
-"""The channel of membership gossip (partisan 5.0.3)."""
-
-_NODE_NAME = re.compile(r"[^@\s]{1,127}@[^@\s]{1,127}")
 
 
 def check_node_name(name: str, option: str = "name") -> str:
     """Return `name` if it has the form `name@host`; raise ConfigError that blames `option` otherwise."""
-    if not isinstance(name, str) or not _NODE_NAME.fullmatch(name):
-        raise ConfigError(option, f"{name!r} is no node name of the form name@host")
+    if not isinstance(name, str) or not re.fullmatch(NODE_NAME, name):
+        raise ConfigError(option, f"{name!r} is not {NODE_NAME_FORM}")
     return name
 
 

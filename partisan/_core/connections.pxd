@@ -45,6 +45,7 @@ cdef class Lane:
     cdef SendQueue some(self, Py_ssize_t slot)
     cdef Py_ssize_t widen(self) except -1
     cdef int hand_over(self, slots, used) except -1
+    cdef int follow(self, Lane default) except -1
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1
     cdef list waits_for(self, SendQueue queue)
 
@@ -56,13 +57,20 @@ cdef class Peer:
     cdef readonly Py_ssize_t count        # connections up, of all channels
     cdef readonly Py_ssize_t lacking      # configured lanes with fewer connections than they want
     cdef readonly bint seen               # a connection was up once
+    cdef readonly bint strayed            # messages for channels without a lane may have gone out on the default one
     cdef ConnectionTable table
 
     cdef Lane lane(self, str channel)
+    cdef Lane stand_in(self, str channel)
 
 
 cdef class ConnectionTable:
     cdef readonly dict peers              # node name (str) -> Peer
     cdef object bound                     # callable(node, channel) -> Bound
     cdef readonly bint fallback           # use the default channel while a channel has no connection
+    cdef readonly frozenset channels      # names (str) that our configuration knows
+    cdef object unknown                   # callable(node, channel): a message was for a channel that nobody knows
+    cdef set told                         # channels (str) that `unknown` was called with, MAX_TOLD at most
     cdef readonly Py_ssize_t count        # connections up, to all nodes
+
+    cdef int tell(self, str node, str channel) except -1

@@ -1,6 +1,6 @@
 """The connection table: (node, channel) to the send queues of its connections."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from typing_extensions import disjoint_base
@@ -69,6 +69,10 @@ class Peer:
     def seen(self) -> bool:
         """A connection was up once."""
 
+    @property
+    def strayed(self) -> bool:
+        """Messages for channels without a lane may have gone out on the default one."""
+
     def count_lacking(self) -> None:
         """Count anew the lanes that want more connections."""
 
@@ -79,13 +83,25 @@ class ConnectionTable:
     Args:
         bound: makes the octet bound of a (node, channel) when it is first used.
         fallback: use the default channel while a channel has no connection of its own.
+        channels: names of the channels that our configuration knows.
+        unknown: called with node and channel when a message went to the default channel, because neither the peer's
+            channel map nor our configuration knows its own; once for a channel, and for so many channels only.
     """
 
-    def __new__(cls, *, bound: Callable[[str, str], Bound], fallback: bool = True) -> Self: ...
+    def __new__(
+        cls,
+        *,
+        bound: Callable[[str, str], Bound],
+        fallback: bool = True,
+        channels: Iterable[str] = (),
+        unknown: Callable[[str, str], object] | None = None,
+    ) -> Self: ...
     @property
     def peers(self) -> dict[str, Peer]: ...
     @property
     def fallback(self) -> bool: ...
+    @property
+    def channels(self) -> frozenset[str]: ...
     @property
     def count(self) -> int:
         """Connections up, to all nodes."""
@@ -95,6 +111,9 @@ class ConnectionTable:
 
     def lane(self, node: str, channel: str) -> Lane:
         """The pair's lane, made if there is none."""
+
+    def bound_of(self, node: str, channel: str) -> Bound | None:
+        """The octet bound that messages to the node on the channel count against; None if none were sent yet."""
 
     def configure(self, node: str, channels: Mapping[str, int]) -> None:
         """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
@@ -122,6 +141,9 @@ class ConnectionTable:
 
     def is_fully_connected(self, node: str) -> bool:
         """Whether every channel of the node's spec has all its connections."""
+
+    def holds(self, node: str) -> bool:
+        """Whether messages to the node may be held, while slots change hands."""
 
     def nodes(self) -> list[str]:
         """Names of the nodes to which a connection is up."""

@@ -23,6 +23,9 @@ __all__ = ["ConnectionTable", "Lane", "Peer"]
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 
+cdef enum:
+    MAX_TOLD = 64  # unknown channels that are told of: a peer can make up as many as it likes
+
 
 @cython.final
 cdef class Holding(SendQueue):
@@ -99,7 +102,7 @@ cdef class Lane:
         """Choose the queue that an unused slot will keep, or hold for what a retired one was given."""
         cdef SendQueue queue = self.choose(slot)
         if queue is None:
-            raise NotConnected(self.peer.name, self.peer.seen)
+            raise NotConnected(self.peer.name, self.peer.seen, None if self.peer.table.fallback else self.channel)
         self.slots[slot] = queue
         used = [retired for retired, slots in self.retired.items() if slot in slots]
         if used:
@@ -153,6 +156,19 @@ cdef class Lane:
             (<Wait>wait).begin()
         return 0
 
+    cdef int follow(self, Lane default) except -1:
+        """Messages of this channel may have gone out on the default one's queues: those are handled first."""
+        cdef list used = []
+        for queue in default.slots:
+            if queue is not None and queue not in used:
+                used.append(queue)
+        for queue in default.retired:
+            self.retired[queue] = range(self.parallelism)
+        used += default.retired
+        if used:
+            self.hand_over(range(self.parallelism), used)
+        return 0
+
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1:
         """What waited while the slot changed hands goes to the queue that it uses from now on."""
         cdef SendQueue queue = self.choose(slot)
@@ -164,9 +180,10 @@ cdef class Lane:
             self.bound.dropped_frames += holding.pushed_frames
             self.bound.dropped_octets += holding.queued_octets
         holding.close()
-        for wait in self.waits_for(holding):
-            (<Wait>wait).queue = queue
-            (<Wait>wait).begin()
+        for lane in self.peer.lanes.values():
+            for wait in (<Lane>lane).waits_for(holding):
+                (<Wait>wait).queue = queue
+                (<Wait>wait).begin()
         return 0
 
     cdef list waits_for(self, SendQueue queue):
@@ -221,8 +238,26 @@ cdef class Peer:
     cdef Lane lane(self, str channel):
         found = self.lanes.get(channel)
         if found is None:
-            found = self.lanes[channel] = Lane(self, channel, 1, False)
+            found = Lane(self, channel, 1, False)
+            if self.strayed:
+                (<Lane>found).follow(self.lane(DEFAULT))
+            self.lanes[channel] = found
         return <Lane>found
+
+    cdef Lane stand_in(self, str channel):
+        """The lane for a message on a channel that has none: its own if we configure the channel, else the default one.
+
+        Raises NotConnected.
+        """
+        cdef ConnectionTable table = self.table
+        if channel == DEFAULT or channel in table.channels:
+            return self.lane(channel)
+        if not table.fallback:
+            raise NotConnected(self.name, self.seen, channel)
+        table.tell(self.name, channel)
+        default = self.lane(DEFAULT)
+        self.strayed = True
+        return default
 
     def count_lacking(self):
         """Count anew the lanes that want more connections."""
@@ -235,12 +270,26 @@ cdef class ConnectionTable:
     Args:
         bound: callable(node, channel) -> Bound: makes the octet bound of a pair when it is first used.
         fallback: use the default channel while a channel has no connection of its own.
+        channels: names of the channels that our configuration knows.
+        unknown: callable(node, channel): a message went to the default channel, because neither the peer's channel map
+            nor our configuration knows its own. Called once for a channel, and for so many channels only.
     """
 
-    def __cinit__(self, *, bound, bint fallback=True):
+    def __cinit__(self, *, bound, bint fallback=True, channels=(), unknown=None):
         self.peers = {}
         self.bound = bound
         self.fallback = fallback
+        self.channels = frozenset(channels)
+        self.unknown = unknown
+        self.told = set()
+
+    cdef int tell(self, str node, str channel) except -1:
+        """Tell once of a channel that nobody knows."""
+        if channel not in self.told and len(self.told) < MAX_TOLD:
+            self.told.add(channel)
+            if self.unknown is not None:
+                self.unknown(node, channel)
+        return 0
 
     def peer(self, str name not None) -> Peer:
         """The node's entry, made if there is none."""
@@ -252,6 +301,16 @@ cdef class ConnectionTable:
     def lane(self, str node not None, str channel not None) -> Lane:
         """The pair's lane, made if there is none."""
         return (<Peer>self.peer(node)).lane(channel)
+
+    def bound_of(self, str node not None, str channel not None) -> Bound | None:
+        """The octet bound that messages to the node on the channel count against; None if none were sent yet."""
+        cdef Peer peer = self.peers.get(node)
+        if peer is None:
+            return None
+        found = peer.lanes.get(channel)
+        if found is None and self.fallback and channel not in self.channels:
+            found = peer.lanes.get(DEFAULT)
+        return None if found is None else (<Lane>found).bound
 
     def configure(self, str node not None, channels) -> None:
         """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
@@ -324,6 +383,11 @@ cdef class ConnectionTable:
         """Whether every channel of the node's spec has all its connections."""
         cdef Peer peer = self.peers.get(node)
         return peer is not None and peer.count > 0 and peer.lacking == 0
+
+    def holds(self, str node not None) -> bool:
+        """Whether messages to the node may be held, while slots change hands."""
+        cdef Peer peer = self.peers.get(node)
+        return peer is not None and any([(<Lane>lane).takeovers for lane in peer.lanes.values()])
 
     def nodes(self) -> list:
         """Names of the nodes to which a connection is up."""

@@ -90,7 +90,7 @@ cdef PyObject* read_term(reader* r, int depth) except NULL:
     elif tag == SMALL_TUPLE_EXT:
         need(r, 1)
         r.position += 1
-        return read_tuple(r, p[1], depth, tag_at)
+        return read_tuple(r, wide_arity(r) if p[1] == 0 and r.peers else p[1], depth, tag_at)
     elif tag == NIL_EXT:
         return owned([])
     elif tag == LIST_EXT:
@@ -195,7 +195,7 @@ cdef PyObject* read_atom_term(reader* r, int tag) except NULL:
 cdef PyObject* read_binary(reader* r, Py_ssize_t n) except NULL:
     cdef object octets
     cdef const char* p
-    if r.planted is not NULL and n >= LARGE_OCTETS:
+    if r.planted is not NULL and n >= LARGE_OCTETS and not (r.wide and r.planted_next == len(<list>r.planted)):
         octets = next_planted(r, n)
         return owned(text_or_octets(octets) if r.options.text else octets)
     need(r, n)
@@ -269,6 +269,21 @@ cdef int read_items(reader* r, PyObject** items, Py_ssize_t n, int depth) except
     r.position = p - r.data
     r.pending = around
     return 0
+
+
+cdef Py_ssize_t wide_arity(reader* r) noexcept:
+    """The arity of what begins like an empty tuple, in a frame that a peer wrote.
+
+    Partisan 5.0.3 writes a tuple of more than 255 elements with the tag of a small one and an arity of four octets
+    (partisan-core, section 1.5). The first of them is 0, and the second begins no term, as what follows an empty tuple
+    must: below 70 * 65536 elements the two cannot be confused.
+    """
+    cdef const uint8_t* second = r.data + r.position
+    if r.size - r.position < 3 or second[0] >= NEW_FLOAT_EXT or get32(second - 1) < 256:
+        return 0
+    r.position += 3
+    r.wide = True
+    return <Py_ssize_t>get32(second - 1)
 
 
 cdef PyObject* read_tuple(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at) except NULL:
@@ -490,7 +505,7 @@ cdef Fun read_fun(reader* r, int depth, Py_ssize_t tag_at):
 
 
 cdef object decode_term(const codec_options* options, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position,
-                        list planted, tuple atoms):
+                        list planted, tuple atoms, bint peers):
     cdef reader r
     r.data = data
     r.size = size
@@ -501,6 +516,8 @@ cdef object decode_term(const codec_options* options, const uint8_t* data, Py_ss
     r.planted = NULL if planted is None else <PyObject*>planted
     r.planted_next = 0
     r.atoms = NULL if atoms is None else <PyObject*>atoms
+    r.peers = peers
+    r.wide = False
     if size - r.position > options.max_octets:
         raise DecodeError(f"a term of more than {options.max_octets} octets", r.position)
     if size > r.position and data[r.position] == COMPRESSED_EXT:
@@ -548,4 +565,4 @@ cdef object inflated_term(const codec_options* options, bytes inflated, Py_ssize
     cdef const uint8_t* data = inflated
     if len(inflated) and data[0] == COMPRESSED_EXT:
         raise DecodeError("COMPRESSED inside of a term", 0)
-    return decode_term(options, data, len(inflated), position, None, atoms)
+    return decode_term(options, data, len(inflated), position, None, atoms, False)

@@ -17,7 +17,8 @@ cdef class Codec:
     # BINARY_EXT header, (out.length, the object) is appended to `references`, in order.
     cdef int encode_into(self, octets* out, object term, list references) except -1
 
-    # Decode the term at data[position[0]], no version octet, and advance position[0] behind it. Offsets in errors count
+    # Decode the term at data[position[0]] of a frame that a peer wrote, no version octet, and advance position[0] behind
+    # it. Offsets in errors count
     # from `data`. A COMPRESSED term is accepted as the outermost one. `planted` None: every octet is in data. Else each
     # BINARY_EXT of LARGE_OCTETS or more has only its header in data and its octets are the next of the `planted` bytes.
     cdef object decode_from(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

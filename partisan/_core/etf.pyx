@@ -96,7 +96,7 @@ cdef class Codec:
         return encode_term(&self.options, out, term, references)
 
     cdef object decode_from(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
-        return decode_term(&self.options, data, size, position, planted, None)
+        return decode_term(&self.options, data, size, position, planted, None, True)
 
     @cython.binding(False)
     @cython.always_allow_keywords(False)
@@ -203,7 +203,7 @@ cdef class Codec:
         cdef Py_ssize_t position = 0
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            term = decode_term(&self.options, <const uint8_t*>view.buf, view.len, &position, None, atoms)
+            term = decode_term(&self.options, <const uint8_t*>view.buf, view.len, &position, None, atoms, False)
         finally:
             PyBuffer_Release(&view)
         return term, position
@@ -226,7 +226,7 @@ cdef class Codec:
         if data[0] != VERSION_MAGIC:
             raise DecodeError(f"version octet {data[0]}, not {VERSION_MAGIC}", 0)
         position[0] = 1
-        return decode_term(&self.options, data, size, position, None, None)
+        return decode_term(&self.options, data, size, position, None, None, False)
 
     cdef inline int borrow(self, octets* out) except -1:
         """Take the scratch run away (an encoding that a finaliser starts meanwhile gets its own) and put 131 into it."""

@@ -52,8 +52,8 @@ cdef class Process:
 
     cdef int deliver(self, object message) except -1
     cdef bint wakes(self, object message) except -1
-    cdef int hold(self) except -1
-    cdef int release(self) except -1
+    cpdef int hold(self) except -1
+    cpdef int release(self) except -1
     cdef int interrupt(self, object error) except -1
 
 

@@ -31,6 +31,7 @@ def receive(*patterns: Any, timeout: float | None = None) -> Receive:
     Raises:
         ReceiveTimeout: nothing that matches came in time.
         NotInProcess: there is no current process, or this is a task that a process started.
+        TypeError: the timeout is no number.
     """
 
 def checkpoint() -> Checkpoint:
@@ -100,6 +101,12 @@ class Process:
     @property
     def holds(self) -> int:
         """How many full send queues hold it now."""
+
+    def hold(self) -> int:
+        """Something that it sends to is full: do not run this process past its next await until release()."""
+
+    def release(self) -> int:
+        """What it sends to has room again: the end of one hold()."""
 
     def future_done(self, future: Any) -> None:
         """The awaited future has completed (a stale one is ignored)."""

@@ -75,6 +75,15 @@ def running() -> Process | None:
     return running_process()
 
 
+cdef double seconds_of(object timeout) except -1.0:
+    cdef double seconds
+    try:
+        seconds = timeout
+    except TypeError as error:
+        raise TypeError(f"timeout {timeout!r} is no number of seconds (a float or int; None waits for ever)") from error
+    return seconds if seconds > 0.0 else 0.0
+
+
 def receive(*patterns, timeout=None) -> Receive:
     """Await the oldest message of the running process that matches one of the patterns, and take it.
 
@@ -85,6 +94,7 @@ def receive(*patterns, timeout=None) -> Receive:
     Raises:
         ReceiveTimeout: nothing that matches came in time.
         NotInProcess: there is no current process, or this is a task that a process started.
+        TypeError: the timeout is no number.
     """
     cdef Process process = running_process()
     if process is None:
@@ -94,7 +104,7 @@ def receive(*patterns, timeout=None) -> Receive:
     cdef Receive awaitable = Receive.__new__(Receive)
     awaitable.process = process
     awaitable.patterns = patterns
-    awaitable.timeout = -1.0 if timeout is None else max(0.0, timeout)
+    awaitable.timeout = -1.0 if timeout is None else seconds_of(timeout)
     return awaitable
 
 
@@ -259,13 +269,14 @@ cdef class Process:
         except Exception:
             return True
 
-    cdef int hold(self) except -1:
-        """A send queue is full: do not run this process past its next await until release()."""
+    cpdef int hold(self) except -1:
+        """Something that it sends to is full: do not run this process past its next await until release()."""
         self.holds += 1
         count(&live.holds, 1)
         return 0
 
-    cdef int release(self) except -1:
+    cpdef int release(self) except -1:
+        """What it sends to has room again: the end of one hold()."""
         self.holds -= 1
         count(&live.holds, -1)
         if self.holds == 0 and self.state == HELD:

@@ -20,6 +20,8 @@ cdef struct reader:
     PyObject* planted               # borrowed list of bytes whose octets are not in data, or NULL
     Py_ssize_t planted_next         # index of the next one
     PyObject* atoms                 # borrowed tuple that ATOM_CACHE_REF indexes, or NULL
+    bint peers                      # a frame of a peer, which may hold wide tuples: see wide_arity
+    bint wide                       # one was there: what follows it was not scanned, so no more binaries are planted
 
 
 cdef Atom REMOTE_REF      # partisan_remote_ref, in front of the tuple form

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t
 
+from partisan._core.acknowledged cimport Acknowledging
 from partisan._core.connections cimport ConnectionTable, Lane
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
@@ -19,6 +20,8 @@ cdef class Router:
     cdef object call_soon                  # callable(function): call it in the next loop turn
     cdef object undeliverable              # callable(target, message): nobody here has that name or pid
     cdef public object after_burst         # callable() at the end of every burst and turn; None for none
+    cdef public Acknowledging acknowledging  # of what is sent with `ack`
+    cdef tuple place                       # where the last message with `ack` went: (target, channel, partition key)
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end
@@ -26,12 +29,19 @@ cdef class Router:
     cdef readonly unsigned long long undelivered  # messages for nobody
 
     cdef int check_thread(self) except -1
-    cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1
+    cdef int post(self, object target, object message, str channel, object partition_key, object key,
+                  bint ack) except -1
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
-                         str channel, object partition_key, object key) except -1
+                         str channel, object partition_key, object key, bint ack) except -1
+    cdef int send_kept(self, str node, const uint8_t* target, size_t size, object name, object message,
+                       str channel, object partition_key) except -1
+    cdef Lane lane_to(self, str node, str channel)
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key)
+    cdef int hold_sender(self, SendQueue queue) except -1
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
-                        object key) except -1
-    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1
+                        object key, bint ack) except -1
+    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
+                      bint ack) except -1
     cdef int deliver_name(self, str name, object message, Inbound inbound) except -1
     cdef int send_here(self, str name, object message) except -1
     cdef int nobody(self, object target, object message) except -1
@@ -45,8 +55,11 @@ cdef class Inbound(FrameReader):
     cdef Router router
     cdef readonly object link              # who owns the connection
     cdef object control                    # callable(term): takes every term that is no plain message
+    cdef str peer                          # whose acknowledged messages are read here, or None
+    cdef bytes numbered                    # how those begin, up to the number; None while `peer` is
     cdef public str channel                # what the peer said the connection is for; None until its hello
 
+    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

@@ -8,6 +8,7 @@ from typing_extensions import disjoint_base
 
 from partisan.etf import Atom, Codec, Pid
 
+from .acknowledged import Acknowledging
 from .connections import ConnectionTable
 from .frame import FrameReader, Slab
 from .process import Process, Scheduler
@@ -26,6 +27,7 @@ def send(
     channel: str | None = None,
     partition_key: int | None = None,
     key: Hashable = None,
+    ack: bool = False,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
 
@@ -45,6 +47,9 @@ class Router:
 
     after_burst: Callable[[], object] | None
     """Called at the end of every burst and turn; None for none."""
+
+    acknowledging: Acknowledging
+    """Of what is sent with `ack`; set before the first such message."""
 
     def __new__(
         cls,
@@ -77,6 +82,7 @@ class Router:
         channel: str | None = None,
         partition_key: int | None = None,
         key: Hashable = None,
+        ack: bool = False,
     ) -> None:
         """Send a message to a process: encode, queue, return.
 
@@ -88,12 +94,27 @@ class Router:
                 sender and receiver does.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
+            ack: keep the message, and send it again, until the other node acknowledges it.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
+            ValueError: the partition key is no int of at least 0.
         """
+
+    def queue_to(
+        self, node: str, target: Pid | Atom, *, channel: str | None = None, partition_key: int | None = None
+    ) -> SendQueue:
+        """The queue that a message to this pid or name of another node takes: for `push_body`.
+
+        Raises:
+            NotConnected: there is none; `known` tells whether the node was connected before.
+            Overloaded: the channel's policy refuses more.
+        """
+
+    def push_body(self, queue: SendQueue, body: bytes) -> None:
+        """Queue a frame that is encoded already, version octet and all."""
 
     def deliver(self, target: Any, message: Any) -> None:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
@@ -124,5 +145,8 @@ class Inbound(FrameReader):
     def __init__(
         self, slab: Slab, max_frame: int, *, router: Router, link: Any, control: Callable[[Any], object]
     ) -> None: ...
+    def expect(self, peer: str | None) -> None:
+        """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
+
     @property
     def link(self) -> Any: ...

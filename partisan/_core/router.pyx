@@ -13,6 +13,7 @@ from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
+from partisan._core.acknowledged cimport Acknowledging, beginning
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
@@ -31,9 +32,13 @@ cdef enum:
     SMALL_TUPLE = 104
     FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
     PID_SIZE = 17      # octets of PID; its Latin-1 twin has one more
+    NUMBER_SIZE = 8    # octets of the number of an acknowledged message
+    NIL = 106
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
+cdef object NOPROC = Atom("noproc")
+cdef object REMOTE_REF = Atom("partisan_remote_ref")
 cdef object ENCODED_NAME = Atom("encoded_name")
 cdef object ENCODED_PID = Atom("encoded_pid")
 cdef object PYTHON = Atom("partisan_python")
@@ -115,11 +120,20 @@ cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_
     return value ^ (value >> 32)
 
 
+cdef int trailing(Py_ssize_t size, Py_ssize_t position) except -1:
+    """Refuse a frame of which a part belongs to no term: who wrote it meant something else than was read.
+
+    A real node ignores what is behind the term. The one defect of real nodes that leads here, a tuple with an arity of
+    the wrong size, is understood by the decoder.
+    """
+    raise FrameError("malformed", size, f"{size - position} octets behind the term")
+
+
 cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
 
-def send(target, message, *, channel=None, partition_key=None, key=None) -> None:
+def send(target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
     cdef PyObject* found = NULL
     PyContextVar_Get(current_router, NULL, &found)
@@ -127,7 +141,7 @@ def send(target, message, *, channel=None, partition_key=None, key=None) -> None
         raise LocalProtocolError("there is no current node: call this inside a process or `async with Node(...)`")
     router = <Router><object>found
     Py_DECREF(router)
-    router.post(target, message, channel, partition_key, key)
+    (<Router>router).post(target, message, channel, partition_key, key, ack)
 
 
 cdef class Router:
@@ -160,7 +174,7 @@ cdef class Router:
             raise WrongThread("a node belongs to the thread of its loop: use node.threadsafe")
         return 0
 
-    def send(self, target, message, *, channel=None, partition_key=None, key=None) -> None:
+    def send(self, target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
         """Send a message to a process: encode, queue, return.
 
         Args:
@@ -171,34 +185,39 @@ cdef class Router:
                 sender and receiver does.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
+            ack: keep the message, and send it again, until the other node acknowledges it.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
+            ValueError: the partition key is no int of at least 0.
         """
-        self.post(target, message, channel, partition_key, key)
+        self.post(target, message, channel, partition_key, key, ack)
 
-    cdef int post(self, object target, object message, str channel, object partition_key, object key) except -1:
+    cdef int post(self, object target, object message, str channel, object partition_key, object key,
+                  bint ack) except -1:
         kind = type(target)
         self.check_thread()
+        if partition_key is not None and (type(partition_key) is not int or partition_key < 0):
+            raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
         if kind is tuple and len(<tuple>target) == 2:
             name = (<tuple>target)[0]
             node = (<tuple>target)[1]
             if type(node) is Atom:
                 node = (<Atom>node).name
             if type(node) is str:
-                return self.send_named(name, node, message, channel, partition_key, key)
+                return self.send_named(name, node, message, channel, partition_key, key, ack)
         elif kind is Pid:
-            return self.send_pid(target, message, channel, partition_key, key)
+            return self.send_pid(target, message, channel, partition_key, key, ack)
         elif kind is str or kind is Atom:
-            return self.send_named(target, self.node, message, channel, partition_key, key)
+            return self.send_named(target, self.node, message, channel, partition_key, key, ack)
         elif kind is Process:
-            return self.send_pid((<Process>target).pid, message, channel, partition_key, key)
+            return self.send_pid((<Process>target).pid, message, channel, partition_key, key, ack)
         raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
 
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
-                        object key) except -1:
+                        object key, bint ack) except -1:
         if type(name) is not Atom:
             if type(name) is not str:
                 raise TypeError(f"{name!r} is no process name: a str or an Atom")
@@ -208,18 +227,19 @@ cdef class Router:
         elif node is self.node or node == self.node:
             return self.send_here((<Atom>name).name, message)
         return self.send_remote(node, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext), name,
-                                message, channel, partition_key, key)
+                                message, channel, partition_key, key, ack)
 
     cdef int send_here(self, str name, object message) except -1:
         target = self.scheduler.names.get(name)
         if type(target) is Process:
             return (<Process>target).deliver(message)
         if target is None:
-            raise NoProc(Atom("noproc"))
+            raise NoProc(NOPROC, name)
         target(message, None)
         return 0
 
-    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key) except -1:
+    cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
+                      bint ack) except -1:
         cdef uint8_t target[64]
         cdef Process process
         if (<Pid>pid).home.name is self.node or (<Pid>pid).home.name == self.node:
@@ -228,31 +248,15 @@ cdef class Router:
                 return process.deliver(message)
             return self.nobody(pid, message)
         return self.send_remote((<Pid>pid).home.name, target, write_pid(target, <Pid>pid), pid, message, channel,
-                                partition_key, key)
+                                partition_key, key, ack)
 
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
-                         str channel, object partition_key, object key) except -1:
+                         str channel, object partition_key, object key, bint ack) except -1:
         """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
-        cdef Peer peer = self.table.peers.get(node)
-        cdef Lane lane
-        cdef SendQueue queue
-        cdef Process sender = None
-        cdef Py_ssize_t slot = 0
-        if peer is None:
-            raise NotConnected(node)
-        found = peer.lanes.get(DEFAULT if channel is None else channel)
-        lane = <Lane>found if found is not None else peer.lane(DEFAULT if channel is None else channel)
-        if lane.parallelism > 1:
-            if partition_key is None:
-                sender = running_process()
-                slot = pair_hash(0 if sender is None else sender.pid.id, target, size) % <size_t>lane.parallelism
-            elif type(partition_key) is int and partition_key >= 0:
-                slot = partition_key % lane.parallelism
-            else:
-                raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
-        queue = lane.at(slot)
-        if queue.bound.over:
-            queue.bound.admit()
+        if ack:
+            return self.send_kept(node, target, size, name, message, channel, partition_key)
+        cdef Lane lane = self.lane_to(node, channel)
+        cdef SendQueue queue = self.queue_of(lane, target, size, partition_key)
         if lane.envelope is not None:
             enveloped = lane.envelope(name, message)
             if enveloped is not None:
@@ -260,11 +264,76 @@ cdef class Router:
                 target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
                 size = len((<Atom>PYTHON).ext)
         queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+        return self.hold_sender(queue)
+
+    cdef int send_kept(self, str node, const uint8_t* target, size_t size, object name, object message,
+                       str channel, object partition_key) except -1:
+        """As send_remote, and keep the message; while the node is not connected that is all."""
+        cdef SendQueue queue = None
+        try:
+            queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
+        except NotConnected as error:
+            if not error.known:
+                raise
+        if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
+                or (<tuple>self.place)[2] is not partition_key:
+            self.place = (name, channel, partition_key)
+        frame = self.acknowledging.keep(self.codec, node, target, size, self.place, message)
+        if queue is not None:
+            queue.push_raw(frame)
+            self.hold_sender(queue)
+        return 0
+
+    cdef Lane lane_to(self, str node, str channel):
+        cdef Peer peer = self.table.peers.get(node)
+        if peer is None:
+            raise NotConnected(node)
+        found = peer.lanes.get(DEFAULT if channel is None else channel)
+        return <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
+
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key):
+        """The queue that a message of the running process to this target takes. Raises NotConnected, Overloaded."""
+        cdef Process sender = None
+        cdef Py_ssize_t slot = 0
+        cdef SendQueue queue
+        if lane.parallelism > 1:
+            if partition_key is None:
+                sender = running_process()
+                slot = pair_hash(0 if sender is None else sender.pid.id, target, size) % <size_t>lane.parallelism
+            else:
+                slot = partition_key % lane.parallelism
+        queue = lane.at(slot)
+        if queue.bound.over:
+            queue.bound.admit()
+        return queue
+
+    cdef int hold_sender(self, SendQueue queue) except -1:
+        """Hold the running process if what waits with its message is above high water."""
+        cdef Process sender
         if queue.bound.over and queue.bound.policy == WAIT:
             sender = running_process()
             if sender is not None:
                 queue.bound.hold(sender)
         return 0
+
+    def queue_to(self, str node not None, target not None, *, channel=None, partition_key=None) -> SendQueue:
+        """The queue that a message to this pid or name of another node takes: for `push_body`.
+
+        Raises:
+            NotConnected: there is none; `known` tells whether the node was connected before.
+            Overloaded: the channel's policy refuses more.
+        """
+        cdef uint8_t pid[64]
+        cdef bytes name
+        if type(target) is Pid:
+            return self.queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
+        name = (<Atom?>target).ext
+        return self.queue_of(self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key)
+
+    def push_body(self, SendQueue queue not None, bytes body not None) -> None:
+        """Queue a frame that is encoded already, version octet and all."""
+        queue.push_raw(body)
+        self.hold_sender(queue)
 
     cdef int nobody(self, object target, object message) except -1:
         self.undelivered += 1
@@ -307,6 +376,10 @@ cdef class Router:
                 process = self.scheduler.find_process(id, serial)
                 if process is not None:
                     return process.deliver(message)
+        elif type(target) is tuple and len(<tuple>target) == 3 and (<tuple>target)[0] is REMOTE_REF:
+            node, inner = (<tuple>target)[1], (<tuple>target)[2]  # a name: of a pid the codec has made a Pid
+            if type(node) is Atom and (<Atom>node).name == self.node and type(inner) is tuple:
+                return self.deliver_term(inner, message, inbound)
         elif type(target) is ImproperList:
             node, tail = target.items[0] if len(target.items) == 1 else None, target.tail
             if type(node) is Atom and (<Atom>node).name == self.node and type(tail) is bytes \
@@ -389,6 +462,11 @@ cdef class Inbound(FrameReader):
             router.finish_burst()
         return 0
 
+    def expect(self, peer) -> None:
+        """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
+        self.peer = peer
+        self.numbered = None if peer is None else beginning(peer)
+
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position
         try:
@@ -397,10 +475,31 @@ cdef class Inbound(FrameReader):
             elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
                 position = FORWARD_SIZE + 1
             else:
-                return self.on_other(data, size, planted)
+                position = self.accepts(data, size)
+                if position < 0:
+                    return 0
+                if position == 0:
+                    return self.on_other(data, size, planted)
             return self.on_message(data, size, position, planted)
         except TermError as error:
             raise FrameError("malformed", size, str(error)) from error
+
+    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2:
+        """Where the target of an acknowledged message is; -1 if it is a copy; 0 if it is anything else."""
+        cdef unsigned long long number = 0
+        cdef Py_ssize_t length
+        cdef int i
+        if self.numbered is None:
+            return 0
+        length = len(self.numbered)
+        if size <= length + NUMBER_SIZE or memcmp(data, <const char*>self.numbered, length) != 0 \
+                or data[length + NUMBER_SIZE] != NIL:
+            return 0
+        for i in range(NUMBER_SIZE):
+            number |= <unsigned long long>data[length + i] << (8 * i)
+        if not self.router.acknowledging.takes(self.peer, number):
+            return 0
+        return length + NUMBER_SIZE + 1 if self.router.acknowledging.accept(self.peer, number) else -1
 
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
         """Deliver `{forward_message, Target, Message}`; position is where the target starts."""
@@ -430,6 +529,8 @@ cdef class Inbound(FrameReader):
 
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted):
         message = self.router.codec.decode_from(data, size, position, planted)
+        if position[0] != size:
+            trailing(size, position[0])
         if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
             return (<tuple>message)[2]
         return message
@@ -440,6 +541,8 @@ cdef class Inbound(FrameReader):
         if data[0] != VERSION:
             raise FrameError("malformed", size, f"it begins with octet {data[0]}, not with the version octet 131")
         term = self.router.codec.decode_from(data, size, &position, planted)
+        if position != size:
+            trailing(size, position)
         if type(term) is tuple and len(<tuple>term) == 3 and type((<tuple>term)[0]) is Atom \
                 and (<Atom>(<tuple>term)[0]).name == "forward_message":
             message = (<tuple>term)[2]

@@ -1,4 +1,4 @@
-"""The command line: `python -m partisan.bench micro|memory|demo`."""
+"""The command line: `python -m partisan.bench micro|cluster|memory|demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import demo, goals, memory, micro, transports
+from . import cluster, demo, goals, memory, micro, transports
+from .cluster.run import FIGURES
 from .measure import MeasurementFailed
 from .report import Row, write_json
 
@@ -75,7 +76,7 @@ def read_count(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,memory,demo}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,cluster,memory,demo}")
     peers = [name for name in transports.NAMES if name != micro.OURS]
     plan = micro.Plan()
 
@@ -115,6 +116,21 @@ def parser() -> argparse.ArgumentParser:
     idle.add_argument("--repeat", type=read_count, default=3, metavar="N", help="processes to measure; default 3")
     idle.add_argument("--json", type=Path, metavar="FILE", help="write the row")
 
+    many = commands.add_parser("cluster", help="what a full mesh costs, and how soon it misses a member")
+    size = cluster.Plan()
+    many.add_argument(
+        "--only",
+        type=names(FIGURES, "figure"),
+        default=FIGURES,
+        metavar="FIGURE[,..]",
+        help=f"of {', '.join(FIGURES)}; default all",
+    )
+    many.add_argument("--nodes", type=read_count, default=size.nodes, metavar="N", help="of the mesh; default 64")
+    many.add_argument("--processes", type=read_count, default=size.processes, metavar="N", help="for them; default 4")
+    many.add_argument("--rest", type=read_seconds, default=size.rest, metavar="S", help="left alone; default 30")
+    many.add_argument("--repeat", type=read_count, default=size.times, metavar="N", help="kills; default 9")
+    many.add_argument("--json", type=Path, metavar="FILE", help="write one row a figure")
+
     show = commands.add_parser("demo", help="three nodes in a full mesh with traffic over named channels")
     show.add_argument("--seconds", type=read_seconds, default=5.0, metavar="S", help="of traffic; default 5")
     return top
@@ -149,6 +165,14 @@ def _memory(options: argparse.Namespace) -> int:
     return 0
 
 
+def _cluster(options: argparse.Namespace) -> int:
+    plan = cluster.Plan(options.only, options.nodes, options.processes, options.rest, options.repeat)
+    results = cluster.run(plan, say)
+    say(goals.render(results.goals))
+    _write(options.json, results.rows)
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     demo.run(options.seconds, say)
     return 0
@@ -168,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    commands = {"micro": _micro, "memory": _memory, "demo": _demo}
+    commands = {"micro": _micro, "cluster": _cluster, "memory": _memory, "demo": _demo}
     try:
         if getattr(options, "json", None) is not None:
             # Before anything is measured: a wrong path must not cost the run.

@@ -118,6 +118,13 @@ class Leave:
 
 
 @dataclass(slots=True)
+class GiveUp:
+    """Give up a join that is not done; whoever is a member stays one."""
+
+    contact: Peer
+
+
+@dataclass(slots=True)
 class UpdateMembers:
     """Make these the members, ourselves included: join who is new, make leave who is not among them.
 
@@ -211,6 +218,19 @@ class MembersChanged:
     """The members are now these, ourselves included, in the order of the machine's key."""
 
     members: tuple[Peer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberReplaced:
+    """A member is now another value under the same name: it came back elsewhere, or two nodes have one name.
+
+    Attributes:
+        former: the value that is no member any more.
+        peer: the one that is.
+    """
+
+    former: Peer
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from partisan.machines.machine import (
     Connected,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
     Leave,
     Machine,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -100,6 +102,7 @@ class Membership(Machine):
         self._events |= {
             Start: self._on_start,
             Join: self._on_join,
+            GiveUp: self._on_give_up,
             Leave: self._on_leave,
             UpdateMembers: self._on_update_members,
             Connected: self._on_connected,
@@ -155,6 +158,10 @@ class Membership(Machine):
         for peer in self.members:
             if peer not in present:
                 self._drop(peer, gone)
+        named = {self.config.name(peer): peer for peer in found}
+        for former in self.members:
+            if former not in present and self.config.name(former) in named:
+                self._notify(MemberReplaced(former, named[self.config.name(former)]))
         self.members = found
         for peer in found:
             self._keep(peer)
@@ -213,6 +220,10 @@ class Membership(Machine):
         else:
             self._pending[contact] = None
             self._keep(contact)
+
+    def _on_give_up(self, event: GiveUp, now: float) -> None:
+        if event.contact in self._pending and event.contact not in self._update:
+            self._give_up(event.contact, "left")
 
     def _on_leave(self, event: Leave, now: float) -> None:
         name = self._name if event.peer is None else self.config.name(event.peer)

@@ -22,10 +22,12 @@ from partisan.machines.machine import (
     Connected,
     Disconnect,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -46,6 +48,7 @@ from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
 from partisan.net.link import AcceptedLink, DialledLink, Link
 from partisan.wire.forward import (
+    Ack,
     Distance,
     Forward,
     Inbound,
@@ -143,6 +146,7 @@ class PluggableManager:
         )
         self._tell: dict[type, Callable[[Any], None]] = {
             MembersChanged: self._members_changed,
+            MemberReplaced: self._member_replaced,
             Joined: self._joined,
             JoinFailed: self._join_failed,
             NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
@@ -246,40 +250,47 @@ class PluggableManager:
     async def join(self, contact: str | NodeSpec | Contact, timeout: float) -> str:
         """Join the contact's cluster; see `Node.join`."""
         target = self.target_of(contact)
-        waiter: asyncio.Future[str] = self._context.loop.create_future()
+        loop = self._context.loop
+        end = loop.time() + timeout
+        waiter: asyncio.Future[str] = loop.create_future()
         waiters = self._joins.setdefault(target, [])
         waiters.append(waiter)
         try:
             self._driver.handle(Join(target))
-            async with asyncio.timeout(timeout):
-                name = await waiter
-                await self._answered(name)
-                return name
-        except TimeoutError:
-            if waiters == [waiter]:
-                self._driver.handle(Leave(target))
-            last = self._failures.get(target)
-            raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
+            await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
+            if not waiter.done():
+                last = self._failures.get(target)
+                raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
         finally:
             waiters.remove(waiter)
             if not waiters:
                 self._joins.pop(target, None)
                 self._failures.pop(target, None)
+                self._driver.handle(GiveUp(target))
+        name = waiter.result()
+        await self._answered(name, end - loop.time())
+        return name
 
-    async def _answered(self, name: str) -> None:
+    async def _answered(self, name: str, timeout: float) -> None:
         """Wait a while until the node has dialled this one, so that it can answer what it is sent.
 
         It may never manage to (a firewall in between), and is a member all the same.
         """
         if name not in self._diallers:
             waiting = self._waiting.setdefault(name, self._context.loop.create_future())
-            await asyncio.wait([waiting], timeout=self._context.config.connection_interval)
+            await asyncio.wait([waiting], timeout=min(timeout, self._context.config.connection_interval))
             if not waiting.done():
                 log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
     def dialled_by(self, peer: str) -> None:
-        """A peer has opened a connection to this node and said its name."""
-        self._diallers[peer] = self._diallers.get(peer, 0) + 1
+        """A peer has opened a connection to this node and said its name.
+
+        Raises HandshakeError if that is this node's own: a node never dials itself, so another one has the same name,
+        and nobody could tell the two apart. (A real acceptor takes any name; real nodes do not dial their own either.)
+        """
+        self._diallers[peer] = self._diallers.get(peer, 0) + 1  # of who is refused, too: its end is told as any other
+        if peer == self._spec.name:
+            raise HandshakeError("unexpected_peer", peer, "that is this node's own name")
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
@@ -289,6 +300,7 @@ class PluggableManager:
         self._diallers[peer] -= 1
         if not self._diallers[peer]:
             del self._diallers[peer]
+            self._context.acknowledged.session_over(peer)
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""
@@ -328,6 +340,8 @@ class PluggableManager:
             if inbound.acknowledge is not None:
                 self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
             self._context.router.deliver(inbound.target, inbound.message)
+        elif isinstance(inbound, Ack):
+            self._context.acknowledged.acked(inbound.clock, link)
         elif isinstance(inbound, Distance):
             self._take_distance(inbound)
         else:
@@ -397,7 +411,7 @@ class PluggableManager:
                 if not waiter.done():
                     waiter.set_exception(error)
             if target in self._joins:
-                self._driver.handle(Leave(target))
+                self._driver.handle(GiveUp(target))
 
     # What the machine tells.
 
@@ -431,9 +445,13 @@ class PluggableManager:
             self._emit(telemetry.PEER_JOIN, known[name])
         for name in self._known.keys() - known.keys():
             self._emit(telemetry.PEER_LEAVE, self._known[name])
+            self._context.acknowledged.forget(name, "it has left")
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
         self._watch.members(list(known))
+
+    def _member_replaced(self, fact: MemberReplaced) -> None:
+        log.warning("%s: member %s is replaced: %r becomes %r", self._context.node, fact.peer, fact.former, fact.peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):

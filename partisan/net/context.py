@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from partisan._core.frame import Slab
 from partisan._core.router import Router
 from partisan.config import Config
 from partisan.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from partisan.net.acknowledged import Acknowledged
 
 
 class Manager(Protocol):
@@ -44,6 +47,7 @@ class Context:
         telemetry: where events go.
         rng: ids and jitter; seeded from the system's entropy.
         manager: the peer service manager; set before the first connection.
+        acknowledged: delivery with acknowledgement; set before the first connection.
         slab: the receive buffer that all connections share.
     """
 
@@ -54,6 +58,7 @@ class Context:
     telemetry: Telemetry
     rng: random.Random
     manager: Manager = field(init=False)
+    acknowledged: Acknowledged = field(init=False)
     slab: Slab = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,12 +8,13 @@ dialled at each in turn.
 
 A connection that is no longer wanted parts: what waits on it is written, and it stays until the peer has closed it too;
 one whose handshake has not begun goes on until it has, and closes then (`net/link.py` says why). A dial that is under
-way is not cut short either.
+way is not cut short either. And as long as messages are held because connections change hands, none parts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections.abc import Iterator
@@ -99,6 +100,7 @@ class Dialer:
         self._tasks: set[asyncio.Task[None]] = set()  # dials under way, wanted or not
         self._retired: set[DialledLink] = set()  # used no more, but the peer may have octets of them to read
         self._abandoned: set[DialledLink] = set()  # wanted no more before the peer has said hello
+        self._settling: dict[Edge, asyncio.TimerHandle] = {}  # given up, but messages are held for them
         self._closed = False
         self._idle = asyncio.Event()  # set once nothing is left of a closed dialer
 
@@ -125,8 +127,36 @@ class Dialer:
             return
         log.debug("%s gives up the edge to %s: %s", self._context.node, target, reason)
         self._rest(edge)
+        for link in [link for link in edge.links if not link.in_table]:
+            self._part(edge, link)
+        if edge.links:
+            limit = self._context.config.handshake_timeout
+            self._settling[edge] = self._context.loop.call_later(limit, self._part_all, edge)
+            self._settle(edge)
+
+    def _settle(self, edge: Edge) -> None:
+        """Part from the edge as soon as no message is held: until the peer has answered on all its connections."""
+        if not (edge.links and self._table.holds(next(iter(edge.links)).name)):
+            self._part_all(edge)
+            return
+        unanswered = set(edge.links)
+        for link in list(unanswered):
+            link.probe(functools.partial(self._answered, edge, unanswered, link))
+
+    def _answered(self, edge: Edge, unanswered: set[DialledLink], link: DialledLink) -> None:
+        unanswered.discard(link)
+        if not unanswered and edge in self._settling:
+            self._settle(edge)
+
+    def _part_all(self, edge: Edge) -> None:
+        self._settling.pop(edge).cancel()
         for link in list(edge.links):
             self._part(edge, link)
+        for other in list(self._edges.values()):
+            if other.up and other.target.name == edge.target.name:  # wanted again meanwhile: it lacks these
+                self._rest(other)
+                self._visit(other)
+        self._check_idle()
 
     async def close(self, grace: float) -> None:
         """Give every edge up, and wait until each peer has read what was sent to it.
@@ -144,6 +174,8 @@ class Dialer:
         except TimeoutError:
             log.warning("%s leaves peers that have not closed within %s s", self._context.node, grace)
         finally:
+            for edge in list(self._settling):
+                self._part_all(edge)
             for task in self._tasks:
                 task.cancel()
             for link in self._retired | self._abandoned:
@@ -179,7 +211,7 @@ class Dialer:
         self._leave_table(edge, link)
 
     def _check_idle(self) -> None:
-        if self._closed and not (self._tasks or self._retired or self._abandoned):
+        if self._closed and not (self._tasks or self._settling or self._retired or self._abandoned):
             self._idle.set()
 
     def _visit(self, edge: Edge) -> None:

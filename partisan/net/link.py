@@ -31,6 +31,7 @@ from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, P
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.driver import Driver
+from partisan.net.sockets import tune
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
@@ -64,9 +65,8 @@ class Link:
     acceptor = False
 
     def __init__(self, context: Context, sock: socket.socket, peer: str | None, channel: str, queue: SendQueue) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         config = context.config
+        tune(sock, config.connection_ping)
         self.context = context
         self.peer = peer
         self.channel = channel
@@ -203,6 +203,8 @@ class Link:
 
     def _control(self, term: object) -> None:
         """Take a frame that is no plain message."""
+        if type(term) is tuple and len(term) == 5 and self.context.acknowledged.received(term, self):
+            return
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
@@ -279,6 +281,7 @@ class AcceptedLink(Link):
             self.context.manager.undialled_by(self.peer)
         self.peer, self.channel = greeting.node, greeting.channel
         self.inbound.channel = greeting.channel
+        self.inbound.expect(None)
         self.keepalive.peer = greeting.node
         self.greet()
         if not self.up:

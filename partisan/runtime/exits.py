@@ -28,4 +28,4 @@ class ExitSignal(asyncio.CancelledError):
 def report_exit(process: Process, reason: object, error: BaseException | None) -> None:
     """Log, once and with its traceback, the failure of a process; a chosen exit is no failure."""
     if error is not None and not isinstance(error, Exit | asyncio.CancelledError):
-        log.error("%r failed", process, exc_info=error)
+        log.error("%s: %r failed", process.pid.node, process, exc_info=error)

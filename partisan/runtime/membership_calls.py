@@ -22,6 +22,8 @@ class MembershipCalls(ConnectionCalls):
     async def join(self, contact: Who, *, timeout: float = 10.0) -> str:
         """Join the cluster of a node; return its name once it is connected and its members are ours.
 
+        A join that fails, or is cancelled before that, is given up, and removes nobody.
+
         Args:
             contact: `name@ip:port`, `ip:port`, the node's spec, or the name of a member.
             timeout: seconds.

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Hashable
 from typing import Any
 
 from partisan import telemetry
 from partisan._core.sendqueue import Bound
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
+from partisan.net.acknowledged import Acknowledged
 from partisan.runtime.parts import NodePart
+
+log = logging.getLogger(__name__)
 
 Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
 """Whom a message can be sent to: a pid, a name on this node, or (name, node)."""
-
-FORWARD_OPTIONS = frozenset({"channel", "partition_key", "key"})
-"""Message options that `forward_message` and `cast_message` take."""
 
 
 class MessageCalls(NodePart):
     """The methods of a node that are about messages."""
 
+    _acknowledged: Acknowledged
     _ref_count: int
     _relief: dict[tuple[str, str], list[asyncio.Future[None]]]
 
@@ -29,20 +32,88 @@ class MessageCalls(NodePart):
         self._check()
         self.router.send(target, message, **options)
 
-    def forward_message(self, target: Target, message: object, **options: Any) -> None:
-        """Send a message with options, as `send`: channel, partition_key, key. Named as in Partisan."""
-        self._check_options(options)
-        self.send(target, message, **options)
+    def forward_message(
+        self,
+        target: Target,
+        message: object,
+        *,
+        channel: str | None = None,
+        partition_key: int | None = None,
+        key: Hashable = None,
+        ack: bool = False,
+        retransmission: bool = True,
+        expiry: float | None = None,
+    ) -> None:
+        """Send a message with options. Named as in Partisan.
+
+        Args:
+            channel, partition_key, key: as `partisan.send`.
+            ack: keep the message, and send it again, until the other node acknowledges it.
+            retransmission: False with `ack` sends it once; it is still reported when no acknowledgement comes.
+            expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
+        Raises:
+            Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
+        """
+        if ack and not (retransmission and expiry is None):
+            self._keep(
+                target,
+                message,
+                channel=channel,
+                partition_key=partition_key,
+                retransmission=retransmission,
+                expiry=expiry,
+            )
+        else:
+            self.send(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack)
 
     def cast_message(self, target: Target, message: object, **options: Any) -> None:
-        """Send `{'$gen_cast', Message}`: what a gen_server takes as a cast."""
-        self._check_options(options)
-        self.send(target, (Atom("$gen_cast"), message), **options)
+        """Send `{'$gen_cast', Message}`, what a gen_server takes as a cast, with the options of `forward_message`."""
+        self.forward_message(target, (Atom("$gen_cast"), message), **options)
 
-    def _check_options(self, options: dict[str, Any]) -> None:
-        unknown = sorted(options.keys() - FORWARD_OPTIONS)
-        if unknown:
-            raise TypeError(f"unknown message option {unknown[0]!r}; known are {', '.join(sorted(FORWARD_OPTIONS))}")
+    async def deliver(
+        self,
+        target: Target,
+        message: object,
+        *,
+        channel: str | None = None,
+        partition_key: int | None = None,
+        expiry: float | None = None,
+    ) -> None:
+        """Send a message with `ack`, and wait until the other node has it.
+
+        Args:
+            channel, partition_key, expiry: as in `forward_message`.
+        Raises:
+            NotAcknowledged: no acknowledgement came within `expiry`, or the node has left.
+        """
+        tag: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._keep(target, message, channel=channel, partition_key=partition_key, expiry=expiry, tag=tag)
+        await tag
+
+    def _keep(
+        self, target: Target, message: object, *, tag: asyncio.Future[None] | None = None, **options: Any
+    ) -> None:
+        """Send with acknowledgement; what stays on this node is delivered at once."""
+        self._check()
+        node, name = self._place(target)
+        if node == self.name:
+            self.router.send(target, message)
+            if tag is not None:
+                tag.set_result(None)
+        else:
+            self._acknowledged.send(node, name, message, tag=tag, **options)
+
+    def _place(self, target: Target) -> tuple[str, Pid | Atom]:
+        """The node of a target, and what it is there."""
+        if isinstance(target, Pid):
+            return target.node, target
+        name, node = target if isinstance(target, tuple) else (target, self.name)
+        return node.name if isinstance(node, Atom) else node, name if isinstance(name, Atom) else Atom(name)
+
+    def unacknowledged(self, name: str) -> int:
+        """How many messages to the node wait for their acknowledgement."""
+        self._check()
+        return self._acknowledged.outstanding(name)
 
     def make_ref(self) -> Reference:
         """A reference that this node has not made before."""
@@ -57,8 +128,8 @@ class MessageCalls(NodePart):
         Returns at once if it is. A lost connection drains its queue.
         """
         self._check()
-        bound = self.table.lane(name, channel or DEFAULT_CHANNEL).bound
-        if bound.over:
+        bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
+        if bound is not None and bound.over:
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._relief.setdefault((bound.node, bound.channel), []).append(waiter)
             await waiter
@@ -66,7 +137,8 @@ class MessageCalls(NodePart):
     def queued_octets(self, name: str, channel: str | None = None) -> int:
         """How many octets wait to be sent to the node on the channel."""
         self._check()
-        return int(self.table.lane(name, channel or DEFAULT_CHANNEL).bound.queued_octets)
+        bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
+        return 0 if bound is None else int(bound.queued_octets)
 
     def _bound(self, name: str, channel: str) -> Bound:
         """The octet bound of a (peer, channel)."""
@@ -79,6 +151,14 @@ class MessageCalls(NodePart):
             hard_limit=options.hard_queue_octets,
             policy=options.queue_policy,
             changed=self._bound_changed,
+        )
+
+    def _unknown_channel(self, name: str, channel: str) -> None:
+        log.warning(
+            "%s: neither %s nor the options here know the channel %s: its messages take the default one",
+            self.name,
+            name,
+            channel,
         )
 
     def _bound_changed(self, bound: Bound) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import logging
 import os
 import random
@@ -26,6 +27,7 @@ from partisan.errors import ConfigError, LocalProtocolError
 from partisan.managers.pluggable import PluggableManager, Watch
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
+from partisan.net.acknowledged import Acknowledged
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
@@ -89,7 +91,12 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             cancelled=asyncio.CancelledError,
             exited=self._exited,
         )
-        self.table = ConnectionTable(bound=self._bound, fallback=config.channel_fallback)
+        self.table = ConnectionTable(
+            bound=self._bound,
+            fallback=config.channel_fallback,
+            channels=config.channels,
+            unknown=self._unknown_channel,
+        )
         self.router = Router(
             self.name,
             codec=make_codec(config),
@@ -121,6 +128,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             check_reachable(address)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
+        self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         try:
             self._make_overlay()
         except BaseException:
@@ -144,6 +152,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
 
         def edge(node: str, up: bool) -> None:
             python.edge(node, up)
+            self._acknowledged.edge(node, up)
             self._watching.edge(node, up)
 
         return Watch(edge, self._watching.lane, self._watching.members, self._acceptor.part)
@@ -171,6 +180,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             await self._end_processes(grace)
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
+            self._acknowledged.stop()
             self._acceptor.close()
             self._watching.stop()
             for waiters in self._relief.values():
@@ -200,17 +210,25 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
     def threadsafe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
         """From another thread: call `function(*args, **options)` in the node's thread; a future of its result.
 
-        The one door into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`.
+        A coroutine function is run to its end on the node's loop; to cancel the future is to cancel it. The one door
+        into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`, or
+        `node.threadsafe(node.join, "b@127.0.0.1:10201").result()`.
         """
         if not self._running:
             raise LocalProtocolError(f"{self.name} is not running")
+        if inspect.iscoroutinefunction(function):
+            return asyncio.run_coroutine_threadsafe(function(*args, **options), self.loop)
         future: Future[Any] = Future()
 
         def call() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(function(*args, **options))
+                result = function(*args, **options)
+                if inspect.iscoroutine(result):
+                    result.close()
+                    raise TypeError(f"{function!r} gave a coroutine: pass threadsafe() the coroutine function itself")
+                future.set_result(result)
             except Exception as error:
                 future.set_exception(error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from typing import Any
+from typing import Any, Literal
 
 from partisan.config import Config
 from partisan.errors import ConfigError
@@ -15,6 +15,9 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1:0"
 """Where a node listens that is given no address."""
+
+REMOTE_REFS: dict[str, Literal["list", "tuple"]] = {"improper_list": "list", "tuple": "tuple"}
+"""What the codec calls the forms of remote references."""
 
 
 def check_reachable(address: ListenAddress) -> None:
@@ -59,6 +62,7 @@ def make_codec(config: Config) -> Codec:
         strings=codec.strings,
         binaries=codec.binaries,
         remote_refs=True,
+        encode_refs=REMOTE_REFS[config.remote_ref_format],
         max_depth=codec.max_depth,
         max_items=codec.max_items,
         max_octets=config.max_frame_octets,

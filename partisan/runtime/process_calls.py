@@ -59,7 +59,7 @@ class ProcessCalls(NodePart):
         self._check()
         process = self._living(pid)
         if process is None:
-            raise NoProc(Atom("noproc"))
+            raise NoProc(Atom("noproc"), pid)
         self.scheduler.register(registered(name), process)
 
     def unregister(self, name: str | Atom) -> None:

@@ -11,6 +11,7 @@ from partisan.etf import Atom
 from partisan.net.context import Context
 from partisan.runtime.extras import NAME, Extras
 from partisan.runtime.payload import PayloadCodec
+from partisan.wire.acknowledged import CAPABILITY
 from partisan.wire.atom import malformed
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ class PythonPeers:
         self._extras = Extras(
             context.node,
             send=self._send,
-            handlers={MSGPACK: self._payload},
+            handlers={MSGPACK: self._payload, CAPABILITY: context.acknowledged.acked_many},
             agreed=self._agreed,
-            wanted=bool(self._channels),
+            wanted=True,
         )
         self.receive = self._extras.receive
 
@@ -59,6 +60,7 @@ class PythonPeers:
         envelope = self._envelope if MSGPACK in capabilities else None
         for channel in self._channels:
             self._table.lane(node, channel).envelope = envelope
+        self._context.acknowledged.agreed(node, CAPABILITY in capabilities)
         log.info("%s and %s agree on %s", self._context.node, node, ", ".join(sorted(capabilities)) or "nothing")
 
     def _envelope(self, target: Any, message: object) -> tuple[Any, ...] | None:

@@ -189,15 +189,16 @@ def inbound_from_term(term: object, manager: Atom = PLUGGABLE_MANAGER) -> Inboun
 
 
 def _forward(target: Any, message: Any, acknowledge: tuple[str, tuple[Any, ...]] | None) -> Forward:
-    message = _without_padding(message)
+    message = without_padding(message)
     if type(message) is tuple and len(message) == 7 and message[0] is _CAUSAL:
         causal = _causal(message)
         if causal is not None:
-            return Forward(message[3], _without_padding(message[6]), acknowledge, causal)
+            return Forward(message[3], without_padding(message[6]), acknowledge, causal)
     return Forward(target, message, acknowledge)
 
 
-def _without_padding(message: Any) -> Any:
+def without_padding(message: Any) -> Any:
+    """Return the message inside `{'$partisan_padded', Padding, Message}`, or what is no such thing as it is."""
     if type(message) is tuple and len(message) == 3 and message[0] is _PADDED:
         return message[2]
     return message

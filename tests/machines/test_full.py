@@ -14,10 +14,12 @@ from partisan.machines.machine import (
     Connected,
     Disconnect,
     Disconnected,
+    GiveUp,
     Join,
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -184,6 +186,27 @@ class TestJoin:
             Disconnect(contact, "left"),
         ]
         assert machine.handle(Connected(B, contact, alone(B)), 1.1) == []
+
+    def test_a_join_that_is_given_up_ends_without_success(self):
+        machine, contact = node(), Contact.parse("127.0.0.1:1000")
+        machine.handle(Join(contact), 0.0)
+        assert machine.handle(GiveUp(contact), 1.0) == [
+            Notify(JoinFailed(contact, "left")),
+            Disconnect(contact, "left"),
+        ]
+
+    def test_a_join_that_is_given_up_leaves_members_of_the_name_alone(self):
+        machine, contact = member(node(), B), Contact(ListenAddress("127.0.0.1", 1000), B.name)
+        machine.handle(Join(contact), 1.0)
+        machine.handle(GiveUp(contact), 2.0)
+        machine.handle(Disconnected(B, "closed"), 3.0)
+        machine.handle(Join(B), 4.0)
+        assert machine.handle(GiveUp(B), 5.0) == [Notify(JoinFailed(B, "left"))]
+        assert machine.members == (A, B)
+
+    def test_a_join_that_is_done_is_not_given_up(self):
+        machine = member(node(), B)
+        assert machine.handle(GiveUp(B), 1.0) == []
 
 
 class TestGossip:
@@ -352,6 +375,7 @@ class TestReplacement:
         assert machine.members == (A, moved, C)
         assert Disconnect(B, "left") in effects
         assert Connect(moved) in effects
+        assert MemberReplaced(B, moved) in facts(effects)
 
     def test_of_two_nodes_of_one_name_the_later_stays_whatever_the_former_goes_on_to_say(self):
         machine = member(node(), B, C)
@@ -363,8 +387,11 @@ class TestReplacement:
     def test_what_others_say_about_a_spec_replaces_nothing(self):
         machine = member(node(), B, C)
         moved = spec("b", 2000)
-        machine.handle(gossip(C, OrSet({moved: {b"m": True}})), 1.0)
+        effects = machine.handle(gossip(C, OrSet({moved: {b"m": True}})), 1.0)
         assert machine.members == (A, B, moved, C)
+        assert not [fact for fact in facts(effects) if type(fact) is MemberReplaced]
+        effects = machine.handle(gossip(C, machine.state.remove([B])), 2.0)
+        assert facts(effects)[-2:] == [MemberReplaced(B, moved), MembersChanged((A, moved, C))]
 
     def test_a_member_that_answers_with_another_channel_map_replaces_its_former_spec(self):
         machine = member(node(), B)
@@ -373,7 +400,7 @@ class TestReplacement:
         effects = machine.handle(Connected(changed, B, alone(changed, b"new")), 2.0)
         assert machine.members == (A, changed)
         assert not [e for e in effects if type(e) in (Connect, Disconnect)]
-        assert facts(effects) == [MembersChanged((A, changed)), NeighborUp(changed)]
+        assert facts(effects) == [MemberReplaced(B, changed), MembersChanged((A, changed)), NeighborUp(changed)]
 
     def test_our_own_former_spec_is_removed_wherever_it_is_learnt(self):
         machine = node(spec("a", 2000))

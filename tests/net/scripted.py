@@ -17,7 +17,8 @@ VECTORS = Path(__file__).parent.parent / "vectors"
 
 CODEC = Codec(remote_refs=True, max_inflated=1 << 20)
 
-MANAGER = Atom("partisan_pluggable_peer_service_manager")
+MANAGER, PYTHON = Atom("partisan_pluggable_peer_service_manager"), Atom("partisan_python")
+CAPABILITIES = Atom("capabilities")
 FORWARD, HELLO, STATE = Atom("forward_message"), Atom("hello"), Atom("state")
 PING, PONG, STRATEGY = Atom("ping"), Atom("pong"), Atom("membership_strategy")
 
@@ -31,6 +32,11 @@ def encode(term: Any) -> bytes:
 
 def decode(body: bytes) -> Any:
     return CODEC.decode(body)
+
+
+def is_offer(term: Any) -> bool:
+    """Whether a node tells what it understands beyond Partisan."""
+    return type(term) is tuple and term[:2] == (FORWARD, PYTHON) and term[2][0] is CAPABILITIES
 
 
 def recorded(name: str, connection: str, direction: str | None = None) -> list[bytes]:
@@ -79,15 +85,18 @@ class Peer:
             await self._writer.drain()
         await asyncio.sleep(0)
 
-    async def hear(self, timeout: float = BOUND) -> bytes:
-        """The body of the next frame."""
+    async def hear(self, timeout: float = BOUND, offers: bool = False) -> bytes:
+        """The body of the next frame; what Python nodes offer each other is passed over if it is not asked for."""
         async with asyncio.timeout(timeout):
-            header = await self._reader.readexactly(4)
-            return await self._reader.readexactly(int.from_bytes(header, "big"))
+            while True:
+                header = await self._reader.readexactly(4)
+                body = await self._reader.readexactly(int.from_bytes(header, "big"))
+                if offers or not is_offer(decode(body)):
+                    return body
 
-    async def told(self, timeout: float = BOUND) -> Any:
+    async def told(self, timeout: float = BOUND, offers: bool = False) -> Any:
         """The term of the next frame."""
-        return decode(await self.hear(timeout))
+        return decode(await self.hear(timeout, offers))
 
     async def ended(self, timeout: float = BOUND) -> bytes:
         """Wait until the node has closed the connection; what it said before."""
@@ -224,6 +233,7 @@ class Connection:
         heard: terms of messages to processes that came over it, in order.
         reading: cleared, it is not read.
         answering: cleared, its pings wait for their answers.
+        pings: what awaits the answers to the script's own pings.
     """
 
     def __init__(self, peer: Peer, dialler: str, channel: str) -> None:
@@ -233,6 +243,7 @@ class Connection:
         self.heard: list[Any] = []
         self.reading = asyncio.Event()
         self.answering = asyncio.Event()
+        self.pings: list[asyncio.Future[None]] = []
         self.reading.set()
         self.answering.set()
 
@@ -247,16 +258,23 @@ class Member:
         allowed: how many more connections it says hello on; `admit` adds to it.
         connections: in the order of their handshakes.
         heard: (connection, message) of all connections, in the order in which they were handled.
+        offers: what it was told of what the dialling nodes understand.
     """
 
     def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
         self.name = name
         self.connections: list[Connection] = []
         self.heard: list[tuple[Connection, Any]] = []
+        self.offers: list[Any] = []
         self._host = host
         self._spec = spec_term(name, host.port, channels)
         self._allowed = asyncio.Semaphore(allowed)
         self.tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def address(self) -> str:
+        """What a node joins it by."""
+        return f"{self.name}:{self._host.port}"
 
     async def joined_by(self, node: Node) -> None:
         """Have the node join this member."""
@@ -283,6 +301,14 @@ class Member:
         task = asyncio.get_running_loop().create_task(coroutine)
         self.tasks.add(task)
 
+    async def fence(self, connection: Connection, rounds: int = 5) -> None:
+        """Wait for answers to pings, one after the other: what the node had queued here before has come by then."""
+        for _ in range(rounds):
+            answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            connection.pings.append(answered)
+            connection.peer.tell((PING, Atom(self.name), len(connection.pings), 0))
+            await asyncio.wait_for(answered, BOUND)
+
     async def serve(self) -> None:
         while True:
             self.start(self._converse(await self._host.arrival(timeout=3600.0)))
@@ -297,12 +323,16 @@ class Member:
             peer.tell(state_frame(self._spec))
             while True:
                 await connection.reading.wait()
-                await self._handle(connection, await peer.told(timeout=3600.0))
+                await self._handle(connection, await peer.told(timeout=3600.0, offers=True))
         peer.hang_up()
 
     async def _handle(self, connection: Connection, term: Any) -> None:
         if term[0] is PING:
             self.start(self._pong(connection, term))
+        elif term[0] is PONG:
+            connection.pings[term[2] - 1].set_result(None)
+        elif is_offer(term):
+            self.offers.append(term[2])
         elif term[0] is FORWARD and term[1] is not MANAGER:
             connection.heard.append(term[2])
             self.heard.append((connection, term[2]))

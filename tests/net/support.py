@@ -106,6 +106,10 @@ class Events:
         return [about["error"] for about in self.of("partisan.frame.rejected")]
 
 
+STARVED = 30.0
+"""How long (s) a conversation may stand still: what stalls it for good is caught, a busy machine is not."""
+
+
 class Conversation:
     """Two nodes that go on exchanging messages until told to stop: the witness that nothing else is disturbed.
 
@@ -127,14 +131,14 @@ class Conversation:
     async def _talk(self) -> None:
         while True:
             partisan.send(("conversation_echo", self._there.name), (partisan.self(), self.rounds))
-            assert await partisan.receive(timeout=5.0) == self.rounds
+            assert await partisan.receive(timeout=STARVED) == self.rounds
             self.rounds += 1
             await asyncio.sleep(0.001)
 
     async def goes_on(self) -> None:
         """Wait for ten more rounds."""
         wanted = self.rounds + 10
-        await eventually(lambda: self.rounds >= wanted, timeout=5.0)
+        await eventually(lambda: self.rounds >= wanted, timeout=STARVED)
 
 
 @contextlib.asynccontextmanager

@@ -43,17 +43,22 @@ def fill(a: Node, first: int = 0) -> int:
     raise AssertionError
 
 
-async def fill_socket(a: Node) -> int:
+async def fill_socket(a: Node, b: Member) -> int:
     """Send until the sockets' buffers are full too, so that what is queued stays queued."""
     count = 0
     while True:
         count = fill(a, count)
         for _ in range(20):
-            await asyncio.sleep(0.002)
+            await turns(a, b)
             if a.queued_octets(B, "data") <= HIGH:
                 break
         else:
             return count
+
+
+async def turns(a: Node, b: Member) -> None:
+    """Let both ends do what they can: a question over the default channel, and its answer."""
+    await b.fence(b.of("undefined", a.name)[-1], rounds=1)
 
 
 class Pump:
@@ -82,13 +87,13 @@ class Pump:
             self.error = error
 
 
-async def settled(pump: Pump) -> int:
+async def settled(pump: Pump, a: Node, b: Member) -> int:
     """Wait until the pump has stood still for a while; how many messages it has sent."""
     seen, still = -1, 0
     while still < 40:
         still = still + 1 if pump.sent == seen else 0
         seen = pump.sent
-        await asyncio.sleep(0.002)
+        await turns(a, b)
     return seen
 
 
@@ -97,7 +102,7 @@ async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_whe
         data = await stuck(a, b)
         events = Events(a)
         pump = Pump(a, limit=600)
-        sent = await settled(pump)
+        sent = await settled(pump, a, b)
         assert 0 < sent < 600
         assert HIGH // 2 < a.queued_octets(B, "data") <= HIGH + WITH_OVERHEAD
         assert events.of("partisan.queue.high_water", channel="data", over=True)
@@ -111,10 +116,10 @@ async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_whe
 async def test_many_waiting_senders_stay_within_one_message_each() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         data = await stuck(a, b)
-        await fill_socket(a)
+        await fill_socket(a, b)
         pumps = [Pump(a, limit=5) for _ in range(10)]
         for pump in pumps:
-            await settled(pump)
+            await settled(pump, a, b)
         assert [pump.sent for pump in pumps] == [1] * 10
         data.reading.set()
         await eventually(lambda: all(pump.sent == 5 for pump in pumps))
@@ -159,9 +164,9 @@ async def test_drain_waits_until_the_peer_has_read() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         data = await stuck(a, b)
         await a.drain(B, "data")
-        count = await fill_socket(a)
+        count = await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
-        await asyncio.sleep(0.05)  # time in which it could return too early
+        await turns(a, b)
         assert not waiting.done()
         data.reading.set()
         await asyncio.wait_for(waiting, 5.0)
@@ -173,10 +178,10 @@ async def test_a_lost_connection_relieves_those_who_wait() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         data = await stuck(a, b)
         events = Events(a)
-        await fill_socket(a)
+        await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
         pump = Pump(a, limit=50)
-        await settled(pump)
+        await settled(pump, a, b)
         assert pump.sent == 1
         data.peer.vanish()
         await asyncio.wait_for(waiting, 5.0)
@@ -187,10 +192,10 @@ async def test_a_lost_connection_relieves_those_who_wait() -> None:
 async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read() -> None:
     async with member(B, {None: 1, "data": 1}) as b, cluster("a", "c", **bounded()) as (a, c):
         data = await stuck(a, b)
-        count = await fill_socket(a)
+        count = await fill_socket(a, b)
         conversation = Conversation(a, c)
         pump = Pump(a)
-        assert await settled(pump) == 1
+        assert await settled(pump, a, b) == 1
         await conversation.goes_on()
         a.send(("sink", B), (0, b"on another channel"))
         await eventually(lambda: (0, b"on another channel") in b.of("undefined", a.name)[0].heard)
@@ -201,10 +206,10 @@ async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read
 async def test_a_stopping_node_waits_for_a_peer_that_does_not_read_no_longer_than_its_grace() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         await stuck(a, b)
-        await fill_socket(a)
+        await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
         pump = Pump(a)
-        await settled(pump)
+        await settled(pump, a, b)
         events = Events(a, "partisan.queue.undelivered")
         await asyncio.wait_for(a.stop(grace=0.3), 10.0)
         await asyncio.wait_for(waiting, 5.0)

@@ -86,7 +86,7 @@ async def test_a_slow_reader_of_the_old_connection_delays_the_new_one() -> None:
         await eventually(lambda: a.is_connected(B, "data"))
         await sender.send(10)
         [data] = await eventually(lambda: b.of("data"))
-        await asyncio.sleep(0.05)  # time in which a swap would show
+        await b.fence(data)
         assert not data.heard
         default.reading.set()
         await eventually(lambda: len(b.heard) == 30)
@@ -106,7 +106,7 @@ async def test_the_new_connection_waits_for_the_answer_to_a_ping_on_the_old_one(
         await sender.send(5)
         await eventually(lambda: len(default.heard) == 5)
         [data] = await eventually(lambda: b.of("data"))
-        await asyncio.sleep(0.05)  # time in which the new connection could be used too early
+        await b.fence(data)
         assert not data.heard
         default.answering.set()
         await eventually(lambda: data.heard == [6, 7, 8, 9, 10])

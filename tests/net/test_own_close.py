@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -81,7 +80,7 @@ async def test_what_the_peer_has_not_read_when_this_side_closes_comes_first(how:
         assert not a.is_connected(B, "data")
         new = await replaced(a, b)
         send(a, *range(10, 20))
-        await asyncio.sleep(0.05)  # time in which a swap would show
+        await b.fence(new)
         assert b.messages() == []
         read_again(old)
         await eventually(lambda: len(b.heard) == 20)
@@ -100,9 +99,9 @@ async def test_an_edge_that_is_given_up_and_wanted_again_keeps_order() -> None:
         dialer.drop(target, "test")
         assert not a.is_connected(B)
         dialer.keep(target)
-        await replaced(a, b)
+        new = await replaced(a, b)
         send(a, 14)
-        await asyncio.sleep(0.05)  # time in which a swap would show
+        await b.fence(new)
         assert b.messages() == []
         read_again(old)
         await eventually(lambda: len(b.heard) == 15)

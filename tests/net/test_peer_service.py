@@ -348,7 +348,7 @@ async def test_what_cannot_be_told_is_refused_when_it_is_given() -> None:
         for wrong in (coroutine, "text", None, lambda node, more: None):
             with pytest.raises(TypeError):
                 a.on_up("_", wrong)  # type: ignore[arg-type]
-        with pytest.raises(partisan.ConfigError, match="no node name"):
+        with pytest.raises(partisan.ConfigError, match="of the form name@host"):
             a.on_up("b", print)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from scripted import (
     CODEC,
     FORWARD,
@@ -22,9 +23,9 @@ from scripted import (
     state_term,
     with_port,
 )
-from support import Events, Sink, eventually, running
+from support import Events, Sink, address_of, eventually, running
 
-from partisan import Atom, Node
+from partisan import Atom, HandshakeError, Node
 
 HELLO_OF_B = b"\x83\x68\x02\x77\x05hello\x77\x0bb@127.0.0.1"
 A_PORT, B_PORT = 11201, 11202
@@ -119,6 +120,26 @@ async def test_messages_before_the_hello_are_delivered() -> None:
         assert await sink.has(2) == [b"early", b"late"]
         assert await peer.told() == (HELLO, Atom("a@127.0.0.1"))
         assert (await peer.told())[0] is STATE
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["at first", "later"])
+async def test_a_dialler_that_says_our_own_name_is_refused(again: bool) -> None:
+    async with running("a", "b") as (a, b):
+        assert await b.join(address_of(a)) == a.name
+        events = Events(a)
+        async with dial(a) as peer:
+            await peer.told()
+            if again:
+                peer.tell((HELLO, Atom("p@127.0.0.1"), None))
+                await peer.told()
+            peer.tell((HELLO, Atom(a.name), None), (FORWARD, Atom("sink"), 1))
+            await peer.ended()
+        [error] = events.errors()
+        assert isinstance(error, HandshakeError)
+        assert (error.reason, error.peer) == ("unexpected_peer", a.name)
+        await eventually(lambda: events.of("partisan.socket.close", acceptor=True))
+        assert sorted(a.members()) == [a.name, b.name]
+        assert b.is_connected(a.name)
 
 
 async def test_a_repeated_hello_is_answered_again() -> None:

@@ -14,14 +14,15 @@ from scripted import (
     Peer,
     decode,
     host,
+    member,
     recorded,
     spec_term,
     state_frame,
     with_port,
 )
-from support import FAST, Events, eventually, running
+from support import FAST, Events, Sink, eventually, running
 
-from partisan import Atom, ConnectionLost, HandshakeError, Node
+from partisan import Atom, ConnectionLost, HandshakeError, Node, Pid
 
 HELLO_OF_A = b"\x83\x68\x03\x77\x05hello\x77\x0ba@127.0.0.1\x77\x09undefined"
 B_PORT = 11202
@@ -81,6 +82,8 @@ async def test_what_we_gossip_to_a_recorded_acceptor_holds_its_spec_as_it_told_i
         theirs = decode(state)[2][2][1][0]
         assert theirs in dictionary
         assert [spec[Atom("name")].name for spec, _ in dictionary] == ["a@127.0.0.1", "b@127.0.0.1"]
+        for _ in range(4):
+            await there.arrival()
 
 
 async def test_recorded_pings_of_an_acceptor_are_answered() -> None:
@@ -178,6 +181,19 @@ async def test_plain_messages_have_the_recorded_form() -> None:
         assert await peer.hear() == b"\x83\x68\x03\x77\x0fforward_message\x77\x04sink\x77\x0dplain_default"
         a.cast_message(("sink", "b@127.0.0.1"), Atom("cast_payload"))
         assert await peer.told() == (FORWARD, Atom("sink"), (Atom("$gen_cast"), Atom("cast_payload")))
+
+
+@pytest.mark.parametrize(("option", "form"), [("improper_list", "list"), ("tuple", "tuple")])
+async def test_our_pids_and_references_go_out_in_the_form_that_was_asked_for(option: str, form: str) -> None:
+    async with running("a", remote_ref_format=option) as [a], member("b@127.0.0.1", {None: 1}) as b:
+        await b.joined_by(a)
+        theirs = [Pid("b@127.0.0.1", 1, 2, form=other) for other in ("list", "tuple")]
+        pid, reference = Sink(a).pid, a.make_ref()
+        a.send(("sink", b.name), [pid, reference, *theirs])
+        await eventually(b.messages)
+        [[*found]] = b.messages()
+        assert found == [pid, reference, *theirs]
+        assert [each.form for each in found] == [form, form, "list", "tuple"], "what is not ours keeps its form"
 
 
 async def test_a_peer_that_goes_is_dialled_again_until_it_is_back() -> None:

@@ -108,3 +108,19 @@ async def test_a_dial_that_is_no_longer_wanted_when_it_succeeds_is_greeted_first
         peer.tell((HELLO, Atom(B)))
         assert await peer.ended() == b""
         joining.cancel()
+
+
+async def test_what_is_held_because_connections_change_hands_is_written_before_they_are_closed() -> None:
+    async with member(B, {None: 1, "data": 1}, allowed=1) as b, running("a") as [a]:
+        await b.joined_by(a)
+        a.send(("sink", B), 0, channel="data")  # over the default channel's connection
+        [first] = b.connections
+        first.answering.clear()
+        b.admit(10)
+        await eventually(lambda: a.is_fully_connected(B))
+        a.send(("sink", B), 1, channel="data")
+        await a.leave()
+        stopping = asyncio.create_task(a.stop(grace=30.0))
+        first.answering.set()
+        await asyncio.wait_for(stopping, 20.0)
+        assert b.messages() == [0, 1]

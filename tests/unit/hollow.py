@@ -43,6 +43,7 @@ class Core:
         undelivered: (target, message) for nobody.
         tasks: what asyncio would call the current task, at each step and after it.
         relieved: (bound, over) at each change.
+        unknown: (node, channel) of messages on channels that nobody knows.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Core:
         high_water: int = 1 << 20,
         hard_limit: int = 1 << 24,
         fallback: bool = True,
+        channels: tuple[str, ...] = (),
         codec: Codec | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -64,6 +66,7 @@ class Core:
         self.undelivered: list[tuple[object, object]] = []
         self.tasks: list[Process | None] = []
         self.relieved: list[tuple[Bound, bool]] = []
+        self.unknown: list[tuple[str, str]] = []
         self.soon: deque[Callable[[], object]] = deque()
         self.limits = {"policy": policy, "high_water": high_water, "hard_limit": hard_limit}
         self.codec = codec if codec is not None else Codec(remote_refs=True, encode_refs="tuple")
@@ -78,7 +81,12 @@ class Core:
             cancelled=Cancelled if loop is None else asyncio.CancelledError,
             exited=lambda process, reason, error: self.exits.append((process, reason, error)),
         )
-        self.table = ConnectionTable(bound=self.bound, fallback=fallback)
+        self.table = ConnectionTable(
+            bound=self.bound,
+            fallback=fallback,
+            channels=channels,
+            unknown=lambda node, channel: self.unknown.append((node, channel)),
+        )
         self.router = Router(
             name,
             codec=self.codec,
@@ -187,6 +195,20 @@ def messages(octets: bytes, codec: Codec) -> list[Any]:
         term = codec.decode(body)
         found.append(term[2] if isinstance(term, tuple) and str(term[0]) == "forward_message" else term)
     return found
+
+
+def sent(core: Core, queues: list[SendQueue]) -> list[list[Any]]:
+    """What waits in each queue, taken out."""
+    return [messages(drain(queue), core.codec) for queue in queues]
+
+
+class Barriers(list[Callable[[], None]]):
+    """The functions that wait for the peer to have handled what was sent."""
+
+    def fire(self) -> None:
+        waiting, self[:] = list(self), []
+        for function in waiting:
+            function()
 
 
 class Frames(FrameReader):

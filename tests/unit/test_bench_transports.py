@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,12 @@ class Recorded(Transport):
 
     def why_not(self) -> str | None:
         return self.reason
+
+    def start_server(self, actors: int) -> Child:
+        raise AssertionError("start() starts nothing here")
+
+    def start_client(self, facts: dict[str, Any]) -> Child:
+        raise AssertionError("start() starts nothing here")
 
     def start(self, actors: int) -> None:
         self.up = True

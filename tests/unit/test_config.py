@@ -156,7 +156,7 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
         ({"conection_interval": 1}, "conection_interval: .*did you mean connection_interval"),
         ({"idle_timeout": 1}, "idle_timeout: .*did you mean connection_ping.idle_timeout"),
         ({"monotonic": True}, "monotonic: .*did you mean channels.<name>.monotonic"),
-        ({"zzz": 1}, "zzz: there is no such option; known are allowed_nodes, busy_wait"),
+        ({"zzz": 1}, "zzz: there is no such option; known are acknowledge_expiry, allowed_nodes"),
         ({"channels": {"d": {"paralelism": 1}}}, "channels.d.paralelism: .*did you mean channels.d.parallelism"),
         ({"connection_ping": {"timeout": 0}}, "connection_ping.timeout: 0.0 must be above 0 s"),
         ({"connection_ping": 5}, "connection_ping: 5 is not a table"),
@@ -170,12 +170,14 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
         ({"gossip": 1}, "gossip: 1 is not true or false"),
         ({"connect_timeout": float("inf")}, "connect_timeout: inf is no finite number"),
         ({"connect_timeout": float("nan")}, "connect_timeout: nan is no finite number"),
-        ({"listen_addrs": "127.0.0.1:0"}, "listen_addrs: '127.0.0.1:0' is not a list"),
+        ({"listen_addrs": "127.0.0.1:0"}, r"listen_addrs: '127.0.0.1:0' is not a list; did you mean \['127.0.0.1:0'"),
+        ({"listen_addrs": 5}, "listen_addrs: 5 is not a list$"),
         ({"listen_addrs": [5]}, r"listen_addrs\[0\]: 5 is not text"),
         ({"tag": "server2"}, "tag: 'server2' is not one of client, server"),
-        ({"name": "no_host"}, "name: 'no_host' does not have the form"),
+        ({"name": "no_host"}, "name: 'no_host' is not of the form name@host, with 1 to 127 characters"),
         ({"channels": {"d": {"hard_queue_octets": 3}}}, "channels.d.hard_queue_octets: 3 is below max_queue_octets"),
         ({"reconnect_backoff_max": 0.5}, "reconnect_backoff_max: 0.5 is below connection_interval, 1 s"),
+        ({"retransmit_interval": 60}, "retransmit_backoff_max: 30 is below retransmit_interval, 60 s"),
         ({"codec": {"max_depth": 10**6}}, "codec.max_depth: 1000000 is above the greatest of 8000 levels"),
     ],
 )
@@ -204,6 +206,12 @@ def test_a_config_can_be_replaced_in_part_and_is_checked_again() -> None:
     assert dataclasses.replace(config, parallelism=4).channel(DEFAULT_CHANNEL).parallelism == 4
     with pytest.raises(ConfigError, match="option parallelism"):
         dataclasses.replace(config, parallelism=0)
+
+
+def test_the_form_of_references_is_one_that_can_be_sent() -> None:
+    assert load({"remote_ref_format": "tuple"}).remote_ref_format == "tuple"
+    with pytest.raises(ConfigError, match="option remote_ref_format: 'uri' is not one of improper_list, tuple"):
+        load({"remote_ref_format": "uri"})
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -238,7 +246,9 @@ def test_whatever_is_given_makes_a_config_or_an_error_that_names_an_option(optio
         named = ""
     except ConfigError as error:
         named = error.option
-    assert not named or any(named.startswith(name) for name in (*options, "reconnect_backoff_max"))
+    assert not named or any(
+        named.startswith(name) for name in (*options, "reconnect_backoff_max", "retransmit_backoff_max")
+    )
 
 
 @given(OPTIONS, st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12))

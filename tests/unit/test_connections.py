@@ -13,17 +13,12 @@ from partisan._core.frame import Slab
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotConnected
 from partisan.etf import Atom
-from tests.unit.hollow import Core, Frames, drain, messages, whole
+from tests.unit.hollow import Barriers, Core, Frames, drain, sent, whole
 
 PEER = "b@127.0.0.1"
 OTHER = "c@127.0.0.1"
 DEFAULT = "undefined"
 SLAB = Slab()
-
-
-def sent(core: Core, queues: list[SendQueue]) -> list[list[Any]]:
-    """What waits in each queue, taken out."""
-    return [messages(drain(queue), core.codec) for queue in queues]
 
 
 # Slots.
@@ -40,11 +35,15 @@ def test_a_partition_key_chooses_the_connection_as_the_reference_does(core: Core
 
 
 @pytest.mark.parametrize("key", [-1, 1.0, "1", b"", True, (1,)])
-def test_a_partition_key_that_is_no_natural_number_is_refused(core: Core, key: Any) -> None:
-    core.table.configure(PEER, {"data": 2})
+@pytest.mark.parametrize("parallelism", [1, 2])
+@pytest.mark.parametrize("node", [PEER, "a@127.0.0.1"], ids=["remote", "local"])
+def test_a_partition_key_that_is_no_natural_number_is_refused(
+    core: Core, key: Any, parallelism: int, node: str
+) -> None:
+    core.table.configure(PEER, {"data": parallelism})
     core.connect(PEER, "data")
     with pytest.raises(ValueError, match="partition_key"):
-        core.send(("sink", PEER), 1, channel="data", partition_key=key)
+        core.send(("sink", node), 1, channel="data", partition_key=key)
 
 
 def test_a_pair_keeps_to_one_connection_and_pairs_are_spread(core: Core) -> None:
@@ -222,15 +221,6 @@ def test_each_node_and_channel_has_a_bound_of_its_own() -> None:
 # Taking over, with the barrier in the test's hand.
 
 
-class Barriers(list[Callable[[], None]]):
-    """The functions that wait for the peer to have handled what was sent."""
-
-    def fire(self) -> None:
-        waiting, self[:] = list(self), []
-        for function in waiting:
-            function()
-
-
 def test_a_home_that_comes_up_takes_over_after_the_barrier(core: Core) -> None:
     barriers = Barriers()
     core.table.configure(PEER, {DEFAULT: 1, "data": 1})
@@ -260,6 +250,7 @@ def test_large_payloads_that_wait_for_the_barrier_are_not_copied(core: Core) -> 
 
 def test_a_home_that_is_lost_and_replaced_during_the_take_over_loses_nothing(core: Core) -> None:
     barriers = Barriers()
+    core.table.configure(PEER, {DEFAULT: 1, "data": 1})
     default = core.connect(PEER, barrier=barriers.append)
     core.send(("sink", PEER), 1, channel="data")
     first = core.connect(PEER, "data", barrier=barriers.append)

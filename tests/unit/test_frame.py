@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from partisan._core.frame import FrameReader, Slab
 from partisan.errors import FrameError
 from partisan.etf import Atom, Codec
+from tests.memory import growth_from_now
 from tests.unit.hollow import Core, Frames, framed, whole
 
 LARGE = 65536
@@ -225,19 +226,13 @@ def test_an_announced_giant_takes_no_memory_until_it_comes(announced: str) -> No
         "atom": b"\x83\x64\xff\xff",
         "garbage": b"\x00\x01\x02\x03\x04\x05",
     }[announced]
-    before = resident()
+    grown = growth_from_now()
     readers = [Frames(SLAB, max_frame=size) for _ in range(8)]
     for reader in readers:
         reader.receive_data(struct.pack(">I", size) + head)
         reader.get_buffer()[:1] = b"x"
-    assert resident() - before < 8 << 20
+    assert grown() < 8 << 20
     assert [reader.missing for reader in readers] == [size - len(head)] * 8
-
-
-def resident() -> int:
-    """Octets of this process that are in memory."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * 4096
 
 
 @pytest.mark.parametrize("name", ["many terms", "garbage", "compressed", "just below large", "rubbish behind"])
@@ -334,14 +329,14 @@ def test_a_binary_that_announces_more_than_its_frame_is_not_made() -> None:
     core = Core()
     reader = core.inbound(max_frame=1 << 22)
     body = b"\x83h\x02a\x01m" + struct.pack(">I", 1 << 30) + b"z" * (1 << 20)
-    before = resident()
+    grown = growth_from_now()
     octets = framed(body)
     for start in range(0, len(body), 10_000):
         reader.receive_data(octets[start : min(start + 10_000, len(body))])
     with pytest.raises(FrameError) as caught:
         reader.receive_data(octets[-4:])
     assert caught.value.reason == "malformed"
-    assert resident() - before < 64 << 20
+    assert grown() < 64 << 20
     core.close()
 
 

@@ -400,6 +400,16 @@ def test_an_exit_ends_a_process_with_its_reason(core: Core, reason: object) -> N
     assert isinstance(core.exits[0][2], Exit)
 
 
+@pytest.mark.parametrize("timeout", ["5", b"5", [5], object()], ids=lambda timeout: type(timeout).__name__)
+def test_a_timeout_that_is_no_number_is_refused_by_name(core: Core, timeout: object) -> None:
+    async def wait() -> None:
+        await receive(timeout=timeout)  # type: ignore[arg-type]
+
+    process = core.spawn(wait())
+    assert isinstance(process.exit_reason, TypeError)
+    assert str(process.exit_reason).startswith(f"timeout {timeout!r} is no number of seconds")
+
+
 def test_an_exception_is_the_reason_and_is_logged_once(core: Core, caplog: pytest.LogCaptureFixture) -> None:
     async def broken() -> None:
         raise ZeroDivisionError("by nothing")
@@ -412,6 +422,7 @@ def test_an_exception_is_the_reason_and_is_logged_once(core: Core, caplog: pytes
     assert isinstance(process.exit_reason, ZeroDivisionError)
     (record,) = caplog.records
     assert "the-broken-one" in record.getMessage()
+    assert record.getMessage().startswith(f"{core.name}: ")
     assert record.exc_info is not None
     assert record.exc_info[1] is process.exit_reason
 

@@ -193,10 +193,15 @@ def test_a_failing_task_of_a_group_cancels_the_process_inside_it_and_no_further(
 
 def test_cancelling_a_process_cancels_the_group_that_it_waits_in(on_loop: Run) -> None:
     log: list[str] = []
+    begun: list[None] = []
+    both_have_begun = asyncio.Event()
 
     async def endless() -> None:
+        begun.append(None)
+        if len(begun) == 2:
+            both_have_begun.set()
         try:
-            await asyncio.sleep(100)
+            await asyncio.Event().wait()
         finally:
             log.append("child cleaned up")
 
@@ -209,7 +214,7 @@ def test_cancelling_a_process_cancels_the_group_that_it_waits_in(on_loop: Run) -
             log.append("process cleaned up")
 
     async def cancel(core: Core, processes: list[Process]) -> None:
-        await asyncio.sleep(0.005)
+        await both_have_begun.wait()
         assert processes[0].cancel()
 
     assert on_loop(work, cancel) == [Atom("cancelled"), NORMAL]
@@ -254,15 +259,18 @@ def test_a_child_task_sees_self_but_cannot_receive(on_loop: Run) -> None:
 def test_a_message_that_comes_during_another_await_is_kept(on_loop: Run) -> None:
     log: list[Any] = []
 
+    told = asyncio.Event()
+
     async def work() -> None:
-        log.append(await asyncio.sleep(0.01, "slept"))
+        log.append(await told.wait())
         log.append(await receive())
 
     async def tell(core: Core, processes: list[Process]) -> None:
         core.send(processes[0].pid, "message")
+        told.set()
 
     assert on_loop(work, tell) == [NORMAL, NORMAL]
-    assert log == ["slept", "message"]
+    assert log == [True, "message"]
 
 
 def test_a_receive_times_out_on_the_loops_clock(on_loop: Run) -> None:
@@ -276,6 +284,7 @@ def test_a_receive_times_out_on_the_loops_clock(on_loop: Run) -> None:
 def test_context_variables_of_a_process_reach_its_tasks_but_not_back(on_loop: Run) -> None:
     variable = contextvars.ContextVar("variable", default=0)
     seen: list[int] = []
+    done = asyncio.Event()
 
     async def child() -> None:
         seen.append(variable.get())
@@ -285,9 +294,10 @@ def test_context_variables_of_a_process_reach_its_tasks_but_not_back(on_loop: Ru
         variable.set(1)
         await asyncio.create_task(child())
         seen.append(variable.get())
+        done.set()
 
     async def other() -> None:
-        await asyncio.sleep(0.005)
+        await done.wait()
         seen.append(variable.get())
 
     assert on_loop(work, other) == [NORMAL, NORMAL]
@@ -323,20 +333,25 @@ def test_a_thread_may_not_send_for_a_process(on_loop: Run) -> None:
 def test_an_exit_during_a_future_is_not_disturbed_by_its_late_result(on_loop: Run) -> None:
     log: list[Any] = []
 
+    futures: list[asyncio.Future[str]] = []
+    waiting, interrupted = asyncio.Event(), asyncio.Event()
+
     async def work() -> None:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-        loop.call_later(0.01, future.set_result, "late")
+        futures.append(asyncio.get_running_loop().create_future())
+        waiting.set()
         try:
-            await future
+            await futures[0]
         except KeyError:
             log.append("interrupted")
-        log.append(await receive(timeout=0.05))
+        interrupted.set()
+        log.append(await receive(timeout=10.0))
 
     async def interrupt(core: Core, processes: list[Process]) -> None:
-        await asyncio.sleep(0.001)
+        await waiting.wait()
         core.scheduler.interrupt(processes[0], KeyError())
-        await asyncio.sleep(0.02)
+        await interrupted.wait()
+        futures[0].set_result("late")
+        await asyncio.sleep(0)
         core.send(processes[0].pid, "message")
 
     assert on_loop(work, interrupt) == [NORMAL, NORMAL]

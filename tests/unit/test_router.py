@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import zlib
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from partisan._core.process import Process, receive
 from partisan._core.router import current_router_var, send
 from partisan._core.sendqueue import SendQueue
-from partisan.errors import EncodeError, FrameError, LocalProtocolError, NoProc, NotConnected, WrongThread
+from partisan.errors import DecodeError, EncodeError, FrameError, LocalProtocolError, NoProc, NotConnected, WrongThread
 from partisan.etf import Atom, Codec, ImproperList, Pid
 from tests.unit.hollow import Core, bodies, drain, framed, messages
 
@@ -63,8 +65,10 @@ def test_a_local_message_is_delivered_as_the_same_object(core: Core) -> None:
 
 def test_a_name_that_nobody_has_is_no_process(core: Core) -> None:
     for target in ("nobody", Atom("nobody"), ("nobody", HERE)):
-        with pytest.raises(NoProc):
+        with pytest.raises(NoProc, match="there is no process 'nobody'") as caught:
             core.send(target, "x")
+        assert caught.value.reason == Atom("noproc")
+        assert caught.value.target == "nobody"
 
 
 def test_a_pid_of_the_dead_is_undeliverable_and_counted(core: Core) -> None:
@@ -211,6 +215,7 @@ def test_every_form_of_a_target_reaches_its_process(core: Core) -> None:
         ImproperList((Atom(HERE),), b"#Name" + b"bob"),
         ImproperList((Atom(HERE),), b"#Pid" + number.encode()),
         (Atom("partisan_remote_ref"), Atom(HERE), (Atom("encoded_pid"), list(number.encode()))),
+        (Atom("partisan_remote_ref"), Atom(HERE), (Atom("encoded_name"), list(b"bob"))),
         f"partisan:name:{HERE}:bob",
         f"partisan:name:{HERE}:bob:xxxxxx",
         f"partisan:pid:{HERE}:{number[1:-1]}",
@@ -234,6 +239,10 @@ def test_targets_that_nobody_is_are_counted_and_disturb_nothing(core: Core) -> N
         (Atom("encoded_name"), [1.5]),
         (Atom("what"), list(b"bob")),
         Pid("elsewhere@host", process.pid.id, process.pid.serial),
+        (Atom("partisan_remote_ref"), Atom("elsewhere@host"), (Atom("encoded_name"), list(b"bob"))),
+        (Atom("partisan_remote_ref"), Atom(HERE), Atom("bob")),
+        (Atom("partisan_remote_ref"), Atom(HERE), (Atom("encoded_name"), [-1])),
+        (Atom("partisan_remote_ref"), 1, (Atom("encoded_name"), list(b"bob"))),
         ImproperList((Atom("elsewhere@host"),), b"#Namebob"),
         ImproperList((1, 2), b"#Namebob"),
         b"partisan:name:elsewhere@host:bob",
@@ -300,6 +309,13 @@ def test_what_is_no_plain_message_goes_to_the_link(core: Core) -> None:
         b"\x83\xff",
         b"\x83h\x03w\x0fforward_message",
         b"\x83h\x03w\x0fforward_messagew\x03bob",
+        b"\x83h\x03w\x0fforward_messagew\x03boba\x02a",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00h\x00",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00\x00\x00\x03a\x01a\x02a\x03",
+        b"\x83h\x03w\x0fforward_messagew\x03bobh\x00\x00\x01\x00a\x01",
+        b"\x83w\x02oka\x01",
+        b"\x83h\x00a\x01",
+        b"\x83P\x00\x00\x00\x05" + zlib.compress(b"w\x03bob") + b"a",
     ],
     ids=repr,
 )
@@ -332,6 +348,48 @@ def test_a_garbled_target_of_any_octets_is_refused_or_undeliverable() -> None:
             outcomes += len(core.controlled)
     assert outcomes + len(found) + len(core.undelivered) == len(good) * 11
     core.close()
+
+
+def as_a_real_node_writes_it(term: Any) -> bytes:
+    """Encode a message with the reference's defect: wide tuples have the tag of small ones."""
+    body = PLAIN.encode((FORWARD, Atom("bob"), term))
+    found, count = re.subn(rb"i(\0[\0\1]..)(?=[ahlm])", rb"h\1", body, flags=re.DOTALL)
+    assert 0 < count < 3
+    return found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        tuple(range(256)),
+        tuple(range(65_536)),
+        (*range(65_800),),
+        [tuple(range(300)), Atom("behind")],
+        (Atom("before"), tuple(range(300))),
+        {Atom("key"): tuple(range(300))},
+        (*range(299), tuple(range(300))),
+        ((), tuple([()] * 300), ()),
+        ImproperList((1,), tuple(range(300))),
+        (b"L" * 100_000, (*range(299), b"M" * 100_000), b"N" * 100_000),
+        (b"L" * 100_000, (*range(299), b"M" * 100_000)),
+        (b"x" * 5000, *range(299)),
+    ],
+    ids=lambda message: repr(message)[:20],
+)
+def test_a_wide_tuple_is_read_although_real_nodes_write_its_arity_wrongly(core: Core, message: Any) -> None:
+    _, found = collector(core, "bob")
+    body = as_a_real_node_writes_it(message)
+    core.inbound().receive_data(framed(body) + frames((FORWARD, Atom("bob"), "next")))
+    assert found == [message, b"next"]
+    with pytest.raises(DecodeError):
+        PLAIN.decode(body)
+
+
+def test_empty_tuples_are_what_they_seem(core: Core) -> None:
+    _, found = collector(core, "bob")
+    terms = [(), [()], [(), ()], ((), 1.5), ((), b"x", ()), {(): ()}, ImproperList(((),), ()), ((), Pid("a", 1))]
+    core.inbound().receive_data(frames(*[(FORWARD, Atom("bob"), term) for term in terms]))
+    assert found == terms
 
 
 # Bursts.

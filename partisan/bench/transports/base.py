@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ SLACK_SECONDS = 30.0
 """How long a point may take beyond its own seconds: queues drain, large messages finish."""
 
 
-class Transport:
+class Transport(ABC):
     """Two processes and a way to send between them. Subclasses say how each process is started."""
 
     name: ClassVar[str]
@@ -27,9 +28,9 @@ class Transport:
         self._server: Child | None = None
         self._client: Child | None = None
 
+    @abstractmethod
     def why_not(self) -> str | None:
         """Say why this machine cannot run the transport, or None if it can."""
-        raise NotImplementedError
 
     def why_skip(self, point: Point) -> str | None:
         """Say why the transport has no such point, or None if it has."""
@@ -53,13 +54,13 @@ class Transport:
             self.stop()
             raise MeasurementFailed(str(error)) from error
 
+    @abstractmethod
     def start_server(self, actors: int) -> Child:
         """Start the process that holds the named receivers."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start_client(self, facts: dict[str, Any]) -> Child:
         """Start the process that sends, given what the server announced."""
-        raise NotImplementedError
 
     def run(self, point: Point, seconds: float) -> Measurement:
         """Measure one point; on failure end both processes and raise MeasurementFailed."""

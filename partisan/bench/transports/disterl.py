@@ -1,29 +1,16 @@
-"""Two stock Erlang nodes, as a fresh `erl` starts them, with an EPMD of their own on the loopback interface.
-
-The module that they run is compiled at run time from the text below into a directory that ends with the run.
-"""
+"""Two stock Erlang nodes, as a fresh `erl` starts them: named sinks and echoes on the one, senders on the other."""
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import shutil
-import socket
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from partisan.bench.measure import MeasurementFailed, Point
-from partisan.bench.procs import Child, ChildFailed
+from partisan.bench.erlang import Erlang, why_not
+from partisan.bench.measure import Point
+from partisan.bench.procs import Child
 
-from .base import START_SECONDS, Transport
+from .base import Transport
 
 MODULE = "partisan_bench_peer"
-
-EPMD = "epmd -d -d -port $0 -address 127.0.0.1 2>&1 & cat >/dev/null; kill $!"
-"""EPMD does not look at its input, so a shell does: it ends with its parent like every other child. -d -d makes it say
-when it listens."""
 
 SOURCE = r"""
 %% One side of a throughput experiment between two stock nodes.
@@ -201,14 +188,10 @@ class Disterl(Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self._directory: Path | None = None
-        self._epmd: Child | None = None
-        self._cookie = secrets.token_hex(16)
-        self._environment: dict[str, str] = {}
+        self._erlang = Erlang(MODULE, SOURCE)
 
     def why_not(self) -> str | None:
-        missing = [program for program in ("erl", "erlc", "epmd") if shutil.which(program) is None]
-        return f"not on the PATH: {', '.join(missing)}" if missing else None
+        return why_not()
 
     def why_skip(self, point: Point) -> str | None:
         if point.config == "other_channel":
@@ -216,54 +199,20 @@ class Disterl(Transport):
         return None
 
     def start(self, actors: int) -> None:
-        try:
-            self._prepare()
-        except (ChildFailed, OSError, subprocess.SubprocessError) as error:
-            self.stop()
-            raise MeasurementFailed(str(error)) from error
+        self._erlang.prepare()
         super().start(actors)
 
-    def _prepare(self) -> None:
-        """Compile the module and start an EPMD that only these nodes know."""
-        self._directory = Path(tempfile.mkdtemp(prefix="partisan-bench-"))
-        source = self._directory / f"{MODULE}.erl"
-        source.write_text(SOURCE)
-        compiled = subprocess.run(
-            ["erlc", "-o", str(self._directory), str(source)], capture_output=True, text=True, timeout=60, check=False
-        )
-        if compiled.returncode:
-            raise ChildFailed(f"erlc: {(compiled.stdout + compiled.stderr).strip()[-500:]}")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = str(probe.getsockname()[1])
-        # A home of their own keeps the user's cookie and start files out of it.
-        self._environment = {"ERL_EPMD_PORT": port, "HOME": str(self._directory)}
-        self._epmd = Child("EPMD", ["sh", "-c", EPMD, port])
-        self._epmd.read_until("main select() loop", START_SECONDS)
-
     def start_server(self, actors: int) -> Child:
-        return self._node("b", "server", ["-actors", str(actors)])
+        return self._erlang.node("b", "server", ["-actors", str(actors)])
 
     def start_client(self, facts: dict[str, Any]) -> Child:
-        return self._node("a", "client", ["-server", facts["node"]])
-
-    def _node(self, short: str, role: str, more: list[str]) -> Child:
-        """Start a node with the emulator's default flags, reachable from this machine only."""
-        command = ["erl", "-noshell", "-name", f"{short}_{secrets.token_hex(4)}@127.0.0.1", "-setcookie", self._cookie]
-        command += ["-start_epmd", "false", "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
-        command += ["-pa", str(self._directory), "-s", MODULE, role, *more]
-        return Child(f"disterl {role}", command, self._environment)
+        return self._erlang.node("a", "client", ["-server", facts["node"]])
 
     def stop(self) -> None:
         try:
             super().stop()
         finally:
-            if self._epmd is not None:
-                self._epmd.stop()
-                self._epmd = None
-            if self._directory is not None:
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(self._directory)
-                self._directory = None
+            self._erlang.stop()
 
 
 TRANSPORT = Disterl

@@ -1,0 +1,39 @@
+"""The part of acknowledged delivery that every message passes."""
+
+from libc.stdint cimport uint8_t
+
+from partisan._core.etf cimport Codec
+from partisan._core.wire cimport octets
+
+
+cdef bytes beginning(str source)
+
+
+cdef class Parcel:
+    cdef readonly bytes frame
+    cdef readonly object place
+    cdef readonly Py_ssize_t octets
+    cdef readonly object tag
+    cdef public double at
+
+
+cdef class Acknowledging:
+    cdef octets scratch               # owned; the frame that is being written
+    cdef bytes prefix                 # how our frames begin, up to the number
+    cdef dict lanes                   # node -> Lane of the machine
+    cdef object new_lane              # callable(node) -> Lane
+    cdef object take                  # callable(lane, parcel, now) -> whether carry_out is to be called
+    cdef object seen                  # its Receipts
+    cdef object received              # seen.received
+    cdef object clock                 # callable() -> seconds
+    cdef object carry_out             # callable(): do what the machine asks for
+    cdef object owe                   # callable(): acknowledgements are to be sent at the end of this loop turn
+    cdef object hold                  # callable(node): too much waits, hold the running process
+    cdef Py_ssize_t high_water        # messages to one peer above which senders are held
+    cdef unsigned long long first_number
+    cdef public bint owing            # `owe` has been called
+
+    cdef bytes keep(self, Codec codec, str node, const uint8_t* target, size_t size, object place, object message)
+    cdef bytes write(self, Codec codec, unsigned long long number, const uint8_t* target, size_t size, object message)
+    cdef bint takes(self, str peer, unsigned long long number) except -1
+    cdef bint accept(self, str peer, unsigned long long number) except -1

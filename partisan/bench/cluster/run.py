@@ -1,0 +1,116 @@
+"""Run the figures of the experiment one after the other, and say what each must reach."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from partisan.bench import erlang
+from partisan.bench.goals import Goal
+from partisan.bench.report import Row
+
+from . import loss, mesh
+
+FIGURES = ("mesh", "memory", "kill", "cut")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        figures: of FIGURES.
+        nodes: of the mesh.
+        processes: that hold them.
+        rest: seconds for which the mesh is left alone.
+        times: how often a process is killed, and rounds of memory.
+    """
+
+    figures: Sequence[str] = FIGURES
+    nodes: int = 64
+    processes: int = 4
+    rest: float = 30.0
+    times: int = 9
+
+
+@dataclass(slots=True)
+class Results:
+    """Rows for JSON, and goals."""
+
+    rows: list[Row]
+    goals: list[Goal]
+
+
+Say = Callable[[str], None]
+
+
+def run(plan: Plan, say: Say) -> Results:
+    """Measure every figure of the plan. Raises MeasurementFailed."""
+    results = Results([], [])
+    for figure in plan.figures:
+        MEASURES[figure](plan, results, say)
+    return results
+
+
+def _row(workload: str, transport: str, config: str, *, octets: int | None = None, us: float | None = None) -> Row:
+    return Row("cluster", workload, transport, config, None, octets, None, None, us, None)
+
+
+def _mesh(plan: Plan, results: Results, say: Say) -> None:
+    found = mesh.run(plan.nodes, plan.processes, plan.rest)
+    say(
+        f"mesh of {found.nodes} nodes in {plan.processes} processes: joined within {found.joining:.1f} s, formed "
+        f"{found.forming:.2f} s after the last join, {100 * found.cpu:.2f} % of a core each 16 nodes at rest"
+    )
+    config = f"{found.nodes} nodes"
+    results.rows.append(_row("mesh", "partisan", config, us=found.forming * 1e6))
+    results.rows.append(_row("rest", "partisan", config, us=found.cpu * 1e6))
+    results.goals.append(Goal(f"mesh of {found.nodes}: seconds from the last join", found.forming, 15.0, True))
+    results.goals.append(Goal("mesh: % of a core each 16 nodes at rest", 100 * found.cpu, 2.0, True))
+
+
+def _memory(plan: Plan, results: Results, say: Say) -> None:
+    found = [mesh.connection_octets(250) for _ in range(3)]
+    octets = statistics.median(found)
+    say(f"a connection at rest takes {octets / 1024:.1f} KiB, both ends together")
+    results.rows.append(_row("memory", "partisan", "both ends", octets=int(octets)))
+    spread = f"{min(found) / 1024:.1f}..{max(found) / 1024:.1f}"
+    results.goals.append(Goal("memory of a connection at rest, both ends, KiB", octets / 1024, 24.0, True, spread))
+
+
+def _kill(plan: Plan, results: Results, say: Say) -> None:
+    ours = loss.kill_ours(plan.times)
+    median = statistics.median(ours)
+    spread = f"{min(ours) * 1e3:.2f}..{max(ours) * 1e3:.2f}"
+    say(f"kill -9 is noticed after {median * 1e3:.2f} ms ({spread})")
+    results.rows.append(_row("kill", "partisan", "default", us=median * 1e6))
+    results.goals.append(Goal("kill -9 noticed, ms", median * 1e3, 50.0, True, spread))
+    reason = erlang.why_not()
+    if reason is not None:
+        say(f"disterl skipped: {reason}")
+        return
+    theirs = statistics.median(loss.kill_erlang(plan.times))
+    say(f"two erl nodes: {theirs * 1e3:.2f} ms")
+    results.rows.append(_row("kill", "disterl", "default", us=theirs * 1e6))
+    results.goals.append(Goal("kill -9 noticed, against two erl nodes", median / theirs, 1.0, True))
+
+
+def _cut(plan: Plan, results: Results, say: Say) -> None:
+    reason = loss.why_no_cut()
+    if reason is not None:
+        say(f"silent cut skipped: {reason}")
+        return
+    seconds = loss.cut_ours()
+    bound = loss.KEEPALIVE_SECONDS
+    say(f"a silent cut is noticed after {seconds:.2f} s, with a keepalive of {bound:.1f} s")
+    results.rows.append(_row("cut", "partisan", f"keepalive {bound:g} s", us=seconds * 1e6))
+    results.goals.append(Goal("silent cut noticed, against the keepalive time", seconds / bound, 1.1, True))
+
+
+MEASURES: dict[str, Callable[[Plan, Results, Say], None]] = {
+    "mesh": _mesh,
+    "memory": _memory,
+    "kill": _kill,
+    "cut": _cut,
+}

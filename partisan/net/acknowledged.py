@@ -1,0 +1,313 @@
+"""Acknowledged delivery over the connections of a node: the machine's hands.
+
+A message that is sent with `ack` is encoded once, kept, and written; what is not acknowledged is written again. What
+comes is handed on once and acknowledged: to a Python node that has agreed to it in one message a loop turn, to others
+one by one as Partisan does it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from partisan import telemetry
+from partisan._core.acknowledged import Acknowledging, Parcel
+from partisan._core.process import Process, running
+from partisan._core.sendqueue import SendQueue
+from partisan.errors import NotAcknowledged, NotConnected, Overloaded
+from partisan.etf import Atom, Pid
+from partisan.machines.acknowledged import Ack, AcknowledgedDelivery, Acks, Coalesce, Forget, SessionOver
+from partisan.machines.machine import (
+    Connected,
+    Disconnected,
+    Notify,
+    Send,
+    StartTimer,
+    TimedOut,
+    Violation,
+)
+from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Delivered, Expired
+from partisan.wire.acknowledged import (
+    acks_from_term,
+    acks_to_term,
+    clock_to_term,
+    fingerprint,
+    message_to_term,
+    number_from_clock,
+    number_from_message,
+)
+from partisan.wire.forward import PLUGGABLE_MANAGER, ack_to_term, without_padding
+
+if TYPE_CHECKING:
+    from partisan.config import Config
+    from partisan.net.context import Context
+    from partisan.net.link import Link
+
+log = logging.getLogger(__name__)
+
+PYTHON = "partisan_python"
+
+Place = tuple[Atom | Pid, str | None, int | None]
+"""Where a message goes: target, channel, partition key."""
+
+
+class Written(NamedTuple):
+    """A message that is kept with options of its own."""
+
+    frame: bytes
+    place: Place
+
+
+def options_of(config: Config) -> AcknowledgedConfig:
+    """What the node's options mean to the machine."""
+    return AcknowledgedConfig(
+        retransmit_interval=config.retransmit_interval,
+        retransmit_backoff_max=config.retransmit_backoff_max,
+        jitter=config.retransmit_jitter,
+        expiry=config.acknowledge_expiry,
+        max_messages=config.max_unacknowledged,
+        max_octets=config.max_unacknowledged_octets,
+    )
+
+
+class Acknowledged:
+    """What one node has sent and received with acknowledgement.
+
+    Args:
+        context: the node's.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._me = Atom(context.node)
+        self._machine = AcknowledgedDelivery(context.node, options_of(context.config), context.rng)
+        self._timer: asyncio.TimerHandle | None = None
+        self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
+        self._high_water = context.config.max_unacknowledged // 2
+        self._facts: dict[type, Callable[[Any], None]] = {
+            Delivered: self._delivered,
+            Expired: self._expired,
+            Violation: self._violation,
+        }
+        self._fast = context.router.acknowledging = Acknowledging(
+            context.node,
+            machine=self._machine,
+            clock=context.loop.time,
+            carry_out=self._carry_out,
+            owe=lambda: context.loop.call_soon(self._acknowledge),
+            hold=self._hold,
+            high_water=self._high_water,
+            first_number=FIRST_NUMBER,
+        )
+
+    def stop(self) -> None:
+        """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for peer in self._machine.sent.peers():
+            self.forget(peer, "the node has stopped")
+
+    # Out.
+
+    def send(
+        self,
+        node: str,
+        target: Atom | Pid,
+        message: object,
+        *,
+        channel: str | None = None,
+        partition_key: int | None = None,
+        retransmission: bool = True,
+        expiry: float | None = None,
+        tag: asyncio.Future[None] | None = None,
+    ) -> None:
+        """Send a message to a process of another node, and again until it is acknowledged.
+
+        Raises:
+            NotConnected: the node was never connected. One that was is waited for.
+            Overloaded: the channel's queue is full and its policy refuses more; the message is not kept.
+            Unacknowledged: too much to that node is not acknowledged yet; the message is not kept.
+            EncodeError: the message is no term.
+        """
+        router, loop = self._context.router, self._context.loop
+        queue = self._queue(node, target, channel, partition_key)
+        lane = self._machine.sent.lane(node)
+        body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
+        kept = Written(body, (target, channel, partition_key))
+        if retransmission and expiry is None:
+            self._machine.sent.submit(lane, kept, len(body), loop.time(), tag)
+        else:
+            self._machine.sent.submit_with(
+                lane, kept, len(body), loop.time(), tag, retransmission=retransmission, expiry=expiry
+            )
+        if queue is not None:
+            router.push_body(queue, body)
+        if self._machine.outbox:
+            self._carry_out()
+        if len(lane) > self._high_water:
+            self._hold(node)
+
+    def outstanding(self, node: str) -> int:
+        """How many messages to the node wait for their acknowledgement."""
+        return len(self._machine.sent.lane(node)) if node in self._machine.sent.peers() else 0
+
+    def _hold(self, node: str) -> None:
+        """Hold the running process at its next await until half of what waits is acknowledged."""
+        process = running()
+        if process is not None:
+            held = self._held.setdefault(node, set())
+            if process not in held:
+                held.add(process)
+                process.hold()
+
+    def _release(self, node: str) -> None:
+        if node in self._held and self.outstanding(node) <= self._high_water // 2:
+            for process in self._held.pop(node):
+                process.release()
+
+    def _queue(self, node: str, target: Atom | Pid, channel: str | None, partition_key: int | None) -> SendQueue | None:
+        """Where the message goes now; None if it must wait for the node to be connected again."""
+        try:
+            return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
+        except NotConnected as error:
+            if not error.known:
+                raise
+            return None
+
+    def _send_again(self, peer: str, kept: Parcel | Written) -> None:
+        target, channel, partition_key = kept.place
+        try:
+            queue = self._queue(peer, target, channel, partition_key)
+        except Overloaded:
+            queue = None
+        if queue is not None:  # else the machine will ask again, later
+            self._context.router.push_body(queue, kept.frame)
+            self._context.telemetry.count(telemetry.QUEUE_RETRANSMITTED)
+
+    def acked(self, clock: object, link: Link | None) -> None:
+        """The peer's manager has acknowledged a message."""
+        number = number_from_clock(clock, self._me)
+        if number is not None:
+            peer = link.peer if link is not None else None
+            self._machine.sent.acked(peer, number, self._context.loop.time())
+            self._carry_out()
+            if self._held and peer is not None:
+                self._release(peer)
+
+    def acked_many(self, message: tuple[Any, ...], link: Link) -> None:
+        """A Python node has acknowledged ranges of messages. Raises MalformedMessage."""
+        self._machine.sent.acked_ranges(link.name, acks_from_term(message), self._context.loop.time())
+        self._carry_out()
+        if self._held:
+            self._release(link.name)
+
+    # In.
+
+    def received(self, term: tuple[Any, ...], link: Link) -> bool:
+        """Deliver a message that wants an acknowledgement, if it is no copy, and acknowledge it.
+
+        False if it is none, or none that can be told from its copies: of another node, under a clock of its own, or
+        causal. Then the manager takes it.
+        """
+        peer = link.peer
+        if peer is None:
+            return False
+        number = number_from_message(term, Atom(peer))
+        if number is None:
+            return False
+        seen = self._machine.seen
+        target, message = term[3], term[4]
+        fresh = seen.received(peer, number, 0 if number >= FIRST_NUMBER else fingerprint(target, message))
+        if seen.batches(peer):
+            link.inbound.expect(peer)  # the next ones need not come here
+            if not self._fast.owing:
+                self._fast.owing = True
+                self._context.loop.call_soon(self._acknowledge)
+        else:
+            self._tell(peer, PLUGGABLE_MANAGER, ack_to_term(term[2]), link.channel)
+        if fresh:
+            self._context.router.deliver(target, without_padding(message))
+        return True
+
+    def _acknowledge(self) -> None:
+        """Tell every peer what has come of it in this loop turn."""
+        self._fast.owing = False
+        for peer, ranges in self._machine.seen.take_acks():
+            self._tell(peer, Atom(PYTHON), acks_to_term(ranges), None)
+
+    def _tell(self, peer: str, target: Atom, term: tuple[Any, ...], channel: str | None) -> None:
+        """Send an acknowledgement; one that is lost is asked for by a copy."""
+        try:
+            self._context.router.send((target, peer), term, channel=channel)
+        except (NotConnected, Overloaded) as error:
+            log.debug("%s cannot acknowledge to %s: %s", self._context.node, peer, error)
+
+    # What happens to peers.
+
+    def edge(self, peer: str, up: bool) -> None:
+        """We can send to the peer, or no longer."""
+        if not up and self._context.router.table.is_connected(peer):
+            return  # it lives on under another spec
+        self._handle(Connected(peer, peer) if up else Disconnected(peer, "closed"))
+
+    def agreed(self, peer: str, many: bool) -> None:
+        """Whether the peer takes many acknowledgements in one message."""
+        self._handle(Coalesce(peer, many))
+
+    def session_over(self, peer: str) -> None:
+        """The last connection that the peer had opened to this node is gone."""
+        self._handle(SessionOver(peer))
+
+    def forget(self, peer: str, reason: str) -> None:
+        """The peer will not return: what it has not acknowledged is given up."""
+        self._handle(Forget(peer, reason))
+        self._release(peer)
+
+    def _handle(self, event: Any) -> None:
+        self._perform(self._machine.handle(event, self._context.loop.time()))
+
+    def _carry_out(self) -> None:
+        if self._machine.outbox:
+            self._perform(self._machine.take_effects())
+
+    def _perform(self, effects: list[Any]) -> None:
+        for effect in effects:
+            if type(effect) is Send:
+                if type(effect.message) is Acks:
+                    self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
+                elif type(effect.message) is Ack:
+                    clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
+                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
+                else:
+                    self._send_again(str(effect.peer), effect.message)  # type: ignore[arg-type]  # what `keep` was given
+            elif type(effect) is StartTimer:
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._context.loop.call_later(effect.after, self._fire, effect.timer)
+            elif type(effect) is Notify:
+                self._facts[type(effect.fact)](effect.fact)
+
+    def _fire(self, timer: object) -> None:
+        self._timer = None
+        self._handle(TimedOut(timer))
+
+    def _delivered(self, fact: Delivered) -> None:
+        if not fact.tag.done():  # type: ignore[attr-defined]
+            fact.tag.set_result(None)  # type: ignore[attr-defined]
+
+    def _expired(self, fact: Expired) -> None:
+        about = {"node": fact.peer, "reason": fact.reason}
+        self._context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, about)
+        if fact.tag is None:
+            log.warning("%s: a message to %s was not acknowledged: %s", self._context.node, fact.peer, fact.reason)
+        elif not fact.tag.done():  # type: ignore[attr-defined]
+            error = NotAcknowledged(str(fact.peer), fact.reason)
+            fact.tag.set_exception(error)  # type: ignore[attr-defined]
+
+    def _violation(self, fact: Violation) -> None:
+        log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
+        self._context.telemetry.emit(
+            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
+        )

@@ -1,0 +1,161 @@
+"""A node under test, in a process of its own, told what to do line by line as the reference's suites tell theirs.
+
+Run as a script it starts a node with the options given as JSON and then answers each line `[command, argument...]` of
+its input with `{"ok": answer}` or `{"error": "Class: text"}`. `Peer` is the other end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from typing import Any
+
+import partisan
+from partisan import Atom, Node
+from partisan.machines.full import Gossip
+from partisan.machines.machine import Received
+
+STORE = "store_proc"
+
+
+class Gossips(logging.Handler):
+    """Counts the gossip that the membership machine takes, as its driver logs it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+        driver = logging.getLogger("partisan.net.driver")
+        driver.setLevel(logging.DEBUG)
+        driver.propagate = False
+        driver.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        event = record.args[1] if record.args else None  # type: ignore[index]
+        self.count += isinstance(event, Received) and isinstance(event.message, Gossip)
+
+
+class Commands:
+    """What a node can be told."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.stored: list[Any] = []
+        self.heard = Gossips()
+        node.spawn(self._store, name=STORE)
+
+    async def _store(self) -> None:
+        """Keep what comes as `{store, Value}`."""
+        while True:
+            match await partisan.receive():
+                case (Atom("store"), value):
+                    self.stored.append(value)
+
+    async def join(self, contact: str) -> str:
+        return await self.node.join(contact)
+
+    async def leave(self, name: str | None = None) -> None:
+        await self.node.leave(name)
+
+    async def members(self) -> list[str]:
+        return sorted(self.node.members())
+
+    async def fully_connected(self) -> bool:
+        return all(self.node.is_fully_connected(name) for name in self.node.members())
+
+    async def connections(self, name: str) -> dict[str, int]:
+        """How many connections of each channel of the peer are up."""
+        channels = [channel for channel, _ in self.node.spec.channels]
+        return {channel: self.node.connection_count(name, channel) for channel in channels}
+
+    async def forward(self, name: str, value: Any, options: dict[str, Any]) -> None:
+        """Have the peer's `store_proc` keep a value."""
+        self.node.forward_message((STORE, name), (Atom("store"), value), **options)
+
+    async def gossips(self) -> int:
+        """How often a peer has told what it knows of the members."""
+        return self.heard.count
+
+    async def values(self) -> list[Any]:
+        return self.stored
+
+
+async def serve(name: str, options: dict[str, Any]) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async with Node(f"{name}@127.0.0.1:0", **options) as node:
+        commands = Commands(node)
+        print(json.dumps({"ok": str(node.listen_addrs[0])}), flush=True)
+        while line := await reader.readline():
+            command, *arguments = json.loads(line)
+            try:
+                answer = {"ok": await getattr(commands, command)(*arguments)}
+            except partisan.PartisanError as error:
+                answer = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(answer), flush=True)
+
+
+class Peer:
+    """A node process, as the test sees it.
+
+    Attributes:
+        name: `name@host`.
+        contact: what others join it by.
+    """
+
+    def __init__(self, name: str, options: dict[str, Any]) -> None:
+        self.short = name
+        self.name = f"{name}@127.0.0.1"
+        self.options = options
+        self.contact: str
+        self._process: asyncio.subprocess.Process
+
+    async def start(self) -> None:
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, __file__, self.short, json.dumps(self.options), stdin=pipe, stdout=pipe
+        )
+        self.contact = f"{self.short}@{await self._answer()}"
+
+    async def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(30.0):
+            line = await self._process.stdout.readline()
+        assert line, f"{self.name} has ended"
+        answer = json.loads(line)
+        assert "ok" in answer, f"{self.name}: {answer['error']}"
+        return answer["ok"]
+
+    async def tell(self, command: str, *arguments: Any) -> Any:
+        """Give a command and return its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps([command, *arguments]).encode() + b"\n")
+        return await self._answer()
+
+    async def until(self, wanted: Any, command: str, *arguments: Any, timeout: float = 12.0) -> None:
+        """Repeat a command until its answer is the wanted one."""
+        answer: Any = None
+        try:
+            async with asyncio.timeout(timeout):
+                while (answer := await self.tell(command, *arguments)) != wanted:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} {command}: {answer!r}, not {wanted!r}") from None
+
+    async def past(self, count: int, command: str) -> None:
+        """Repeat a command until its answer is above a count."""
+        async with asyncio.timeout(12.0):
+            while await self.tell(command) <= count:
+                await asyncio.sleep(0.01)
+
+    async def kill(self) -> None:
+        """Kill it as `kill -9` does."""
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+if __name__ == "__main__":
+    partisan.run(serve(sys.argv[1], json.loads(sys.argv[2])))

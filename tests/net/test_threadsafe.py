@@ -1,0 +1,62 @@
+"""The one door into a node from another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+
+import pytest
+from support import Sink, address_of, eventually, running
+
+from partisan import ConnectFailed, LocalProtocolError, Node, NoProc, WrongThread
+
+
+async def test_a_plain_function_is_called_on_the_loop_and_gives_its_result() -> None:
+    async with running("a") as [a]:
+        sink = Sink(a)
+        assert await asyncio.to_thread(lambda: a.threadsafe(a.members).result(5.0)) == [a.name]
+        await asyncio.to_thread(lambda: a.threadsafe(a.send, "sink", 1).result(5.0))
+        assert await sink.has(1) == [1]
+        with pytest.raises(NoProc, match="nobody"):
+            await asyncio.to_thread(lambda: a.threadsafe(a.send, "nobody", 1).result(5.0))
+        with pytest.raises(WrongThread):
+            await asyncio.to_thread(a.members)
+
+
+async def test_a_coroutine_function_is_run_to_its_end_on_the_loop() -> None:
+    async with running("a", "b") as (a, b):
+        joined = await asyncio.to_thread(lambda: a.threadsafe(a.join, address_of(b), timeout=5.0).result(5.0))
+        assert joined == b.name
+        with pytest.raises(ConnectFailed):
+            await asyncio.to_thread(lambda: a.threadsafe(a.join, address_of(a)).result(5.0))
+
+
+async def test_to_cancel_the_future_is_to_cancel_the_coroutine() -> None:
+    log: list[str] = []
+
+    async def endless() -> None:
+        log.append("begun")
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            log.append("cancelled")
+            raise
+
+    async with running("a") as [a]:
+        future = a.threadsafe(endless)
+        await eventually(lambda: log)
+        assert future.cancel()
+        await eventually(lambda: log == ["begun", "cancelled"])
+        with pytest.raises(concurrent.futures.CancelledError):
+            future.result(0)
+
+
+async def test_a_function_that_only_makes_a_coroutine_is_refused() -> None:
+    async with running("a") as [a]:
+        with pytest.raises(TypeError, match="pass threadsafe\\(\\) the coroutine function itself"):
+            await asyncio.to_thread(lambda: a.threadsafe(lambda: a.leave()).result(5.0))
+
+
+async def test_a_node_that_does_not_run_has_no_door() -> None:
+    with pytest.raises(LocalProtocolError, match="is not running"):
+        Node("a@127.0.0.1:0").threadsafe(print)
