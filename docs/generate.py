@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from partisan import Node
-from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig
+from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
 from partisan.config_load import Row, describe, walk
 from partisan.telemetry import EVENTS
 
@@ -46,6 +46,8 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("Options of a node", Config, ""),
     ("Options of a channel: `channels.<name>`", ChannelConfig, "channels.<name>."),
     ("Keepalive: `connection_ping`", PingConfig, "connection_ping."),
+    ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
+    ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
     ("Term codec: `codec`", CodecConfig, "codec."),
 )
 
@@ -63,6 +65,8 @@ def shown(row: Row) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, str):
         return f"`{value}`"
+    if isinstance(value, tuple):
+        return ", ".join(f"`{each}`" for each in value)
     return f"{value:,} {row.about.unit}".rstrip()
 
 

@@ -16,7 +16,17 @@ from typing import Any, Literal
 from .config_load import PREFIX, build, check, from_environment, from_file, group, hints, merge, opened, option
 from .errors import ConfigError
 
-__all__ = ["DEFAULT_CHANNEL", "MEMBERSHIP_CHANNEL", "ChannelConfig", "CodecConfig", "Config", "PingConfig"]
+__all__ = [
+    "DEFAULT_CHANNEL",
+    "MEMBERSHIP_CHANNEL",
+    "ChannelConfig",
+    "CodecConfig",
+    "Config",
+    "PingConfig",
+    "TlsClientConfig",
+    "TlsConfig",
+    "TlsServerConfig",
+]
 
 DEFAULT_CHANNEL = "undefined"
 """The channel of messages that name none, and of every first connection (partisan 5.0.3)."""
@@ -130,6 +140,74 @@ class CodecConfig:
     max_items: int = option(16_777_216, "How many elements one term may have in all.", unit="items", low=1)
     max_inflated_octets: int = option(
         256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """TLS options of both roles, under the names that they have in Erlang's `ssl`. Files are PEM."""
+
+    certfile: str | None = option(
+        None, "The certificate to show, followed by the intermediate ones of its chain.", source="OTP ssl", live=True
+    )
+    keyfile: str | None = option(
+        None, "Its private key; where this is not given, the key is in `certfile`.", source="OTP ssl", live=True
+    )
+    password: str | None = option(
+        None, "What the private key is encrypted with.", source="OTP ssl", live=True, secret=True
+    )
+    cacertfile: str | None = option(
+        None,
+        "The authorities whose certificates are trusted. A dialler without takes the system's.",
+        source="OTP ssl",
+        live=True,
+    )
+    verify_name: bool = option(
+        True,
+        "Whether a certificate that was verified must also be bound to the name of the node that shows it "
+        "(docs/tls.md). Without, any certificate of a trusted authority speaks for any node.",
+        live=True,
+    )
+    versions: tuple[Literal["tlsv1.2", "tlsv1.3"], ...] = option(
+        ("tlsv1.2", "tlsv1.3"), "The versions that may be spoken.", source="OTP ssl", live=True
+    )
+    ciphers: tuple[str, ...] = option(
+        (),
+        "Cipher suites of TLS 1.2 that may be used, under their names in OpenSSL; without any, OpenSSL's own choice. "
+        "Those of TLS 1.3 cannot be chosen.",
+        source="OTP ssl",
+        live=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsClientConfig(TlsConfig):
+    """TLS options of the connections that the node dials."""
+
+    verify: Literal["verify_none", "verify_peer"] = option(
+        "verify_peer",
+        "Whether the certificate of whoever answers is verified; `verify_none` hides what is sent from those who only "
+        "listen, and from nobody else.",
+        source="OTP 26 ssl",
+        live=True,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TlsServerConfig(TlsConfig):
+    """TLS options of the connections that the node accepts."""
+
+    verify: Literal["verify_none", "verify_peer"] = option(
+        "verify_none",
+        "Whether whoever dials is asked for a certificate, and what is shown is verified.",
+        source="OTP ssl",
+        live=True,
+    )
+    fail_if_no_peer_cert: bool = option(
+        False,
+        "With `verify_peer`: refuse who shows none. Both together are mutual TLS.",
+        source="OTP ssl",
+        live=True,
     )
 
 
@@ -290,6 +368,17 @@ class Config:
         live=True,
         low=1,
     )
+    tls: bool = option(
+        False,
+        "Whether connections are TLS: all of them, dialled and accepted; there is no mixed mode.",
+        source="partisan 5.0.3",
+    )
+    tls_client_options: TlsClientConfig = group(
+        TlsClientConfig, "TLS of the connections that the node dials.", source="partisan 5.0.3", live=True
+    )
+    tls_server_options: TlsServerConfig = group(
+        TlsServerConfig, "TLS of the connections that the node accepts.", source="partisan 5.0.3", live=True
+    )
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,
@@ -413,3 +502,20 @@ class Config:
         if self.retransmit_backoff_max < self.retransmit_interval:
             problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
             raise ConfigError("retransmit_backoff_max", problem)
+        if self.tls:
+            self._check_tls()
+
+    def _check_tls(self) -> None:
+        for role in ("tls_client_options", "tls_server_options"):
+            options: TlsConfig = getattr(self, role)
+            if options.keyfile is not None and options.certfile is None:
+                raise ConfigError(f"{role}.certfile", "there is a keyfile, but no certificate that it belongs to")
+            if not options.versions:
+                raise ConfigError(f"{role}.versions", "it is empty: no TLS could be spoken")
+        server = self.tls_server_options
+        if server.certfile is None:
+            raise ConfigError("tls_server_options.certfile", "a node with tls shows a certificate to those who dial it")
+        if server.fail_if_no_peer_cert and server.verify != "verify_peer":
+            raise ConfigError("tls_server_options.fail_if_no_peer_cert", "it needs verify = verify_peer")
+        if server.verify == "verify_peer" and server.cacertfile is None:
+            raise ConfigError("tls_server_options.cacertfile", "verify_peer needs the authorities to trust")

@@ -47,6 +47,7 @@ class About:
         positive: the number must be above zero.
         pattern: a regular expression that text must match as a whole, or empty.
         form: the pattern in words, for errors.
+        secret: the value is shown nowhere.
     """
 
     doc: str
@@ -58,6 +59,7 @@ class About:
     positive: bool = False
     pattern: str = ""
     form: str = ""
+    secret: bool = False
 
     def problem(self, value: object) -> str:
         """Say what is wrong with a value that has the right type, or nothing."""
@@ -84,7 +86,7 @@ def option(default: T, doc: str, **about: Any) -> T:
         default: the value when nobody says otherwise.
         doc: one or two sentences.
     """
-    made: T = field(default=default, metadata={"about": About(doc, **about)})
+    made: T = field(default=default, metadata={"about": About(doc, **about)}, repr=not about.get("secret", False))
     return made
 
 
@@ -176,7 +178,12 @@ def build(kind: Callable[..., Group], values: Mapping[str, Any], path: str = "")
 
 def check(entry: Field[Any], hint: Any, value: Any, path: str) -> Any:
     """Return the value of one option in its own type, or raise ConfigError that names `path`."""
-    converted = convert(value, hint, path)
+    try:
+        converted = convert(value, hint, path)
+    except ConfigError:
+        if about(entry).secret:
+            raise ConfigError(path, f"its value is not {describe(hint)}") from None
+        raise
     items = converted if isinstance(converted, tuple) else (converted,)
     for item in items:
         problem = about(entry).problem(item)

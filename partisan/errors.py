@@ -98,7 +98,9 @@ class HandshakeError(RemoteProtocolError):
     """A connection did not become usable: a wrong name, a refusal, silence, or another protocol.
 
     Attributes:
-        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed".
+        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "certificate": one was missing,
+            not trusted, out of date, or another node's; "tls": only one end speaks TLS, or they share no version or
+            cipher; "http": that was spoken.
         peer: the node that was expected or that spoke, if known.
     """
 

@@ -58,8 +58,11 @@ cdef class Inbound(FrameReader):
     cdef str peer                          # whose acknowledged messages are read here, or None
     cdef bytes numbered                    # how those begin, up to the number; None while `peer` is
     cdef public str channel                # what the peer said the connection is for; None until its hello
+    cdef list held                         # [(octets, planted)]: frames that wait for release(); None: none must wait
+    cdef Py_ssize_t held_octets
 
     cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2
+    cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

@@ -136,7 +136,8 @@ class Inbound(FrameReader):
         slab, max_frame: as FrameReader.
         router: of the node.
         link: who owns the connection; sinks are told.
-        control: called with every term that is no plain message (handshake, pings, acknowledged messages).
+        control: called with every term that is no plain message (handshake, pings, acknowledged messages); while frames
+            are held it may return False, for one that must be held, too.
     """
 
     channel: str | None
@@ -150,3 +151,12 @@ class Inbound(FrameReader):
 
     @property
     def link(self) -> Any: ...
+    @property
+    def holding(self) -> bool:
+        """Whether messages wait for release()."""
+
+    def hold(self) -> None:
+        """Deliver no message from now on, but keep what comes, `max_frame` octets at most."""
+
+    def release(self) -> None:
+        """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""

@@ -6,6 +6,7 @@ In: octets -> frame -> the target is read where it lies -> the message is decode
 processes that it woke are stepped, and what they sent is written.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -444,13 +445,41 @@ cdef class Inbound(FrameReader):
         slab, max_frame: as FrameReader.
         router: of the node.
         link: who owns the connection; sinks are told.
-        control: callable(term): takes every term that is no plain message (handshake, pings, acknowledged messages).
+        control: callable(term): takes every term that is no plain message (handshake, pings, acknowledged messages);
+            while frames are held it may return False, for one that must be held, too.
     """
 
     def __init__(self, slab, max_frame, *, router, link, control):
         self.router = router
         self.link = link
         self.control = control
+
+    @property
+    def holding(self):
+        """Whether messages wait for release()."""
+        return self.held is not None
+
+    def hold(self):
+        """Deliver no message from now on, but keep what comes, `max_frame` octets at most."""
+        if self.held is None:
+            self.held = []
+            self.held_octets = 0
+
+    def release(self):
+        """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""
+        held, self.held = self.held, None
+        for body, planted in held or ():
+            self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+
+    cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
+        """Hold a frame."""
+        self.held_octets += size
+        for binary in planted or ():
+            self.held_octets += len(binary)
+        if self.held_octets > self.max_frame:
+            raise FrameError("oversized", self.held_octets, "so much came before its hello")
+        self.held.append((PyBytes_FromStringAndSize(<const char*>data, size), planted))
+        return 0
 
     cdef int feed(self, Py_ssize_t size) except -1:
         cdef Router router = self.router
@@ -489,7 +518,7 @@ cdef class Inbound(FrameReader):
         cdef unsigned long long number = 0
         cdef Py_ssize_t length
         cdef int i
-        if self.numbered is None:
+        if self.numbered is None or self.held is not None:
             return 0
         length = len(self.numbered)
         if size <= length + NUMBER_SIZE or memcmp(data, <const char*>self.numbered, length) != 0 \
@@ -508,6 +537,8 @@ cdef class Inbound(FrameReader):
         cdef unsigned long long id = 0
         cdef unsigned long long serial = 0
         cdef Py_ssize_t text = 0
+        if self.held is not None:
+            return self.keep(data, size, planted)
         target = None
         if data[position] == SMALL_TUPLE and size - position > PID_SIZE + 2:
             if memcmp(data + position, <const char*>PID, PID_SIZE) == 0:
@@ -545,9 +576,12 @@ cdef class Inbound(FrameReader):
             trailing(size, position)
         if type(term) is tuple and len(<tuple>term) == 3 and type((<tuple>term)[0]) is Atom \
                 and (<Atom>(<tuple>term)[0]).name == "forward_message":
+            if self.held is not None:
+                return self.keep(data, size, planted)
             message = (<tuple>term)[2]
             if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
                 message = (<tuple>message)[2]
             return self.router.deliver_term((<tuple>term)[1], message, self)
-        self.control(term)
+        if self.control(term) is False and self.held is not None:
+            self.keep(data, size, planted)
         return 0

@@ -71,6 +71,9 @@ JOIN_FAILURES = {
 }
 """What the machine's reasons mean to who called join."""
 
+LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"})
+"""Reasons of a HandshakeError that another attempt does not change: a join fails at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Watch:
@@ -406,7 +409,7 @@ class PluggableManager:
 
     def failed(self, target: Target, error: Exception) -> None:
         self._failures[target] = error
-        if isinstance(error, HandshakeError) and error.reason in ("unexpected_peer", "refused"):
+        if isinstance(error, HandshakeError) and error.reason in LASTING:
             for waiter in self._joins.get(target, ()):
                 if not waiter.done():
                     waiter.set_exception(error)

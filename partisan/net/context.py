@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from partisan._core.frame import Slab
 from partisan._core.router import Router
 from partisan.config import Config
+from partisan.net.certificates import TlsMaterial
 from partisan.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Context:
         router: where messages go.
         telemetry: where events go.
         rng: ids and jitter; seeded from the system's entropy.
+        tls: what connections need for TLS, or None where they are plain.
         manager: the peer service manager; set before the first connection.
         acknowledged: delivery with acknowledgement; set before the first connection.
         slab: the receive buffer that all connections share.
@@ -57,6 +59,7 @@ class Context:
     router: Router
     telemetry: Telemetry
     rng: random.Random
+    tls: TlsMaterial | None = None
     manager: Manager = field(init=False)
     acknowledged: Acknowledged = field(init=False)
     slab: Slab = field(init=False)

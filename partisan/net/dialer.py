@@ -252,8 +252,9 @@ class Dialer:
         context = self._context
         sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
+        until = context.loop.time() + context.config.connect_timeout
         try:
-            async with asyncio.timeout(context.config.connect_timeout):
+            async with asyncio.timeout_at(until):
                 await context.loop.sock_connect(sock, (address.host, address.port))
         except BaseException:
             sock.close()
@@ -274,6 +275,7 @@ class Dialer:
         link.owner = edge
         link.address = address
         edge.links[link] = channel
+        link.secure_by(until)
         link.start()
         if self._edges.get(edge.target) is not edge:
             self._part(edge, link)

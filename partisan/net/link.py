@@ -30,8 +30,10 @@ from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, 
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
+from partisan.net.certificates import is_bound, names_in
 from partisan.net.driver import Driver
 from partisan.net.sockets import tune
+from partisan.net.tls import TlsStream, explained
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
@@ -72,7 +74,7 @@ class Link:
         self.channel = channel
         self.queue = queue
         self.up = False
-        self.stream = Stream(context.loop, sock, quantum=config.read_octets, lost=self._stream_lost, refused=self.fail)
+        self.stream = self._make_stream(sock)
         self.inbound = Inbound(
             context.slab, config.max_frame_octets, router=context.router, link=self, control=self._control
         )
@@ -96,6 +98,19 @@ class Link:
         )
         self._probes: dict[int, Callable[[], None]] = {}
         self._timer = context.loop.call_later(config.handshake_timeout, self._handshake_late)
+
+    def _make_stream(self, sock: socket.socket) -> Stream | TlsStream:
+        context = self.context
+        shared: dict[str, Any] = {
+            "quantum": context.config.read_octets,
+            "lost": self._stream_lost,
+            "refused": self.fail,
+        }
+        if context.tls is None:
+            return Stream(context.loop, sock, **shared)
+        return TlsStream(
+            context.loop, sock, material=context.tls, acceptor=self.acceptor, secured=self._secured, **shared
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.context.node} {self.peer} {self.channel}>"
@@ -169,6 +184,8 @@ class Link:
 
     def _report(self, error: Exception | None) -> None:
         context = self.context
+        if error is not None and not self.up:
+            error = explained(error, self.peer)
         about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
         if isinstance(error, ConnectionLost):  # the peer said nothing wrong
             log.info("%s: %s", self, error)
@@ -189,7 +206,30 @@ class Link:
 
     def _handshake_late(self) -> None:
         seconds = self.context.config.handshake_timeout
-        self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s"))
+        if isinstance(self.stream, TlsStream) and not self.stream.is_secured:
+            self.fail(HandshakeError("timeout", self.peer, "no TLS in time: the peer may speak plaintext"))
+        else:
+            self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s"))
+
+    def secure_by(self, when: float) -> None:
+        """Give TLS until then, in seconds of the loop's clock, and the hello its own time after that."""
+        if isinstance(self.stream, TlsStream) and not self.stream.is_secured and not self.stream.closed:
+            self._timer.cancel()
+            self._timer = self.context.loop.call_at(when, self._handshake_late)
+
+    def _secured(self) -> None:
+        """TLS is spoken from now on: what is left is the hello."""
+        self._timer.cancel()
+        self._timer = self.context.loop.call_later(self.context.config.handshake_timeout, self._handshake_late)
+
+    def _check_certificate(self, node: str) -> None:
+        """Refuse a peer that says a name which its certificate, if it has shown one, is not bound to."""
+        tls = self.context.tls
+        if tls is None or not isinstance(self.stream, TlsStream) or not tls.verifies_name(self.acceptor):
+            return
+        certificate = self.stream.certificate()
+        if certificate is not None and not is_bound(certificate, node):
+            raise HandshakeError("certificate", node, f"it is bound to {names_in(certificate)}")
 
     def _shaken(self) -> None:
         """Both ends know who the other is."""
@@ -201,19 +241,24 @@ class Link:
         if not self.closed:
             self.queue.push(self.context.router.codec, term)
 
-    def _control(self, term: object) -> None:
-        """Take a frame that is no plain message."""
-        if type(term) is tuple and len(term) == 5 and self.context.acknowledged.received(term, self):
-            return
+    def _control(self, term: object) -> bool:
+        """Take a frame that is no plain message; whether it could be taken now."""
+        if type(term) is tuple and len(term) == 5 and not self.inbound.holding:
+            taken = self.context.acknowledged.received(term, self)
+            if taken:
+                return True
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
-            return
+            return True
         greeting = handshake_from_term(term)
         if greeting is not None:
             self._shake(greeting)
+        elif self.inbound.holding:
+            return False
         else:
             self.context.manager.receive_bare(term, self)
+        return True
 
     def _shake(self, greeting: Handshake) -> None:
         raise NotImplementedError
@@ -258,6 +303,8 @@ class AcceptedLink(Link):
         )
         super().__init__(context, sock, None, DEFAULT_CHANNEL, queue)
         self._lost = lost
+        if context.tls is not None and context.tls.proves_every_dialler():
+            self.inbound.hold()
 
     def start(self) -> None:
         super().start()
@@ -277,6 +324,7 @@ class AcceptedLink(Link):
         allowed = self.context.config.allowed_nodes
         if allowed is not None and greeting.node not in allowed:
             raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
+        self._check_certificate(greeting.node)
         if self.peer is not None:
             self.context.manager.undialled_by(self.peer)
         self.peer, self.channel = greeting.node, greeting.channel
@@ -291,6 +339,7 @@ class AcceptedLink(Link):
             self._shaken()
             self._timer.cancel()
         self.context.manager.dialled_by(greeting.node)
+        self.inbound.release()
 
     def greet(self) -> None:
         """Tell the dialler what is known here of the membership; it may be told again."""
@@ -337,6 +386,7 @@ class DialledLink(Link):
         self.in_table = False
         self.abandoned = False
         self.told = False
+        self._answered = False  # the peer has sent its state
         self.owner: Any = None
         self.address: ListenAddress
         self.opened = opened
@@ -374,12 +424,14 @@ class DialledLink(Link):
             if not self.up:
                 raise HandshakeError("malformed", self.peer, "it sent its state before its name")
             self._timer.cancel()
+            self._answered = True
             self.greeted(self, greeting.tag, greeting.state)
             return
         if greeting.node == self.context.node:
             raise HandshakeError("unexpected_peer", greeting.node, "that is this node's own name")
         if self.peer is not None and greeting.node != self.peer:
             raise HandshakeError("unexpected_peer", self.peer, f"{greeting.node} answered")
+        self._check_certificate(greeting.node)
         if not self.up:
             self.peer = greeting.node
             self._say(handshake_to_term(Hello(self.context.node, self.channel)))
@@ -434,5 +486,7 @@ class DialledLink(Link):
     def _owner_lost(self, error: Exception | None) -> None:
         if self.abandoned:
             self.released(self)
-        else:
-            self.lost(self, error)
+            return
+        if error is None and not self._answered:
+            error = HandshakeError("closed", self.peer, "it did not answer the hello: it may refuse this node's name")
+        self.lost(self, error)

@@ -28,6 +28,7 @@ from partisan.managers.pluggable import PluggableManager, Watch
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
@@ -116,6 +117,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             router=self.router,
             telemetry=self.telemetry,
             rng=self._rng,
+            tls=TlsMaterial(config) if config.tls else None,
         )
         self._watching = Watching(
             self.loop,
@@ -125,7 +127,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
         )
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
-            check_reachable(address)
+            check_reachable(address, tls=config.tls)
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)

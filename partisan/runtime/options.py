@@ -20,14 +20,14 @@ REMOTE_REFS: dict[str, Literal["list", "tuple"]] = {"improper_list": "list", "tu
 """What the codec calls the forms of remote references."""
 
 
-def check_reachable(address: ListenAddress) -> None:
-    """Refuse an address that peers cannot dial; warn of one that strangers can."""
+def check_reachable(address: ListenAddress, *, tls: bool) -> None:
+    """Refuse an address that peers cannot dial; warn of one that strangers can, in the clear."""
     ip = ipaddress.ip_address(address.host)
     if ip.is_unspecified:
         raise ConfigError(
             "listen_addrs", f"peers are told to dial {address}, which is nowhere: give one of its addresses"
         )
-    if not ip.is_loopback:
+    if not ip.is_loopback and not tls:
         log.warning("listening on %s without TLS: whoever reaches it can join", address)
 
 

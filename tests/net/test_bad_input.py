@@ -160,8 +160,8 @@ async def test_a_web_browser_is_let_go() -> None:
         peer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await peer.ended()
         [error] = events.errors()
-        assert isinstance(error, FrameError)
-        assert error.reason == "oversized"
+        assert isinstance(error, HandshakeError)
+        assert error.reason == "http"
 
 
 THEIRS = spec_term("p@127.0.0.1", 1, {None: 1})

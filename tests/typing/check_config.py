@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, assert_type
 
-from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig
+from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
 from partisan.telemetry import Telemetry
 
 
@@ -19,6 +19,10 @@ def options(config: Config) -> None:
     assert_type(config.connection_ping, PingConfig)
     assert_type(config.connection_ping.idle_timeout, float)
     assert_type(config.codec, CodecConfig)
+    assert_type(config.tls_client_options, TlsClientConfig)
+    assert_type(config.tls_server_options, TlsServerConfig)
+    assert_type(config.tls_server_options.certfile, str | None)
+    assert_type(config.tls_server_options.versions, tuple[Literal["tlsv1.2", "tlsv1.3"], ...])
     assert_type(config.tag, Literal["client", "server"] | None)
 
 

@@ -225,7 +225,8 @@ def test_a_config_cannot_be_changed() -> None:
 def test_every_option_says_what_it_is_and_where_its_default_comes_from() -> None:
     for row in walk(Config):
         assert row.about.doc.endswith("."), row.path
-        assert row.about.source in ("ours", "partisan 5.0.3") or row.about.source.startswith("paper"), row.path
+        known = ("ours", "partisan 5.0.3", "OTP ssl", "OTP 26 ssl")
+        assert row.about.source in known or row.about.source.startswith("paper"), row.path
         if row.hint in (int, float):
             assert row.about.unit, row.path
             assert row.about.positive or row.about.low is not None, row.path

@@ -6,7 +6,7 @@ import importlib.util
 import json
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from partisan.bench.measure import Job, Measurement, MeasurementFailed, Point
@@ -88,10 +88,18 @@ class Transport(ABC):
 
 
 class PythonTransport(Transport):
-    """A transport whose two processes are Python, in `serve` and `drive` of the module of its name."""
+    """A transport whose two processes are Python, in `serve` and `drive` of the module of its name.
+
+    Args:
+        environment: variables of both processes, besides this one's own.
+    """
 
     needs: ClassVar[Sequence[str]] = ()
     """Modules that must be there to be imported."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._environment = environment
 
     def why_not(self) -> str | None:
         missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
@@ -105,4 +113,4 @@ class PythonTransport(Transport):
 
     def _python(self, role: str, argument: str) -> Child:
         command = [sys.executable, "-m", f"{__package__.rpartition('.')[0]}.child", self.name, role, argument]
-        return Child(f"{self.name} {role}", command)
+        return Child(f"{self.name} {role}", command, self._environment)
