@@ -1,9 +1,9 @@
 """The part of acknowledged delivery that every message passes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Self, final
 
-__all__ = ["Acknowledging", "Parcel"]
+__all__ = ["Acknowledging", "Fresh", "Parcel"]
 
 @final
 class Parcel:
@@ -27,20 +27,61 @@ class Parcel:
     def message(self) -> Self:
         """What the machine gives back to be sent again: this."""
 
+@final
+class Fresh:
+    """Parcels that were sent once, by their numbers: `partisan.machines.outstanding.Fresh` in a ring.
+
+    Args:
+        first: the number of the first parcel.
+    """
+
+    def __new__(cls, first: int) -> Self: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[int]:
+        """The numbers, ascending."""
+
+    @property
+    def next(self) -> int:
+        """The number of the next parcel."""
+
+    @property
+    def octets(self) -> int: ...
+    def append(self, parcel: Any, now: float) -> None:
+        """Hold a parcel under the next number."""
+
+    def pop(self, number: int) -> Any:
+        """Hold a parcel no more, and return it; None if it is not held."""
+
+    def at(self, number: int) -> float:
+        """When a parcel that is held was sent."""
+
+    def drop(self, first: int, last: int) -> tuple[int, float, list[tuple[int, Any]], list[int]]:
+        """Hold the parcels from first to last no more.
+
+        Returns:
+            how many they were; when the last of them was sent; (number, tag) of those with a tag; and the numbers that
+            were not held.
+        """
+
 class Acknowledging:
     """What a node keeps and has seen, as its router asks.
 
     Args:
         node: this node's name.
-        machine: its AcknowledgedDelivery.
+        sent, seen: the halves of its AcknowledgedDelivery.
         clock: gives monotonic seconds.
         carry_out: does what the machine asks for.
         owe: called once until `owing` is reset: acknowledgements are to be sent.
         hold: called with the node's name: so much waits for it that the running process must.
-        high_water: how many messages may wait for a node before senders are held.
         first_number: numbers of our kind are at least this, and below 2**64.
+    Attributes:
+        high_water: how many messages may wait for a node before senders are held.
+        max_messages, max_octets: as the machine's options.
     """
 
+    high_water: int
+    max_messages: int
+    max_octets: int
     owing: bool
     """Whether `owe` has been called."""
 
@@ -48,11 +89,16 @@ class Acknowledging:
         cls,
         node: str,
         *,
-        machine: Any,
+        sent: Any,
+        seen: Any,
         clock: Callable[[], float],
         carry_out: Callable[[], object],
         owe: Callable[[], object],
         hold: Callable[[str], object],
-        high_water: int,
         first_number: int,
     ) -> Self: ...
+    def settle(self) -> None:
+        """Let the machine hear of what was accepted: before it is asked or told anything about what has come."""
+
+    def forget(self) -> None:
+        """What has come is asked of the machine anew."""

@@ -17,12 +17,13 @@ from partisan._core.etf cimport Codec
 from partisan._core.identities cimport Atom
 from partisan._core.wire cimport octets_free, octets_reserve
 
-__all__ = ["Acknowledging", "Parcel"]
+__all__ = ["Acknowledging", "Fresh", "Parcel"]
 
 cdef enum:
     NUMBER_SIZE = 8
     NIL = 106
     KEEP_CAPACITY = 262144  # octets that the scratch may keep allocated
+    FIRST_CAPACITY = 16     # of a ring, a power of two
 
 cdef bytes beginning(str source):
     """How the frames of a node begin, up to the octets of the number: an integer of eight."""
@@ -47,33 +48,139 @@ cdef class Parcel:
         return self
 
 
+@cython.final
+cdef class Fresh:
+    """Parcels that were sent once, by their numbers: `partisan.machines.outstanding.Fresh` in a ring.
+
+    Args:
+        first: the number of the first parcel.
+    """
+
+    def __cinit__(self, unsigned long long first):
+        self.low = self.high = first
+        self.ring = [None] * FIRST_CAPACITY
+        self.mask = FIRST_CAPACITY - 1
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        """The numbers, ascending."""
+        cdef unsigned long long number
+        for number in range(self.low, self.high):
+            if self.ring[number & self.mask] is not None:
+                yield number
+
+    @property
+    def next(self):
+        """The number of the next parcel."""
+        return self.high
+
+    def append(self, parcel, double now):
+        """Hold a parcel under the next number."""
+        parcel.at = now
+        self.put(parcel, parcel.octets)
+
+    cdef int put(self, object parcel, Py_ssize_t size) except -1:
+        if self.high - self.low > self.mask:
+            self.widen()
+        self.ring[self.high & self.mask] = parcel
+        self.high += 1
+        self.count += 1
+        self.octets += size
+        return 0
+
+    cdef int widen(self) except -1:
+        cdef unsigned long long number
+        cdef unsigned long long mask = 2 * self.mask + 1
+        cdef list ring = [None] * (mask + 1)
+        for number in range(self.low, self.high):
+            ring[number & mask] = self.ring[number & self.mask]
+        self.ring, self.mask = ring, mask
+        return 0
+
+    def pop(self, unsigned long long number):
+        """Hold a parcel no more, and return it; None if it is not held."""
+        return self.take(number)
+
+    cdef object take(self, unsigned long long number):
+        if not self.low <= number < self.high:
+            return None
+        parcel = self.ring[number & self.mask]
+        if parcel is None:
+            return None
+        self.ring[number & self.mask] = None
+        self.count -= 1
+        self.octets -= (<Parcel>parcel).octets if type(parcel) is Parcel else parcel.octets
+        while self.low < self.high and self.ring[self.low & self.mask] is None:
+            self.low += 1
+        return parcel
+
+    def at(self, unsigned long long number):
+        """When a parcel that is held was sent."""
+        return self.ring[number & self.mask].at
+
+    def drop(self, unsigned long long first, unsigned long long last):
+        """Hold the parcels from first to last no more.
+
+        Returns:
+            how many they were; when the last of them was sent; (number, tag) of those with a tag; and the numbers that
+            were not held.
+        """
+        cdef unsigned long long number
+        cdef Py_ssize_t count = 0
+        cdef double at = 0.0
+        cdef list tags = []
+        cdef list missing = []
+        for number in range(first, last + 1):
+            parcel = self.take(number)
+            if parcel is None:
+                missing.append(number)
+                continue
+            count += 1
+            if type(parcel) is Parcel:
+                at = (<Parcel>parcel).at
+                continue
+            at = parcel.at
+            if parcel.tag is not None:
+                tags.append((number, parcel.tag))
+        return count, at, tags, missing
+
+
+@cython.final
+@cython.no_gc
+cdef class Run:
+    """Consecutive numbers of one sender that were accepted, and of which the machine will hear in one."""
+
+
 cdef class Acknowledging:
     """What a node keeps and has seen, as its router asks.
 
     Args:
         node: this node's name.
-        machine: its AcknowledgedDelivery.
+        sent, seen: the halves of its AcknowledgedDelivery.
         clock: callable() -> monotonic seconds.
         carry_out: callable(): do what the machine asks for.
         owe: callable(): called once until `owing` is reset: acknowledgements are to be sent.
         hold: callable(node): so much waits for the node that the running process must.
-        high_water: how many messages may wait for a node before senders are held.
         first_number: numbers of our kind are at least this, and below 2**64.
+    Attributes:
+        high_water: how many messages may wait for a node before senders are held.
+        max_messages, max_octets: as the machine's options.
     """
 
-    def __cinit__(self, str node not None, *, machine, clock, carry_out, owe, hold, Py_ssize_t high_water,
-                  unsigned long long first_number):
+    def __cinit__(self, str node not None, *, sent, seen, clock, carry_out, owe, hold, unsigned long long first_number):
         self.prefix = beginning(node)
-        self.lanes = machine.sent.lanes
-        self.new_lane = machine.sent.lane
-        self.take = machine.sent.keep
-        self.seen = machine.seen
-        self.received = machine.seen.received
+        self.lanes = sent.lanes
+        self.new_lane = sent.lane
+        self.keep_slowly = sent.keep
+        self.seen = seen
+        self.runs = {}
+        self.unheard = []
         self.clock = clock
         self.carry_out = carry_out
         self.owe = owe
         self.hold = hold
-        self.high_water = high_water
         self.first_number = first_number
 
     def __dealloc__(self):
@@ -84,17 +191,24 @@ cdef class Acknowledging:
 
         Raises Unacknowledged, EncodeError: then it is not kept.
         """
+        cdef Fresh fresh
+        cdef Parcel parcel
         lane = self.lanes.get(node)
         if lane is None:
             lane = self.new_lane(node)
-        frame = self.write(codec, lane.next, target, size, message)
-        cdef Parcel parcel = Parcel.__new__(Parcel)
+        fresh = lane.fresh
+        frame = self.write(codec, fresh.high, target, size, message)
+        parcel = Parcel.__new__(Parcel)
         parcel.frame = frame
         parcel.place = place
         parcel.octets = PyBytes_GET_SIZE(frame)
-        if self.take(lane, parcel, self.clock()):
+        # The machine's own way, if this is the first (an alarm is to be set), or there may be no room for it.
+        if 0 < fresh.count < self.max_messages and fresh.octets + parcel.octets <= self.max_octets and not lane.kept:
+            parcel.at = self.clock()
+            fresh.put(parcel, parcel.octets)
+        elif self.keep_slowly(lane, parcel, self.clock()):
             self.carry_out()
-        if len(<dict>lane.fresh) > self.high_water:
+        if fresh.count > self.high_water:
             self.hold(node)
         return frame
 
@@ -125,8 +239,45 @@ cdef class Acknowledging:
 
     cdef bint accept(self, str peer, unsigned long long number) except -1:
         """Whether a message is to be delivered; it will be acknowledged either way."""
-        fresh = self.received(peer, number)
+        cdef Run run
         if not self.owing:
             self.owing = True
             self.owe()
+        found = self.runs.get(peer)
+        if found is None or number != (<Run>found).top:
+            return self.ask(peer, number)
+        run = <Run>found
+        if run.first == run.top:
+            self.unheard.append(run)
+        run.top += 1
+        return True
+
+    cdef bint ask(self, str peer, unsigned long long number) except -1:
+        """Ask the machine, which has heard of everything then."""
+        cdef Run run
+        self.settle()
+        fresh = self.seen.received(peer, number)
+        found = self.runs.get(peer)
+        if found is None:
+            run = self.runs[peer] = Run.__new__(Run)
+            run.peer = peer
+        else:
+            run = <Run>found
+        run.first = run.top = self.seen.top(peer, number)
         return fresh
+
+    def settle(self) -> None:
+        """Let the machine hear of what was accepted: before it is asked or told anything about what has come."""
+        cdef Run run
+        if not self.unheard:
+            return
+        unheard, self.unheard = self.unheard, []
+        for found in unheard:
+            run = <Run>found
+            self.seen.received_run(run.peer, run.first, run.top - 1)
+            run.first = run.top
+
+    def forget(self) -> None:
+        """What has come is asked of the machine anew."""
+        self.settle()
+        self.runs.clear()

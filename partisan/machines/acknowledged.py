@@ -50,11 +50,13 @@ from partisan.machines.outstanding import RETRANSMIT_TIMER, Outstanding
 from partisan.machines.outstanding import AcknowledgedConfig as AcknowledgedConfig
 from partisan.machines.outstanding import Delivered as Delivered
 from partisan.machines.outstanding import Expired as Expired
+from partisan.machines.outstanding import Fresh as Fresh
 from partisan.machines.outstanding import Lane as Lane
 from partisan.machines.seen import MOST_RANGES as MOST_RANGES
 from partisan.machines.seen import Ranges, Receipts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 ACK_TIMER = "acks"
@@ -172,6 +174,7 @@ class AcknowledgedDelivery(Machine):
         myself: our own value among peers.
         config: the options; replaced by `reconfigure`.
         rng: chance, for first numbers and jitter.
+        fresh: callable(first number) -> Fresh: what holds the messages that were sent once.
 
     Attributes:
         sent: the sender's half, with its counters.
@@ -180,7 +183,9 @@ class AcknowledgedDelivery(Machine):
 
     config: AcknowledgedConfig
 
-    def __init__(self, myself: Peer, config: AcknowledgedConfig, rng: Random) -> None:
+    def __init__(
+        self, myself: Peer, config: AcknowledgedConfig, rng: Random, fresh: Callable[[int], Fresh] = Fresh
+    ) -> None:
         super().__init__(myself, config, rng)
         self._events |= {
             Submit: self._on_submit,
@@ -192,7 +197,7 @@ class AcknowledgedDelivery(Machine):
             SessionOver: self._on_session_over,
         }
         self._messages |= {Acknowledged: self._on_acknowledged, Ack: self._on_ack, Acks: self._on_acks}
-        self.sent = Outstanding(config, rng, self._emit)
+        self.sent = Outstanding(config, rng, self._emit, fresh)
         self.seen = Receipts(config, self._acknowledge)
 
     @property

@@ -8,7 +8,7 @@ acknowledged in time costs one entry in a dict and its removal.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -111,31 +111,106 @@ class Parcel:
         self.at = 0.0
 
 
+class Fresh:
+    """Parcels that were sent once, by their numbers, which are consecutive when they come in.
+
+    A driver may give `Outstanding` another class that does the same, as one that is compiled.
+
+    Args:
+        first: the number of the first parcel.
+
+    Attributes:
+        next: the number of the next parcel.
+        octets: of all that it holds.
+    """
+
+    __slots__ = ("_parcels", "next", "octets")
+
+    def __init__(self, first: int) -> None:
+        self.next = first
+        self.octets = 0
+        self._parcels: dict[int, Parcel] = {}
+
+    def __len__(self) -> int:
+        return len(self._parcels)
+
+    def __iter__(self) -> Iterator[int]:
+        """The numbers, ascending."""
+        return iter(self._parcels)
+
+    def append(self, parcel: Parcel, now: float) -> None:
+        """Hold a parcel under the next number."""
+        parcel.at = now
+        self._parcels[self.next] = parcel
+        self.next += 1
+        self.octets += parcel.octets
+
+    def pop(self, number: int) -> Parcel | None:
+        """Hold a parcel no more, and return it; None if it is not held."""
+        parcel = self._parcels.pop(number, None)
+        if parcel is not None:
+            self.octets -= parcel.octets
+        return parcel
+
+    def at(self, number: int) -> float:
+        """When a parcel that is held was sent."""
+        return self._parcels[number].at
+
+    def drop(self, first: int, last: int) -> tuple[int, float, list[tuple[int, object]], list[int]]:
+        """Hold the parcels from first to last no more.
+
+        Returns:
+            how many they were; when the last of them was sent; (number, tag) of those with a tag; and the numbers that
+            were not held.
+        """
+        count, at = 0, 0.0
+        tags: list[tuple[int, object]] = []
+        missing: list[int] = []
+        for number in range(first, last + 1):
+            parcel = self.pop(number)
+            if parcel is None:
+                missing.append(number)
+                continue
+            count, at = count + 1, parcel.at
+            if parcel.tag is not None:
+                tags.append((number, parcel.tag))
+        return count, at, tags, missing
+
+
 class Lane:
     """What is outstanding to one peer.
 
     Attributes:
         peer: whom.
         first: the number of its first message.
-        next: the number that the next message will have.
-        octets: of all that is outstanding.
+        fresh: what was sent once.
         up: whether there is an edge to the peer.
     """
 
-    __slots__ = ("delay", "first", "fresh", "kept", "next", "octets", "peer", "resend_below", "up")
+    __slots__ = ("delay", "first", "fresh", "kept", "kept_octets", "peer", "resend_below", "up")
 
-    def __init__(self, peer: Peer, first: int, up: bool) -> None:
+    def __init__(self, peer: Peer, first: int, up: bool, fresh: Fresh) -> None:
         self.peer = peer
-        self.first = self.next = first
-        self.octets = 0
+        self.first = first
+        self.fresh = fresh
+        self.kept_octets = 0
         self.up = up
         self.delay = 0.0  # seconds from sending to acknowledgement, smoothed
         self.resend_below = first  # what is fresh below this number was sent before the edge came up
-        self.fresh: dict[int, Parcel] = {}  # sent once, by number and so by time
         self.kept: dict[int, _Kept] = {}  # the others, by number
 
     def __len__(self) -> int:
         return len(self.fresh) + len(self.kept)
+
+    @property
+    def next(self) -> int:
+        """The number that the next message will have."""
+        return self.fresh.next
+
+    @property
+    def octets(self) -> int:
+        """Of all that is outstanding."""
+        return self.fresh.octets + self.kept_octets
 
 
 class _Kept:
@@ -164,6 +239,7 @@ class Outstanding:
         config: the options; may be replaced at any time.
         rng: chance, for first numbers and jitter.
         emit: callable(effect): takes what the world must now do.
+        fresh: callable(first) -> Fresh.
 
     Attributes:
         lanes: what is outstanding to whom; changed by this alone.
@@ -172,8 +248,15 @@ class Outstanding:
         strange_acks: acknowledgements that the peer was not sent the message of, in this life; since the start.
     """
 
-    def __init__(self, config: AcknowledgedConfig, rng: Random, emit: Callable[[Effect], object]) -> None:
+    def __init__(
+        self,
+        config: AcknowledgedConfig,
+        rng: Random,
+        emit: Callable[[Effect], object],
+        fresh: Callable[[int], Fresh] = Fresh,
+    ) -> None:
         self.config = config
+        self._fresh = fresh
         self._rng = rng
         self._emit = emit
         self.lanes: dict[Peer, Lane] = {}
@@ -196,7 +279,7 @@ class Outstanding:
         lane = self.lanes.get(peer)
         if lane is None:
             first = FIRST_NUMBER | self._rng.getrandbits(58)
-            lane = self.lanes[peer] = Lane(peer, first, peer in self._up)
+            lane = self.lanes[peer] = Lane(peer, first, peer in self._up, self._fresh(first))
         return lane
 
     def submit(self, lane: Lane, message: object, octets: int, now: float, tag: object = None) -> int:
@@ -210,17 +293,13 @@ class Outstanding:
         Raises:
             Unacknowledged: there is no room for it; nothing has changed.
         """
-        octets = parcel.octets
         config = self.config
-        count = len(lane.fresh) + len(lane.kept)
-        if count and (count >= config.max_messages or lane.octets + octets > config.max_octets):
+        count = len(lane)
+        if count and (count >= config.max_messages or lane.octets + parcel.octets > config.max_octets):
             self.refused += 1
             raise Unacknowledged(lane.peer, count, lane.octets)
         number = lane.next
-        lane.next = number + 1
-        lane.fresh[number] = parcel
-        parcel.at = now
-        lane.octets += octets
+        lane.fresh.append(parcel, now)
         if now + config.retransmit_interval < self._alarm:
             self._wake(self._first_due(lane, number, now), now)
             return True
@@ -256,9 +335,8 @@ class Outstanding:
         """The peer acknowledged the number; None if the connection does not say who it is."""
         lane = self.lanes.get(peer)
         if lane is not None:
-            entry = lane.fresh.pop(number, None)
+            entry = lane.fresh.pop(number)
             if entry is not None:
-                lane.octets -= entry.octets
                 lane.delay += (now - entry.at - lane.delay) * _SMOOTHING
                 self.delivered += 1
                 if entry.tag is not None:
@@ -273,17 +351,17 @@ class Outstanding:
         if lane is None or not lane.first <= number < lane.next:
             self._strange(peer, number)
             return
-        entry = lane.fresh.pop(number, None)
+        entry = lane.fresh.pop(number)
         kept = lane.kept.pop(number, None)
         if entry is not None:
-            octets, tag = entry.octets, entry.tag
+            tag = entry.tag
         elif kept is not None:
-            octets, tag = kept.octets, kept.tag
+            tag = kept.tag
+            lane.kept_octets -= kept.octets
             kept.due, kept.message = inf, None
         else:
             self.late_acks += 1
             return
-        lane.octets -= octets
         self.delivered += 1
         if tag is not None:
             self._tell(Delivered(lane.peer, number, tag))
@@ -308,13 +386,14 @@ class Outstanding:
             return
         if count <= len(lane):
             for first, last in sound:
-                self._acked_each(lane, range(first, last + 1), now)
+                self._acked_run(lane, first, last, now)
             return
         # More than there is: copies were acknowledged, or the peer makes fun of us. Go by what there is.
         sound.sort()
         wanted = [number for known in (lane.fresh, lane.kept) for number in known if _within(number, sound)]
         self.late_acks += count - len(wanted)
-        self._acked_each(lane, wanted, now)
+        for number in wanted:
+            self._acked_run(lane, number, number, now)
 
     def _strange(self, peer: Peer | None, number: int) -> None:
         """Ignore an acknowledgement of what we have not sent to the peer in this life; we may have in another."""
@@ -322,24 +401,15 @@ class Outstanding:
         if number < FIRST_NUMBER:
             self._tell(Violation(peer, "an acknowledgement of a number that we never give"))
 
-    def _acked_each(self, lane: Lane, numbers: Iterable[int], now: float) -> None:
-        pop = lane.fresh.pop
-        octets = count = 0
-        entry = last = None
-        for number in numbers:
-            entry = pop(number, None)
-            if entry is None:
-                self._acked_late(lane.peer, lane, number)
-                continue
-            last = entry
-            octets += entry.octets
-            count += 1
-            if entry.tag is not None:
-                self._tell(Delivered(lane.peer, number, entry.tag))
-        lane.octets -= octets
+    def _acked_run(self, lane: Lane, first: int, last: int, now: float) -> None:
+        count, at, tags, missing = lane.fresh.drop(first, last)
         self.delivered += count
-        if last is not None:
-            lane.delay += (now - last.at - lane.delay) * _SMOOTHING
+        if count:
+            lane.delay += (now - at - lane.delay) * _SMOOTHING
+        for number, tag in tags:
+            self._tell(Delivered(lane.peer, number, tag))
+        for number in missing:
+            self._acked_late(lane.peer, lane, number)
 
     def connected(self, peer: Peer, now: float) -> None:
         """There is an edge to the peer: what is outstanding is sent again now."""
@@ -382,8 +452,8 @@ class Outstanding:
         left = self.config.burst
         for lane in self.lanes.values():
             due: list[int] = []
-            for number, entry in lane.fresh.items():
-                if len(due) >= left or self._first_due(lane, number, entry.at) > until:
+            for number in lane.fresh:
+                if len(due) >= left or self._first_due(lane, number, lane.fresh.at(number)) > until:
                     break
                 due.append(number)
             for number in due:
@@ -417,7 +487,7 @@ class Outstanding:
     def _expire(self, kept: _Kept, reason: str) -> None:
         lane = kept.lane
         del lane.kept[kept.number]
-        lane.octets -= kept.octets
+        lane.kept_octets -= kept.octets
         self.expired += 1
         self._tell(Expired(lane.peer, kept.number, kept.tag, reason))
         kept.due, kept.message = inf, None
@@ -434,17 +504,19 @@ class Outstanding:
         return at if number < lane.resend_below else min(at + self._interval(lane), expires)
 
     def _next_due(self, lane: Lane) -> float:
-        for number, entry in lane.fresh.items():
-            return self._first_due(lane, number, entry.at)
+        for number in lane.fresh:
+            return self._first_due(lane, number, lane.fresh.at(number))
         return inf
 
     def _keep(self, lane: Lane, number: int) -> _Kept:
         """Give a message that was sent once a time of its own."""
         parcel = lane.fresh.pop(number)
+        assert parcel is not None  # who asks has just seen it there
         expiry = self.config.expiry
         expires = inf if expiry is None else parcel.at + expiry
         kept = _Kept(lane, number, parcel.message, parcel.octets, parcel.tag, expires, True)
         lane.kept[number] = kept
+        lane.kept_octets += kept.octets
         return kept
 
     def _schedule(self, kept: _Kept, due: float) -> None:

@@ -165,6 +165,18 @@ class Receipts:
                 self._owe(sender, batch, number)
         return fresh
 
+    def received_run(self, peer: Peer, first: int, last: int) -> None:
+        """Take note of messages that are handed over: numbers from first to last, none of them below `top`."""
+        self.received(peer, first)
+        sender = self._senders[peer]
+        sender.groups[first >> _GROUP].ends[-1] = last + 1
+        if sender.batch is not None:
+            sender.batch[-1] = last
+
+    def top(self, peer: Peer, number: int) -> int:
+        """The number above all that have come from this life of the sender of a number that has come."""
+        return self._senders[peer].groups[number >> _GROUP].ends[-1]
+
     def take_acks(self) -> list[tuple[Peer, Ranges]]:
         """Return (peer, ranges) to be acknowledged since the last time; for peers that coalesce."""
         taken = []

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from partisan import telemetry
-from partisan._core.acknowledged import Acknowledging, Parcel
+from partisan._core.acknowledged import Acknowledging, Fresh, Parcel
 from partisan._core.process import Process, running
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotAcknowledged, NotConnected, Overloaded
@@ -82,7 +82,8 @@ class Acknowledged:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._me = Atom(context.node)
-        self._machine = AcknowledgedDelivery(context.node, options_of(context.config), context.rng)
+        options = options_of(context.config)
+        self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
         self._high_water = context.config.max_unacknowledged // 2
@@ -93,14 +94,16 @@ class Acknowledged:
         }
         self._fast = context.router.acknowledging = Acknowledging(
             context.node,
-            machine=self._machine,
+            sent=self._machine.sent,
+            seen=self._machine.seen,
             clock=context.loop.time,
             carry_out=self._carry_out,
             owe=lambda: context.loop.call_soon(self._acknowledge),
             hold=self._hold,
-            high_water=self._high_water,
             first_number=FIRST_NUMBER,
         )
+        self._fast.high_water = self._high_water
+        self._fast.max_messages, self._fast.max_octets = options.max_messages, options.max_octets
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -217,6 +220,7 @@ class Acknowledged:
         number = number_from_message(term, Atom(peer))
         if number is None:
             return False
+        self._fast.forget()
         seen = self._machine.seen
         target, message = term[3], term[4]
         fresh = seen.received(peer, number, 0 if number >= FIRST_NUMBER else fingerprint(target, message))
@@ -234,6 +238,7 @@ class Acknowledged:
     def _acknowledge(self) -> None:
         """Tell every peer what has come of it in this loop turn."""
         self._fast.owing = False
+        self._fast.settle()
         for peer, ranges in self._machine.seen.take_acks():
             self._tell(peer, Atom(PYTHON), acks_to_term(ranges), None)
 
@@ -259,6 +264,7 @@ class Acknowledged:
     def session_over(self, peer: str) -> None:
         """The last connection that the peer had opened to this node is gone."""
         self._handle(SessionOver(peer))
+        self._fast.forget()
 
     def forget(self, peer: str, reason: str) -> None:
         """The peer will not return: what it has not acknowledged is given up."""
@@ -266,6 +272,7 @@ class Acknowledged:
         self._release(peer)
 
     def _handle(self, event: Any) -> None:
+        self._fast.settle()
         self._perform(self._machine.handle(event, self._context.loop.time()))
 
     def _carry_out(self) -> None:

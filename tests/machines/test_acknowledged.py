@@ -478,7 +478,7 @@ class TestAcknowledgements:
         bench = Bench(max_messages=10)
         sent = bench.machine.sent
         lane = sent.lane(PEER)
-        lane.next += 10**15
+        lane.fresh.next += 10**15
         number = sent.submit(lane, "x", 1, 0.0)
         sent.acked_ranges(PEER, [(lane.first, number)] * 3, 0.0)
         assert len(sent) == 0

@@ -20,6 +20,7 @@ CODEC = Codec(remote_refs=True, max_inflated=1 << 20)
 MANAGER, PYTHON = Atom("partisan_pluggable_peer_service_manager"), Atom("partisan_python")
 CAPABILITIES = Atom("capabilities")
 FORWARD, HELLO, STATE = Atom("forward_message"), Atom("hello"), Atom("state")
+ACK = Atom("ack")
 PING, PONG, STRATEGY = Atom("ping"), Atom("pong"), Atom("membership_strategy")
 
 BOUND = 10.0
@@ -259,6 +260,7 @@ class Member:
         connections: in the order of their handshakes.
         heard: (connection, message) of all connections, in the order in which they were handled.
         offers: what it was told of what the dialling nodes understand.
+        acks: the clocks of messages that were acknowledged to it.
     """
 
     def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
@@ -266,6 +268,7 @@ class Member:
         self.connections: list[Connection] = []
         self.heard: list[tuple[Connection, Any]] = []
         self.offers: list[Any] = []
+        self.acks: list[Any] = []
         self._host = host
         self._spec = spec_term(name, host.port, channels)
         self._allowed = asyncio.Semaphore(allowed)
@@ -333,6 +336,8 @@ class Member:
             connection.pings[term[2] - 1].set_result(None)
         elif is_offer(term):
             self.offers.append(term[2])
+        elif term[:2] == (FORWARD, MANAGER) and term[2][0] is ACK:
+            self.acks.append(term[2][1])
         elif term[0] is FORWARD and term[1] is not MANAGER:
             connection.heard.append(term[2])
             self.heard.append((connection, term[2]))

@@ -9,7 +9,7 @@ import pytest
 
 from partisan.bench import erlang
 from partisan.bench.__main__ import main
-from partisan.bench.cluster import loss, mesh
+from partisan.bench.cluster import acked, loss, mesh
 
 
 def test_a_small_mesh_forms_and_rests() -> None:
@@ -21,6 +21,12 @@ def test_a_small_mesh_forms_and_rests() -> None:
 
 def test_a_connection_takes_some_memory() -> None:
     assert mesh.connection_octets(20) > 0
+
+
+def test_a_stream_is_measured_with_acknowledgement_and_without() -> None:
+    [(with_ack, without)] = acked.run(1, 0.1)
+    assert with_ack > 0
+    assert without > 0
 
 
 def test_a_killed_node_is_missed() -> None:

@@ -4,6 +4,9 @@
     {"do": "join", "contact": Address}                -> {"joined": seconds}, when each node has joined
     {"do": "meshed", "names": [Name]}                 -> {"meshed": seconds}, when all reach all of them
     {"do": "usage"}                                   -> {"cpu": seconds, "rss": octets, "ends": of connections}
+    {"do": "sink"}                                    -> {"sink": true}: the first node counts what `sink` gets
+    {"do": "stream", "to": Node, "seconds": S, "ack": Bool}
+                                                      -> {"rate": messages a second that the sink confirmed}
     {"do": "watch", "name": Name}                     -> {"watching": true}, when it is a peer of the first node,
                                                          and {"down": true} when it no longer is
 
@@ -23,11 +26,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import partisan
+from partisan import Atom
 from partisan.bench.memory import resident_octets
 from partisan.telemetry import PEER_DOWN
 
 POLL = 0.01
 """Seconds between two looks at whether everybody is connected."""
+
+OCTETS, BURST = 16, 64
+"""Of a message in a stream, and how many are sent between two looks at the clock."""
 
 PATIENCE = 60.0
 """Seconds that a join may take."""
@@ -72,6 +79,18 @@ class Nodes:
         ends = 2 * sum(node.connection_count() for node in self.nodes)  # in a mesh as many come in as go out
         say(cpu=time.process_time(), rss=resident_octets(os.getpid()), ends=ends)
 
+    async def sink(self) -> None:
+        """Have the first node count messages, and tell the count to whoever asks."""
+        self.nodes[0].spawn(_sink, name="sink")
+        say(sink=True)
+
+    async def stream(self, to: str, seconds: float, ack: bool) -> None:
+        """Send small messages from the first node as fast as they go, and say how many arrived in a second."""
+        [node] = self.nodes
+        rate: asyncio.Future[float] = node.loop.create_future()
+        node.spawn(_stream, ("sink", to), seconds, ack, rate)
+        say(rate=await rate)
+
     async def watch(self, name: str) -> None:
         """Tell when the first node loses a peer."""
         [node] = self.nodes
@@ -94,6 +113,28 @@ class Nodes:
         for node in self.nodes:
             await node.leave(name)
         say(forgotten=True)
+
+
+async def _sink() -> None:
+    count = 0
+    while True:
+        match await partisan.receive():
+            case (Atom("report"), asker):
+                partisan.send(asker, count)
+                count = 0
+            case _:
+                count += 1
+
+
+async def _stream(target: tuple[str, str], seconds: float, ack: bool, rate: asyncio.Future[float]) -> None:
+    payload = bytes(OCTETS)
+    start = time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        for _ in range(BURST):
+            partisan.send(target, payload, ack=ack)
+        await partisan.checkpoint()
+    partisan.send(target, (Atom("report"), partisan.self()))
+    rate.set_result(await partisan.receive() / (time.perf_counter() - start))
 
 
 def address_of(node: partisan.Node) -> str:

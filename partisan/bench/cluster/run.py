@@ -10,9 +10,9 @@ from partisan.bench import erlang
 from partisan.bench.goals import Goal
 from partisan.bench.report import Row
 
-from . import loss, mesh
+from . import acked, loss, mesh
 
-FIGURES = ("mesh", "memory", "kill", "cut")
+FIGURES = ("mesh", "acked", "memory", "kill", "cut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,17 @@ def _mesh(plan: Plan, results: Results, say: Say) -> None:
     results.goals.append(Goal("mesh: % of a core each 16 nodes at rest", 100 * found.cpu, 2.0, True))
 
 
+def _acked(plan: Plan, results: Results, say: Say) -> None:
+    found = acked.run(5, 1.0)
+    ratios = [with_ack / without for with_ack, without in found]
+    with_ack, without = (statistics.median(rates) for rates in zip(*found, strict=True))
+    median, spread = statistics.median(ratios), f"{min(ratios):.2f}..{max(ratios):.2f}"
+    say(f"one-way, 16 B: {with_ack:,.0f} messages/s acknowledged, {without:,.0f} not: {median:.2f}x ({spread})")
+    for config, rate in (("acknowledged", with_ack), ("default", without)):
+        results.rows.append(Row("cluster", "oneway", "partisan", config, 1, 16, rate, rate * 16, None, None))
+    results.goals.append(Goal("one-way, 16 B: acknowledged against not", median, 0.4, False, spread))
+
+
 def _memory(plan: Plan, results: Results, say: Say) -> None:
     found = [mesh.connection_octets(250) for _ in range(3)]
     octets = statistics.median(found)
@@ -110,6 +121,7 @@ def _cut(plan: Plan, results: Results, say: Say) -> None:
 
 MEASURES: dict[str, Callable[[Plan, Results, Say], None]] = {
     "mesh": _mesh,
+    "acked": _acked,
     "memory": _memory,
     "kill": _kill,
     "cut": _cut,

@@ -1,0 +1,279 @@
+"""Acknowledged messages between real nodes, and with a script that speaks as a real Partisan node does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from scripted import FORWARD, MANAGER, Connection, Member, dial, greeted, host, member
+from support import Events, Sink, cluster, eventually, running
+
+import partisan
+from partisan import Atom, NotAcknowledged, NotConnected, Unacknowledged
+from partisan.machines.outstanding import FIRST_NUMBER
+
+B = "b@127.0.0.1"
+ACK = Atom("ack")
+QUICK = {"retransmit_interval": 0.05, "retransmit_backoff_max": 0.1}
+
+
+class Reader(Member):
+    """A member that takes acknowledged messages as a real node does.
+
+    Attributes:
+        kept: (number, message) of each copy that came.
+        silent: it acknowledges nothing.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.kept: list[tuple[int, Any]] = []
+        self.silent = False
+
+    async def _handle(self, connection: Connection, term: Any) -> None:
+        if term[0] is not FORWARD or len(term) != 5:
+            await super()._handle(connection, term)
+            return
+        _, source, clock, _, message = term
+        assert (clock[0], clock[1][0][0]) == (None, source)
+        self.kept.append((clock[1][0][1], message))
+        if not self.silent:
+            self.dialler.tell((FORWARD, MANAGER, (ACK, clock)))
+
+
+@contextlib.asynccontextmanager
+async def reader(node: partisan.Node) -> AsyncIterator[Reader]:
+    """A scripted member that the node has joined, and that has dialled it."""
+    async with host() as script, greeted(node, B) as dialler:
+        found = Reader(script, B, {None: 1})
+        found.dialler = dialler
+        found.start(found.serve())
+        try:
+            await node.join(f"{B}:{script.port}")
+            yield found
+        finally:
+            for task in found.tasks:
+                task.cancel()
+            await asyncio.gather(*found.tasks, return_exceptions=True)
+
+
+async def test_messages_are_delivered_once_and_in_order_and_nothing_waits() -> None:
+    async with cluster("a", "b") as [a, b]:
+        sink = Sink(b)
+        for number in range(1000):
+            a.forward_message(("sink", b.name), number, ack=True)
+        assert await sink.has(1000) == list(range(1000))
+        await eventually(lambda: a.unacknowledged(b.name) == 0)
+
+
+async def test_send_and_cast_take_ack_too() -> None:
+    async with cluster("a", "b") as [a, b]:
+        sink = Sink(b)
+        a.send(sink.pid, 1, ack=True)
+        a.cast_message(("sink", b.name), 2, ack=True)
+        await a.deliver(("sink", b.name), 3)
+        assert await sink.has(3) == [1, (Atom("$gen_cast"), 2), 3]
+
+
+async def test_what_stays_on_the_node_is_delivered_at_once() -> None:
+    async with running("a") as [a]:
+        sink = Sink(a)
+        a.forward_message("sink", 1, ack=True)
+        await a.deliver(sink.pid, 2)
+        assert await sink.has(2) == [1, 2]
+
+
+async def test_deliver_returns_when_the_other_node_has_the_message() -> None:
+    async with cluster("a", "b") as [a, b]:
+        sink = Sink(b)
+        await a.deliver(("sink", b.name), b"x" * 1_000_000)
+        assert await sink.has(1) == [b"x" * 1_000_000]
+        assert a.unacknowledged(b.name) == 0
+
+
+async def test_messages_survive_a_cut_and_are_seen_once() -> None:
+    async with cluster("a", "b", **QUICK) as [a, b]:
+        sink = Sink(b)
+        for number in range(300):
+            a.forward_message(("sink", b.name), number, ack=True)
+            if number % 100 == 50:
+                a._manager.disconnect(b.name)
+        await eventually(lambda: a.unacknowledged(b.name) == 0)
+        assert sorted(sink.messages) == list(range(300))
+
+
+async def test_a_node_that_is_away_gets_what_was_sent_to_it_meanwhile() -> None:
+    async with cluster("a", "b", **QUICK) as [a, b]:
+        await b.stop(grace=0.5)
+        await eventually(lambda: not a.is_connected(B))
+        for number in range(10):
+            a.forward_message(("sink", B), number, ack=True)
+        assert a.unacknowledged(B) == 10
+        again = partisan.Node(f"{B}:{b.listen_addrs[0].port}".replace(B, f"b@{b.listen_addrs[0].host}"))
+        async with again:
+            sink = Sink(again)
+            assert sorted(await sink.has(10)) == list(range(10))
+            await eventually(lambda: a.unacknowledged(B) == 0)
+
+
+async def test_a_node_that_was_never_met_is_not_waited_for() -> None:
+    async with running("a") as [a]:
+        with pytest.raises(NotConnected):
+            a.forward_message(("sink", B), 1, ack=True)
+
+
+async def test_a_full_store_refuses_more_and_keeps_what_it_has() -> None:
+    async with running("a", max_unacknowledged=10, **QUICK) as [a], reader(a) as b:
+        b.silent = True
+        for number in range(10):
+            a.forward_message(("sink", B), number, ack=True)
+        with pytest.raises(Unacknowledged, match="10 messages"):
+            a.forward_message(("sink", B), 10, ack=True)
+        b.silent = False
+        await eventually(lambda: a.unacknowledged(B) == 0)
+        assert {message for _, message in b.kept} == set(range(10))
+
+
+async def test_a_sender_of_many_is_held_until_half_of_them_are_acknowledged() -> None:
+    async with cluster("a", "b", max_unacknowledged=100) as [a, b]:
+        sink = Sink(b)
+        done = a.loop.create_future()
+
+        async def sender() -> None:
+            for number in range(2000):
+                partisan.send(("sink", B), number, ack=True)
+                await partisan.checkpoint()
+            done.set_result(None)
+
+        a.spawn(sender)
+        await done
+        assert await sink.has(2000) == list(range(2000))
+
+
+async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> None:
+    async with running("a", **QUICK) as [a], reader(a) as b:
+        b.silent = True
+        events = Events(a, "partisan.queue")
+        with pytest.raises(NotAcknowledged, match="expired"):
+            await a.deliver(("sink", B), 1, expiry=0.2)
+        assert events.of("partisan.queue.undelivered", node=B)
+        assert len(b.kept) > 1
+        assert a.unacknowledged(B) == 0
+
+
+async def test_without_retransmission_a_message_is_sent_once() -> None:
+    async with running("a", **QUICK) as [a], reader(a) as b:
+        b.silent = True
+        a.forward_message(("sink", B), 1, ack=True, retransmission=False, expiry=0.3)
+        await eventually(lambda: a.unacknowledged(B) == 0)
+        assert [message for _, message in b.kept] == [1]
+
+
+async def test_what_waits_for_a_member_that_leaves_is_given_up() -> None:
+    async with cluster("a", "b") as [a, b]:
+        await b.stop(grace=0.5)
+        await eventually(lambda: not a.is_connected(B))
+        waiting = asyncio.create_task(a.deliver(("sink", B), 1))
+        await eventually(lambda: a.unacknowledged(B) == 1)
+        await a.leave(B)
+        with pytest.raises(NotAcknowledged, match="left"):
+            await waiting
+
+
+async def test_whoever_waits_hears_that_the_node_has_stopped() -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.silent = True
+        waiting = asyncio.create_task(a.deliver(("sink", B), 1))
+        await eventually(lambda: b.kept)
+        await a.stop(grace=0.2)
+        with pytest.raises(NotAcknowledged, match="stopped"):
+            await waiting
+
+
+async def test_a_real_node_is_sent_small_dense_frames_and_its_single_acknowledgements_are_taken() -> None:
+    async with running("a") as [a], reader(a) as b:
+        for number in range(5):
+            await a.deliver(("sink", B), number)
+        numbers = [number for number, _ in b.kept]
+        assert numbers == list(range(numbers[0], numbers[0] + 5))
+        assert FIRST_NUMBER <= numbers[0] < 2 * FIRST_NUMBER
+
+
+async def test_copies_of_a_real_node_are_acknowledged_and_delivered_once() -> None:
+    async with running("a") as [a], member(B, {None: 1}) as b, greeted(a, B) as script:
+        await b.joined_by(a)
+        sink = Sink(a)
+        for number, message in [(1, Atom("x")), (1, Atom("x")), (2, Atom("y")), (1, Atom("x")), (3, Atom("z"))]:
+            script.tell((FORWARD, Atom(B), (None, [(Atom(B), number)]), Atom("sink"), message))
+        assert await sink.has(3) == [Atom("x"), Atom("y"), Atom("z")]
+        await eventually(lambda: len(b.acks) == 5)
+        assert b.acks == [(None, [(Atom(B), number)]) for number in (1, 1, 2, 1, 3)]
+        assert len(sink.messages) == 3
+
+
+async def test_the_first_messages_of_a_real_node_that_restarted_are_not_taken_for_copies() -> None:
+    async with running("a") as [a], member(B, {None: 1}) as b:
+        sink = Sink(a)
+        for _ in range(2):
+            async with greeted(a, B) as script:
+                script.tell((FORWARD, Atom(B), (None, [(Atom(B), 1)]), Atom("sink"), Atom("hello")))
+                await eventually(lambda: sink.messages)
+            await eventually(lambda: B not in a._manager._diallers)
+        assert await sink.has(2) == [Atom("hello")] * 2
+        assert not b.connections
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        (None, [(Atom("c@127.0.0.1"), 1)]),
+        (None, [(Atom(B), -1)]),
+        (None, [(Atom(B), 2**64)]),
+        (None, []),
+        Atom("clock"),
+        (Atom("label"), [(Atom(B), 1)]),
+    ],
+)
+async def test_a_message_under_a_clock_that_is_no_number_is_delivered_each_time(clock: Any) -> None:
+    async with running("a") as [a], greeted(a, B) as script:
+        sink = Sink(a)
+        for _ in range(2):
+            script.tell((FORWARD, Atom(B), clock, Atom("sink"), 1))
+        assert await sink.has(2) == [1, 1]
+
+
+@pytest.mark.parametrize("number", [1, FIRST_NUMBER, 2**64 - 1, -1, Atom("x"), None])
+async def test_acknowledgements_of_what_was_never_sent_harm_nothing(number: Any) -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.dialler.tell((FORWARD, MANAGER, (ACK, (None, [(Atom(a.name), number)]))))
+        b.dialler.tell((FORWARD, MANAGER, (ACK, number)))
+        await a.deliver(("sink", B), 1)
+        assert [message for _, message in b.kept] == [1]
+
+
+@pytest.mark.parametrize("ranges", [[(1, 2)], [(FIRST_NUMBER, 2**63)], [(5, 1)], []])
+async def test_forged_ranges_harm_nothing(ranges: list[Any]) -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.dialler.tell((FORWARD, Atom("partisan_python"), (Atom("acks"), ranges)))
+        await a.deliver(("sink", B), 1)
+        assert [message for _, message in b.kept] == [1]
+
+
+async def test_malformed_ranges_close_their_connection_alone() -> None:
+    async with running("a") as [a], reader(a) as b:
+        async with greeted(a, "c@127.0.0.1") as stranger:
+            stranger.tell((FORWARD, Atom("partisan_python"), (Atom("acks"), [1])))
+            await stranger.ended()
+        await a.deliver(("sink", B), 1)
+        assert b.kept
+
+
+async def test_a_message_in_the_name_of_another_node_is_delivered_and_not_counted_as_that_nodes() -> None:
+    async with running("a") as [a], greeted(a, B) as script, dial(a):
+        sink = Sink(a)
+        forged = (FORWARD, Atom("c@127.0.0.1"), (None, [(Atom("c@127.0.0.1"), FIRST_NUMBER)]), Atom("sink"), 1)
+        script.tell(forged, forged)
+        assert await sink.has(2) == [1, 1]
