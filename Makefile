@@ -6,7 +6,7 @@
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
-#   make soak           the tests that use chance, under SEEDS other seeds
+#   make soak           a thousand kills amid acknowledged messages, and the tests that use chance under SEEDS other seeds
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
 #   make types lint clean
@@ -92,6 +92,7 @@ test-sdist: $(VENV)/tools-build
 	tools/test-sdist $(PY) $(SDIST_VERSIONS)
 
 soak: compile $(TEST_TOOLS)
+	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 
 bench: compile $(TEST_TOOLS)

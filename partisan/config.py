@@ -434,6 +434,32 @@ class Config:
         "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
         live=True,
     )
+    egress_delay: float = option(
+        0.0,
+        "By how much every frame that is sent is late; order is kept (partisan 5.0.3 sleeps so long before each frame, "
+        "one after the other).",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        low=0,
+        high=3600,
+    )
+    ingress_delay: float = option(
+        0.0,
+        "By how much every frame that has come is taken late; order is kept.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        low=0,
+        high=3600,
+    )
+    binary_padding: bool = option(
+        False,
+        "User messages are sent with 64 octets of padding, chosen when the node starts; nodes take it off.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
     def __post_init__(self) -> None:
         for entry in fields(self):

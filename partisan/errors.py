@@ -181,7 +181,7 @@ class ConnectionLost(PartisanError, ConnectionError):
     """A connection that could carry messages was given up by this side.
 
     Attributes:
-        reason: one of "timeout", "disconnected".
+        reason: one of "timeout", "disconnected", "cut" (by a fault that was injected).
         peer: the node at its other end.
     """
 

@@ -122,21 +122,17 @@ def add_sup_callback(subscriber: Subscriber) -> Subscription:
 
 def inject_partition(*args: Any, **options: Any) -> Any:
     """The current node's `inject_partition`."""
-    return _faults().inject_partition(*args, **options)
+    return node().inject_partition(*args, **options)
 
 
 def resolve_partition(*args: Any, **options: Any) -> Any:
     """The current node's `resolve_partition`."""
-    return _faults().resolve_partition(*args, **options)
+    return node().resolve_partition(*args, **options)
 
 
 def partitions() -> Any:
     """The current node's `partitions`."""
-    return _faults().partitions()
-
-
-def _faults() -> Any:
-    return node()
+    return node().partitions()
 
 
 async def stop(*, grace: float = 5.0) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, Self, final
 
+from typing_extensions import disjoint_base
+
 __all__ = ["Acknowledging", "Fresh", "Parcel"]
 
 @final
@@ -63,6 +65,7 @@ class Fresh:
             were not held.
         """
 
+@disjoint_base
 class Acknowledging:
     """What a node keeps and has seen, as its router asks.
 

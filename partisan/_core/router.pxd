@@ -22,6 +22,11 @@ cdef class Router:
     cdef public object after_burst         # callable() at the end of every burst and turn; None for none
     cdef public Acknowledging acknowledging  # of what is sent with `ack`
     cdef tuple place                       # where the last message with `ack` went: (target, channel, partition key)
+    cdef public object forwarding          # callable(node, target, message, channel, partition_key, key, ack): takes
+                                           # what is sent to other nodes, and gives forward() what goes on; None for none
+    cdef public object receiving           # callable(target, message, inbound): takes what came from other nodes, and
+                                           # gives hand_over() what goes on; None for none
+    cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end
@@ -48,6 +53,7 @@ cdef class Router:
     cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1
     cdef int deliver_term(self, object target, object message, Inbound inbound) except -1
     cdef int finish_burst(self) except -1
+    cdef bint is_system(self, object name)
 
 
 cdef class Inbound(FrameReader):
@@ -60,6 +66,8 @@ cdef class Inbound(FrameReader):
     cdef public str channel                # what the peer said the connection is for; None until its hello
     cdef list held                         # [(octets, planted)]: frames that wait for release(); None: none must wait
     cdef Py_ssize_t held_octets
+    cdef public object tap                 # callable(octets, planted) -> whether the frame goes on now; or None
+    cdef bint replaying                    # the frame in hand has passed the tap
 
     cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2
     cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1

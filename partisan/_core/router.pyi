@@ -51,6 +51,17 @@ class Router:
     acknowledging: Acknowledging
     """Of what is sent with `ack`; set before the first such message."""
 
+    forwarding: Callable[[str, Any, Any, str | None, int | None, Hashable, bool], object] | None
+    """Called with node, target, message, channel, partition key, key and ack of what is sent to other nodes; it takes
+    the message, and gives `forward()` what goes on. None for none."""
+
+    receiving: Callable[[Any, Any, Inbound | None], object] | None
+    """Called with target, message and reader (or None) of what came from other nodes; it takes the message, and gives
+    `hand_over()` what goes on. None for none."""
+
+    padding: bytes | None
+    """What user messages to other nodes are padded with; None: they are not."""
+
     def __new__(
         cls,
         node: str,
@@ -116,6 +127,22 @@ class Router:
     def push_body(self, queue: SendQueue, body: bytes) -> None:
         """Queue a frame that is encoded already, version octet and all."""
 
+    def forward(
+        self,
+        node: str,
+        target: Pid | Atom,
+        message: Any,
+        *,
+        channel: str | None = None,
+        partition_key: int | None = None,
+        key: Hashable = None,
+        ack: bool = False,
+    ) -> None:
+        """Send to a process of another node, by its pid or the Atom that names it there, past `forwarding`."""
+
+    def hand_over(self, target: Any, message: Any, inbound: Inbound | None = None) -> None:
+        """Deliver a message to whom it is for on this node, past `receiving`."""
+
     def deliver(self, target: Any, message: Any) -> None:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
 
@@ -142,6 +169,16 @@ class Inbound(FrameReader):
 
     channel: str | None
     """What the peer said the connection is for; None until its hello."""
+
+    tap: Callable[[bytes, list[bytes] | None], bool] | None
+    """Called with the octets of every frame and the large binaries that were cut out of it, or None: whether the frame
+    goes on now. None for none."""
+
+    def replay(self, body: bytes, planted: list[bytes] | None = None) -> None:
+        """Take a frame that the tap has kept, past the tap: as a burst of its own unless one is under way.
+
+        Raises FrameError, and whatever `control` raises.
+        """
 
     def __init__(
         self, slab: Slab, max_frame: int, *, router: Router, link: Any, control: Callable[[Any], object]

@@ -227,6 +227,9 @@ cdef class Router:
             name = Atom(name)
         elif node is self.node or node == self.node:
             return self.send_here((<Atom>name).name, message)
+        if self.forwarding is not None:
+            self.forwarding(node, name, message, channel, partition_key, key, ack)
+            return 0
         return self.send_remote(node, <const uint8_t*><const char*>(<Atom>name).ext, len((<Atom>name).ext), name,
                                 message, channel, partition_key, key, ack)
 
@@ -248,8 +251,31 @@ cdef class Router:
             if process is not None:
                 return process.deliver(message)
             return self.nobody(pid, message)
+        if self.forwarding is not None:
+            self.forwarding((<Pid>pid).home.name, pid, message, channel, partition_key, key, ack)
+            return 0
         return self.send_remote((<Pid>pid).home.name, target, write_pid(target, <Pid>pid), pid, message, channel,
                                 partition_key, key, ack)
+
+    def forward(self, str node not None, target, message, *, channel=None, partition_key=None, key=None,
+                bint ack=False) -> None:
+        """Send to a process of another node, by its pid or the Atom that names it there, past `forwarding`."""
+        cdef uint8_t octets[64]
+        self.check_thread()
+        if type(target) is Pid:
+            self.send_remote(node, octets, write_pid(octets, target), target, message, channel, partition_key, key, ack)
+        elif type(target) is Atom:
+            self.send_remote(node, <const uint8_t*><const char*>(<Atom>target).ext, len((<Atom>target).ext), target,
+                             message, channel, partition_key, key, ack)
+        else:
+            raise TypeError(f"{target!r} is neither a pid nor the Atom of a name")
+
+    cdef bint is_system(self, object name):
+        """Whether the target is a part of every node, as the manager, and no process: it is named alike everywhere."""
+        if type(name) is not Atom:
+            return False
+        found = self.scheduler.names.get((<Atom>name).name)
+        return found is not None and type(found) is not Process
 
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
                          str channel, object partition_key, object key, bint ack) except -1:
@@ -264,6 +290,8 @@ cdef class Router:
                 message = enveloped
                 target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
                 size = len((<Atom>PYTHON).ext)
+        if self.padding is not None and not self.is_system(name):
+            message = (PADDED, self.padding, message)
         queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
         return self.hold_sender(queue)
 
@@ -343,7 +371,14 @@ cdef class Router:
 
     def deliver(self, target, message) -> None:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
-        self.deliver_term(target, message, None)
+        if self.receiving is not None:
+            self.receiving(target, message, None)
+        else:
+            self.deliver_term(target, message, None)
+
+    def hand_over(self, target, message, Inbound inbound=None) -> None:
+        """Deliver a message to whom it is for on this node, past `receiving`."""
+        self.deliver_term(target, message, inbound)
 
     cdef int deliver_name(self, str name, object message, Inbound inbound) except -1:
         target = self.scheduler.names.get(name)
@@ -498,6 +533,9 @@ cdef class Inbound(FrameReader):
 
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position
+        if self.tap is not None and not self.replaying \
+                and not self.tap(PyBytes_FromStringAndSize(<const char*>data, size), planted):
+            return 0
         try:
             if size > FORWARD_SIZE and memcmp(data, <const char*>FORWARD, FORWARD_SIZE) == 0:
                 position = FORWARD_SIZE
@@ -530,6 +568,24 @@ cdef class Inbound(FrameReader):
             return 0
         return length + NUMBER_SIZE + 1 if self.router.acknowledging.accept(self.peer, number) else -1
 
+    def replay(self, bytes body not None, list planted=None) -> None:
+        """Take a frame that the tap has kept, past the tap: as a burst of its own unless one is under way.
+
+        Raises FrameError, and whatever `control` raises.
+        """
+        cdef Router router = self.router
+        cdef bint alone = not router.busy
+        cdef bint outer = self.replaying
+        router.busy = True
+        router.scheduler.awake = True
+        self.replaying = True
+        try:
+            self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+        finally:
+            self.replaying = outer
+            if alone:
+                router.finish_burst()
+
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
         """Deliver `{forward_message, Target, Message}`; position is where the target starts."""
         cdef Router router = self.router
@@ -549,11 +605,17 @@ cdef class Inbound(FrameReader):
                 position = text + data[text - 1]
                 process = router.scheduler.find_process(id, serial)
                 message = self.read_message(data, size, &position, planted)
+                if router.receiving is not None:
+                    router.receiving(Pid(router.node, id, serial), message, self)
+                    return 0
                 if process is not None:
                     return process.deliver(message)
                 return router.nobody(Pid(router.node, id, serial), message)
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
+        if router.receiving is not None:
+            router.receiving(target, message, self)
+            return 0
         if type(target) is Atom:
             return router.deliver_name((<Atom>target).name, message, self)
         return router.deliver_term(target, message, self)
@@ -581,6 +643,9 @@ cdef class Inbound(FrameReader):
             message = (<tuple>term)[2]
             if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
                 message = (<tuple>message)[2]
+            if self.router.receiving is not None:
+                self.router.receiving((<tuple>term)[1], message, self)
+                return 0
             return self.router.deliver_term((<tuple>term)[1], message, self)
         if self.control(term) is False and self.held is not None:
             self.keep(data, size, planted)

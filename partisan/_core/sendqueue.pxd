@@ -62,6 +62,8 @@ cdef class SendQueue:
     cdef readonly object write        # callable(): write what waits; None for a queue without a link
     cdef object schedule              # callable(queue): arrange that write() is called soon; or None
     cdef object barrier               # callable(function): call it when the peer has handled all that was sent; or None
+    cdef public object tap            # callable(queue, body, key): takes every frame instead of the queue; or None
+    cdef Py_ssize_t withheld          # octets that the bound is charged with for frames that the tap keeps
 
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
                           object key, double now) except -1
@@ -70,6 +72,10 @@ cdef class SendQueue:
     cdef int check_exports(self) except -1
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1
     cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1
+    cdef int enter(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
+    cdef bytes joined(self, size_t start, Py_ssize_t references)
+    cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1
+    cdef int divert_all(self, SendQueue other) except -1
     cdef int compress(self, size_t start) except -1
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
     cdef int commit(self, double now) except -1

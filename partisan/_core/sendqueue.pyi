@@ -122,6 +122,15 @@ class SendQueue(Buffer):
     def push(self, codec: Codec, term: Any, *, key: Hashable = None, now: float = 0.0) -> None:
         """Append the frame of a whole term, such as a handshake or a ping; without a key it is always sent."""
 
+    tap: Callable[[SendQueue, bytes, Hashable], object] | None
+    """Called with the queue, the body and the key of every frame, and takes it instead of the queue; None for none."""
+
+    def put(self, body: bytes, key: Hashable = None, now: float = 0.0) -> None:
+        """Append a finished frame, by its body as the tap was given it, past the tap."""
+
+    def withhold(self, octets: int) -> None:
+        """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
+
     def rebind(self, bound: Bound) -> None:
         """Account what waits, and all that comes, to another bound."""
 

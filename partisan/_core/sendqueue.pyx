@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memmove
 from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
 from partisan._core.process cimport Process
-from partisan._core.wire cimport octets_append, octets_free, octets_reserve, put32
+from partisan._core.wire cimport get32, octets_append, octets_free, octets_reserve, put32
 
 import zlib
 
@@ -155,9 +155,9 @@ cdef class SendQueue:
 
     def rebind(self, Bound bound not None):
         """Account what waits, and all that comes, to another bound."""
-        self.bound.discharge(self.queued_octets)
+        self.bound.discharge(self.queued_octets + self.withheld)
         self.bound = bound
-        bound.charge(self.queued_octets)
+        bound.charge(self.queued_octets + self.withheld)
 
     def push_raw(self, bytes body):
         """Append a frame whose body is encoded already, version octet and all."""
@@ -167,6 +167,26 @@ cdef class SendQueue:
             self.abandon(start, len(self.references))
             raise MemoryError()
         self.end(start, len(self.references), Kept() if self.framed else None, 0.0)
+
+    def put(self, bytes body, key=None, double now=0.0):
+        """Append a finished frame, by its body as the tap was given it, past the tap."""
+        cdef Py_ssize_t references = len(self.references)
+        start = self.begin()
+        self.stream.length -= 1
+        if octets_append(&self.stream, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
+            self.abandon(start, references)
+            raise MemoryError()
+        self.enter(start, references, PyBytes_GET_SIZE(body), key, now)
+
+    def withhold(self, Py_ssize_t octets):
+        """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
+        if self.closed:
+            return
+        self.withheld += octets
+        if octets > 0:
+            self.bound.charge(octets)
+        else:
+            self.bound.discharge(-octets)
 
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
                           object key, double now) except -1:
@@ -233,6 +253,12 @@ cdef class SendQueue:
         if size > self.max_frame:
             self.abandon(start, references)
             raise EncodeError(f"a frame of {size} octets is above the limit of {self.max_frame}")
+        if self.tap is not None:
+            return self.divert(start, references, key)
+        return self.enter(start, references, size, key, now)
+
+    cdef int enter(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
+        """Take the frame at the end of `stream`, which is complete but for its length."""
         put32(self.stream.data + start, <uint32_t>size)
         self.pushed_frames += 1
         self.accept(start, references, size + HEADER, key, now)
@@ -240,6 +266,39 @@ cdef class SendQueue:
             self.arrange()
         elif self.queued_octets >= self.quantum and not self.blocked:
             self.write()
+        return 0
+
+    cdef bytes joined(self, size_t start, Py_ssize_t references):
+        """A copy of what `stream` holds from `start` on, with the references from that one on in their places."""
+        cdef list parts = []
+        cdef bytes payload
+        for mark, payload in self.references[references:]:
+            parts.append(PyBytes_FromStringAndSize(<char*>self.stream.data + start, <size_t>mark - start))
+            parts.append(payload)
+            start = mark
+        parts.append(PyBytes_FromStringAndSize(<char*>self.stream.data + start, self.stream.length - start))
+        return b"".join(parts)
+
+    cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1:
+        """Give the finished frame at the end of `stream` to the tap."""
+        body = self.joined(start + HEADER, references)
+        self.abandon(start, references)
+        self.tap(self, body, key)
+        return 0
+
+    cdef int divert_all(self, SendQueue other) except -1:
+        """Give all that waits in a queue that is absorbed to the tap."""
+        cdef bytes octets = other.joined(0, 0)
+        cdef Py_ssize_t position = 0
+        cdef Py_ssize_t size
+        other.bound.discharge(other.queued_octets)
+        other.queued_octets = 0
+        other.references = []
+        other.stream.length = 0
+        while position < PyBytes_GET_SIZE(octets):
+            size = <Py_ssize_t>get32(<const uint8_t*>PyBytes_AS_STRING(octets) + position)
+            position += HEADER + size
+            self.tap(self, octets[position - size:position], Kept() if self.framed else None)
         return 0
 
     cdef int compress(self, size_t start) except -1:
@@ -391,7 +450,7 @@ cdef class SendQueue:
 
     def close(self):
         """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""
-        cdef Py_ssize_t lost = self.queued_octets
+        cdef Py_ssize_t lost = self.queued_octets + self.withheld
         self.check_exports()
         self.closed = True
         self.references = []
@@ -399,7 +458,8 @@ cdef class SendQueue:
         self.start = 0
         octets_free(&self.stream)
         self.queued_octets = 0
-        self.write = self.schedule = self.barrier = None
+        self.withheld = 0
+        self.write = self.schedule = self.barrier = self.tap = None
         self.bound.discharge(lost)
         return lost
 
@@ -425,6 +485,8 @@ cdef class SendQueue:
             raise LocalProtocolError("a queue that is being written cannot be absorbed")
         other.commit(0.0)
         other.compact()
+        if self.tap is not None:
+            return self.divert_all(other)
         shift = self.stream.length
         if octets_append(&self.stream, other.stream.data, other.stream.length) < 0:
             raise MemoryError()

@@ -347,7 +347,7 @@ class PluggableManager:
             self._context.acknowledged.acked(inbound.clock, link)
         elif isinstance(inbound, Distance):
             self._take_distance(inbound)
-        else:
+        elif not (isinstance(inbound, Unknown) and self._context.faults.take_control(inbound.term, link)):
             log.debug("%s has no use for %r", self._context.node, inbound)
 
     def _acknowledge(self, node: str, term: tuple[object, ...], channel: str | None) -> None:

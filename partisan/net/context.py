@@ -11,6 +11,7 @@ from partisan._core.frame import Slab
 from partisan._core.router import Router
 from partisan.config import Config
 from partisan.net.certificates import TlsMaterial
+from partisan.net.faults import LiveFaults
 from partisan.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Context:
         manager: the peer service manager; set before the first connection.
         acknowledged: delivery with acknowledgement; set before the first connection.
         slab: the receive buffer that all connections share.
+        faults: what goes wrong on purpose.
     """
 
     node: str
@@ -63,6 +65,9 @@ class Context:
     manager: Manager = field(init=False)
     acknowledged: Acknowledged = field(init=False)
     slab: Slab = field(init=False)
+    faults: LiveFaults = field(init=False)
 
     def __post_init__(self) -> None:
         self.slab = Slab(self.config.read_octets)
+        chance = random.Random(self.rng.getrandbits(64))
+        self.faults = LiveFaults(self.node, self.loop, self.config, self.router, self.telemetry, chance)

@@ -250,6 +250,7 @@ class Dialer:
     async def _connect(self, edge: Edge, channel: str, address: ListenAddress) -> None:
         """Open a socket to the address and begin the handshake on it."""
         context = self._context
+        context.faults.check(edge.target.name)
         sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
         until = context.loop.time() + context.config.connect_timeout

@@ -39,6 +39,7 @@ from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
 if TYPE_CHECKING:
     from partisan.net.context import Context
+    from partisan.net.faults import Tap
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class Link:
         channel: what the connection is for; the default channel until the hello.
         queue: what waits to be written.
         up: the handshake is done.
+        tap: where faults are applied; None while there are none.
     """
 
     acceptor = False
@@ -74,6 +76,7 @@ class Link:
         self.channel = channel
         self.queue = queue
         self.up = False
+        self.tap: Tap | None = None
         self.stream = self._make_stream(sock)
         self.inbound = Inbound(
             context.slab, config.max_frame_octets, router=context.router, link=self, control=self._control
@@ -129,6 +132,7 @@ class Link:
 
     def start(self) -> None:
         """Begin to read."""
+        self.context.faults.watch(self)
         self.stream.start(self.inbound, self.queue)
 
     def _write(self) -> None:
@@ -166,6 +170,8 @@ class Link:
         self.close()
 
     def _stream_lost(self, error: Exception | None, octets: int) -> None:
+        if self.tap is not None:
+            self.tap.hasten()
         self._settle()
         self._count_undelivered(octets)
         self._report(error)
@@ -177,6 +183,7 @@ class Link:
 
     def _settle(self) -> None:
         """Nothing happens on this connection any more."""
+        self.context.faults.unwatch(self)
         self._silence()
         probes, self._probes = self._probes, {}
         for handled in probes.values():
@@ -265,7 +272,8 @@ class Link:
 
     def _tell_heard(self) -> None:
         """Tell the keepalive when octets came last: it is not told of every frame."""
-        self.keepalive.heard(max(self.stream.read_at, self.keepalive.last_heard))
+        heard_at = self.stream.read_at if self.tap is None else self.tap.heard_at
+        self.keepalive.heard(max(heard_at, self.keepalive.last_heard))
 
     def _keepalive_tells(self, effect: Notify) -> None:
         fact = effect.fact
@@ -446,6 +454,8 @@ class DialledLink(Link):
     def finish(self) -> None:
         """Write what waits, then close our half; who finishes does not hear of it before the release."""
         self._silence()
+        if self.tap is not None:
+            self.tap.flush()
         self.stream.finish()
         self._wait_for_the_peer()
 

@@ -32,6 +32,7 @@ from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
+from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
@@ -43,7 +44,7 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, MessageCalls):
+class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
     """A member of a cluster.
 
     Args:
@@ -125,6 +126,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             send=self.router.send,
             lane_up=self.table.is_connected,
         )
+        self._begin_faults()
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
             check_reachable(address, tls=config.tls)
@@ -185,6 +187,7 @@ class Node(MembershipCalls, ProcessCalls, MessageCalls):
             self._acknowledged.stop()
             self._acceptor.close()
             self._watching.stop()
+            self._context.faults.stop()
             for waiters in self._relief.values():
                 for waiter in waiters:
                     waiter.cancel()

@@ -13,6 +13,7 @@ from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import NodeSpec
+from partisan.net.context import Context
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
@@ -28,6 +29,7 @@ class NodePart:
     table: ConnectionTable
     router: Router
     scheduler: Scheduler
+    _context: Context
     _manager: PluggableManager
     _watching: Watching
     _rng: random.Random

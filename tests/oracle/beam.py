@@ -20,13 +20,15 @@ from tests.oracle import writer
 SECONDS = 60.0  # that one question may take
 
 # {equal, [A, B]}: whether both octets are the same term. {echo, [A]}: the term written again. {accepts, [A]}: whether
-# it is a term at all. {sort, As}: the places of the octets in the order of their terms, equal ones as they came.
+# it is a term at all. {compress, [Level, A]}: the term written again, compressed. {sort, As}: the places of the octets
+# in the order of their terms, equal ones as they came.
 SERVER = """
 Answer = fun
     (release, []) -> list_to_integer(erlang:system_info(otp_release));
     (equal, [A, B]) -> binary_to_term(A) =:= binary_to_term(B);
     (echo, [A]) -> term_to_binary(binary_to_term(A));
     (accepts, [A]) -> try is_list([binary_to_term(A)]) catch error:badarg -> false end;
+    (compress, [<<Level>>, A]) -> term_to_binary(binary_to_term(A), [{compressed, Level}]);
     (sort, As) ->
         Numbered = lists:zip([binary_to_term(A) || A <- As], lists:seq(0, length(As) - 1)),
         [I || {{_, I}} <- [{Pair} || Pair <- lists:keysort(1, Numbered)]]

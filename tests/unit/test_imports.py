@@ -16,7 +16,7 @@ import pytest
 FOUND = importlib.util.find_spec("partisan")
 ROOT = Path(FOUND.submodule_search_locations[0]) if FOUND and FOUND.submodule_search_locations else Path()
 
-SERVICES = ("peer_service", "remote_ref", "rpc", "erpc", "plumtree", "discovery")
+SERVICES = ("peer_service", "remote_ref", "rpc", "erpc", "plumtree", "discovery", "faults")
 
 # A part of the package, and the parts directly below it; it may import these and whatever they may.
 BELOW: dict[str, tuple[str, ...]] = {

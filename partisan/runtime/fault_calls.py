@@ -1,0 +1,92 @@
+"""What goes wrong on purpose, and who looks on: faults, partitions and interposition at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from partisan.config import Config
+from partisan.etf import Reference
+from partisan.names import NodeSpec, check_node_name
+from partisan.net.faults import LiveFaults
+from partisan.net.interposition import Direction, Interposed, Interposition, Stage
+from partisan.runtime.message_calls import MessageCalls
+
+PADDING_OCTETS = 64
+"""Of a padded message (partisan 5.0.3)."""
+
+
+class FaultCalls(MessageCalls):
+    """The methods of a node that are about faults; see docs/faults.md."""
+
+    _interposition: Interposition
+    _padding: bytes
+
+    @property
+    def faults(self) -> LiveFaults:
+        """The faults of this node: `node.faults.cut("b@host")` and others, each healed by `remove()`."""
+        self._check()
+        return self._context.faults
+
+    def inject_partition(self, *names: str | NodeSpec) -> Reference:
+        """Cut this node off from others, both ways, until `resolve_partition` of what this returns.
+
+        Frames between them are dropped and new connections refused, so the keepalive takes the others for lost; they
+        stay members. The reference does so under HyParView only, and only where there is no connection (ours: it cuts).
+
+        Raises:
+            ConfigError: one is no node name.
+            ValueError: there is none, or this node is among them.
+        """
+        self._check()
+        others = tuple(name.name if isinstance(name, NodeSpec) else check_node_name(name) for name in names)
+        reference = self.make_ref()
+        self._context.faults.inject(reference, others)
+        return reference
+
+    def resolve_partition(self, reference: Reference) -> bool:
+        """Heal the partition of that reference; whether there was one."""
+        self._check()
+        return self._context.faults.resolve(reference)
+
+    def partitions(self) -> list[tuple[Reference, tuple[str, ...]]]:
+        """The injected partitions: (reference, names of the nodes that this one is cut off from)."""
+        self._check()
+        return self._context.faults.partitions()
+
+    def add_interposition(
+        self, name: str, function: Interposed, on: Direction = "both", when: Stage = "interpose"
+    ) -> None:
+        """Let a function see, change, delay or drop the user messages between this node and others.
+
+        What the reference calls `add_interposition_fun`, `add_pre_interposition_fun` and `add_post_interposition_fun`;
+        `partisan.net.interposition` says what it is given and may return.
+
+        Args:
+            name: by which it is removed; the same name again replaces it.
+            function: `function(kind, peer, message)`; a post function is given the outcome, too.
+            on: "forward" for what is sent, "receive" for what came, or "both".
+            when: "pre", "interpose" or "post".
+        """
+        self._check()
+        self._interposition.add(name, function, on, when)
+
+    def remove_interposition(self, name: str, on: Direction = "both", when: Stage = "interpose") -> bool:
+        """Remove a function; whether there was one (`remove_interposition_fun` and its like in the reference)."""
+        self._check()
+        return self._interposition.remove(name, on, when)
+
+    def interpositions(self, on: Direction = "both", when: Stage = "interpose") -> Mapping[str, Interposed]:
+        """The functions of a stage, by name (`get_interposition_funs` and its like in the reference)."""
+        self._check()
+        return self._interposition.names(on, when)
+
+    def _begin_faults(self) -> None:
+        """Make ready, before the first message."""
+        self._padding = self._rng.randbytes(PADDING_OCTETS)
+        self._interposition = Interposition(self.name, self.loop, self.router, self.telemetry)
+        self._shape_traffic(self.config)
+
+    def _shape_traffic(self, config: Config) -> None:
+        """Let padding and delays be as the options say, at the start and whenever they change."""
+        self.router.padding = self._padding if config.binary_padding else None
+        self._context.faults.configure(config)
