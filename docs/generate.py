@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,115 @@ an option decides. An unknown or wrong option is a `ConfigError` that names it.
 In the environment, two underscores part a group from its option, and a channel's name in capitals is taken in small
 letters. A group or a list may also be one TOML value, as `PARTISAN_LISTEN_ADDRS=["127.0.0.1:10200"]`.
 
-Times are seconds, sizes octets. Options marked "live" are those that a later `reconfigure` may change. "partisan 5.0.3"
-marks options that mean, and default to, what they do there.
+Times are seconds, sizes octets. Options marked "live" are those that `reconfigure` may change. "partisan 5.0.3" marks
+options that mean, and default to, what they do there.
+
+## Change options of a running node
+
+    node.reconfigure(parallelism=2, channels={"data": {"max_queue_octets": 1 << 20}, "bulk": None})
+
+All that are given change, or none: an option that is unknown, wrong, or not live and given another value is a
+`ConfigError` that names it. Tables are merged with what is there, and a channel that is `None` is taken away (the two
+that always exist go back to their defaults). `partisan.reconfigure` does the same to the current node. What it means to
+what runs already:
+"""
+
+EFFECTS: tuple[tuple[str, str], ...] = (
+    (
+        "`parallelism`, and `parallelism`, `monotonic`, `compression` of `channels`",
+        "Peers dial by these, so members are told another spec of this node: they keep their connections, dial what is "
+        "missing, part with what is too much, and replace what has other options. No message is lost or swapped. A "
+        "parallelism that was told to peers can change only where `mixed_cluster` is false: the manager of a node of "
+        "Partisan 5.0.3 crashes on it. The other changes it survives, but it may tell its own users that this node is "
+        "down, again and again, until its old connections are closed. Each change leaves the former spec in every "
+        "member's state until it is forgotten as who left is (`tombstone_age`), which is never with a node of the BEAM "
+        "in the cluster: it is nothing to do every minute.",
+    ),
+    (
+        "`max_queue_octets`, `hard_queue_octets`, `queue_policy`, `send_window` of `channels`",
+        "At once, for what waits too. When `queue_policy` becomes or ceases to be `drop_oldest`, each connection is "
+        "replaced, and parts when the new one is up.",
+    ),
+    ("`payload` of `channels`", "At once where it is agreed on; else it is offered to every peer that is connected."),
+    (
+        "`connection_interval`, `connection_jitter`, `reconnect_backoff_max`",
+        "At once: pauses that are under way begin again.",
+    ),
+    ("`connect_timeout`, `handshake_timeout`", "For the next dial, the next connection."),
+    (
+        "`connection_ping`",
+        "At once, on every connection; the silence so far counts, pings in vain so far do not.",
+    ),
+    (
+        "`gossip`, `periodic_enabled`, `periodic_interval`",
+        "At once; the next gossip is due at a random moment of the new interval.",
+    ),
+    ("`tombstone_age`", "At the next gossip, for what is remembered already, too."),
+    (
+        "`retransmit_interval`, `retransmit_backoff_max`, `retransmit_jitter`, `acknowledge_expiry`, "
+        "`max_unacknowledged`, `max_unacknowledged_octets`",
+        "For what is sent, or sent again, from now on.",
+    ),
+    (
+        "`tls_client_options`, `tls_server_options`",
+        "Certificates, keys and authorities are read again, whatever is given, and used for connections that are made "
+        "from now on: `node.reconfigure()` alone does that.",
+    ),
+    ("`egress_delay`, `ingress_delay`, `binary_padding`", "At once; order is kept."),
+    ("`busy_wait`", "At once."),
+    (
+        "`allowed_nodes`",
+        "At once: connections that were dialled by nodes which are not among them are closed.",
+    ),
+    ("`telemetry_interval`, `long_schedule`, `large_mailbox`", "At once."),
+)
+
+TELEMETRY = """# Telemetry
+
+Generated from `partisan/telemetry.py` by `docs/generate.py`: change that, then run `make docs`.
+
+What happens in a node is told as named events with measurements and metadata, as BEAM's telemetry does. Nobody hears
+the events of another node of the same program.
+
+    def told(event, measurements, metadata):
+        print(event, measurements, metadata)
+
+    node.telemetry.attach("my-handler", "partisan.membership", told)   # an event, or all below a prefix
+    node.telemetry.detach("my-handler")
+
+    partisan.telemetry.log_events(node.telemetry)                      # all of them, to `logging`
+
+A subscriber runs inside whoever emits, so it should be short, and hand on what takes long. One that raises is logged
+once and detached. No event is emitted for a single message, except for one that comes for nobody: what passes and what
+waits is counted by the connections themselves, and told every `telemetry_interval`, only while somebody listens to one
+of the events that are told so. Attach before `start()` to hear what happens there.
+
+`log_events` logs each event at the level in the table; of warnings that are alike (event, peer, kind of error) it logs
+the first and then at most one a minute, with how many there were between. The package's own logs about what peers do
+wrong are held to the same measure, by the peer's address where a stranger could vary its name.
+
+## Counters
+
+`node.counters()` gives all counters since the start as one dict of plain values:
+
+- `events`: event -> how often it was emitted. Events that sum up an interval count only while somebody listens.
+- `sent`, `received`: `octets` and `frames` of all connections, handshakes and pings included. A frame counts as sent
+  when it is accepted for sending and not discarded.
+- `connections`: peer -> `dialled` and `accepted`, connections whose handshake is done.
+- `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`.
+- `processes`: how many live.
+- `messages`: `delivered` into mailboxes, and `undelivered`, for nobody.
+
+## Processes that hold others up
+
+A node times each burst of processes as a whole, which costs two looks at the clock. If a burst of one process took
+longer than `long_schedule`, the event names it. If it was one of several, it is not known which, and the event says how
+many; from then on each of them is timed for a while, so that whoever does it again is named.
+
+## Events
+
+| event | logged at | when | measurements | metadata |
+| --- | --- | --- | --- | --- |
 """
 
 TABLE = "| option | takes | default | from | live | meaning |\n| --- | --- | --- | --- | --- | --- |"
@@ -85,7 +194,8 @@ def bounds(row: Row) -> str:
 
 def configuration() -> str:
     """Make the page of the options."""
-    parts = [HEAD]
+    effects = "".join(f"| {options} | {effect} |\n" for options, effect in EFFECTS)
+    parts = [f"{HEAD}\n| option | takes effect |\n| --- | --- |\n{effects}"]
     inner = tuple(prefix for _, _, prefix in SECTIONS if prefix)
     for title, group, prefix in SECTIONS:
         parts.append(f"## {title}\n\n{TABLE}")
@@ -97,6 +207,19 @@ def configuration() -> str:
             parts.append("| " + " | ".join(cells) + " |")
         parts.append("")
     return "\n".join(parts)
+
+
+def telemetry() -> str:
+    """Make the page of the events."""
+
+    def named(words: Mapping[str, str]) -> str:
+        return "; ".join(f"`{name}`: {meaning}" for name, meaning in words.items())
+
+    rows = [
+        (f"`{event}`", logging.getLevelName(about.level), about.when, named(about.measurements), named(about.metadata))
+        for event, about in EVENTS.items()
+    ]
+    return TELEMETRY + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 COVERAGE = """# What of the API is there
@@ -151,7 +274,7 @@ def coverage() -> str:
     return "\n".join(parts)
 
 
-PAGES = {"configuration.md": configuration, "api-coverage.md": coverage}
+PAGES = {"configuration.md": configuration, "telemetry.md": telemetry, "api-coverage.md": coverage}
 
 
 def main(arguments: list[str]) -> int:

@@ -98,6 +98,12 @@ class RandomGossip(Membership):
             self._begin_again(self.rows[self.myself][0] + 2, "left")
         self._give_up_joins()
 
+    def _replace_ourselves(self, now: float) -> None:
+        rows = self.rows | {self.myself: self._next(self.myself, True)}
+        self._supersede(rows, self.myself)
+        self._become(rows)
+        self._tell(self._few())
+
     def _round(self, now: float) -> None:
         self._tell(self._few())
 

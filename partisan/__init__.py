@@ -92,6 +92,7 @@ else:
     from .runtime.facade import node_spec as node_spec
     from .runtime.facade import nodes as nodes
     from .runtime.facade import nodestring as nodestring
+    from .runtime.facade import reconfigure as reconfigure
     from .runtime.facade import register as register
     from .runtime.facade import send_message as send_message
     from .runtime.facade import spawn as spawn

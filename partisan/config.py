@@ -9,11 +9,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
-from .config_load import PREFIX, build, check, from_environment, from_file, group, hints, merge, opened, option
+from .config_load import (
+    PREFIX,
+    build,
+    check,
+    differences,
+    from_environment,
+    from_file,
+    group,
+    hints,
+    mapping_of,
+    merge,
+    opened,
+    option,
+    options_of,
+)
 from .errors import ConfigError
 
 __all__ = [
@@ -53,7 +67,8 @@ class ChannelConfig:
 
     parallelism: int = option(
         0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`.",
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless the "
+        "cluster is mixed.",
         low=0,
         **_PARALLELISM,
     )
@@ -141,6 +156,12 @@ class CodecConfig:
     max_inflated_octets: int = option(
         256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1
     )
+
+
+def check_default(given: Any) -> None:
+    """Refuse a parallelism that is given to the default channel: it has the node's."""
+    if isinstance(given, Mapping) and "parallelism" in given:
+        raise ConfigError(f"channels.{DEFAULT_CHANNEL}.parallelism", "say it in the option parallelism")
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +264,16 @@ class Config:
         live=True,
     )
     parallelism: int = option(
-        1, "Connections of the default channel, and of every channel that does not say.", low=1, **_PARALLELISM
+        1,
+        "Connections of the default channel, and of every channel that does not say. Live unless the cluster is mixed.",
+        low=1,
+        **_PARALLELISM,
     )
     channel_fallback: bool = option(
         True,
-        "A message for a channel without a connection takes the default channel.",
+        "A message for a channel without a connection takes the default channel. Not live: a pair that has begun to "
+        "use the default channel must stay there until its own is up, or its messages could swap.",
         source="partisan 5.0.3",
-        live=True,
     )
     connection_interval: float = option(
         1.0,
@@ -459,12 +483,43 @@ class Config:
         source="partisan 5.0.3",
         live=True,
     )
+    telemetry_interval: float = option(
+        10.0,
+        "How often sums and gauges are told, while somebody listens to one of them (docs/telemetry.md).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    long_schedule: float = option(
+        0.1,
+        "A process that holds all others up for longer is reported by telemetry; 0 reports none.",
+        unit="s",
+        live=True,
+        low=0,
+    )
+    large_mailbox: int = option(
+        100_000,
+        "A mailbox with more messages is reported by telemetry; 0 reports none.",
+        unit="messages",
+        live=True,
+        low=0,
+    )
+    mixed_cluster: bool = option(
+        True,
+        "Whether nodes of Partisan 5.0.3 may be members. False allows what they would not survive: to change a "
+        "parallelism while this node runs.",
+    )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
+    inheriting: frozenset[str] = field(init=False, repr=False, compare=False)
+    """Channels without a parallelism of their own: they follow the node's when it is changed."""
+
     def __post_init__(self) -> None:
-        for entry in fields(self):
+        for entry in options_of(self):
             value = check(entry, hints(Config)[entry.name], getattr(self, entry.name), entry.name)
             object.__setattr__(self, entry.name, value)
+        inheriting = frozenset(name for name, channel in self.channels.items() if not channel.parallelism)
+        object.__setattr__(self, "inheriting", inheriting)
         object.__setattr__(self, "channels", MappingProxyType(self._completed()))
         self._check_together()
 
@@ -491,10 +546,37 @@ class Config:
         merged: dict[str, Any] = {}
         for layer in layers:
             merged = merge(merged, opened(cls, layer))
-        default = merged.get("channels", {}).get(DEFAULT_CHANNEL, {})
-        if isinstance(default, Mapping) and "parallelism" in default:
-            raise ConfigError(f"channels.{DEFAULT_CHANNEL}.parallelism", "say it in the option parallelism")
+        check_default(merged.get("channels", {}).get(DEFAULT_CHANNEL, {}))
         return build(cls, merged)
+
+    def changed(self, options: Mapping[str, Any]) -> tuple[Config, frozenset[str]]:
+        """Return the options with some of them changed, and the dotted names of those that differ now.
+
+        Args:
+            options: by name; tables are merged with what is there, and a channel that is None is taken away.
+        Raises:
+            ConfigError: an option is unknown or wrong, or may not change while a node runs.
+        """
+        layer = opened(Config, options)
+        values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in options_of(Config)}
+        values["connection_ping"] = mapping_of(self.connection_ping)
+        values["codec"] = mapping_of(self.codec)
+        values["channels"] = {
+            name: mapping_of(channel) | ({"parallelism": 0} if name in self.inheriting else {})
+            for name, channel in self.channels.items()
+        }
+        del values["channels"][DEFAULT_CHANNEL]["parallelism"]
+        gone = [name for name, channel in layer.get("channels", {}).items() if channel is None]
+        if DEFAULT_CHANNEL in layer.get("channels", {}) and DEFAULT_CHANNEL not in gone:
+            check_default(layer["channels"][DEFAULT_CHANNEL])
+        merged = merge(values, layer)
+        merged["channels"] = {name: each for name, each in merged["channels"].items() if name not in gone}
+        made = build(Config, merged)
+        differing = dict(differences(self, made))
+        for path, live in sorted(differing.items()):
+            if not live:
+                raise ConfigError(path, "it cannot change while the node runs: that needs a restart")
+        return made, frozenset(differing)
 
     def channel(self, name: str) -> ChannelConfig:
         """Return the options of a channel; ConfigError, with the nearest name, if it is not configured."""

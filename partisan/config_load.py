@@ -131,9 +131,39 @@ def about(entry: Field[Any]) -> About:
     return found
 
 
+def options_of(kind: Any) -> list[Field[Any]]:
+    """The fields of a group that are options or groups; it may have others that it works out itself."""
+    return [entry for entry in fields(kind) if "about" in entry.metadata]
+
+
+def mapping_of(group: Any) -> dict[str, Any]:
+    """The options of a group, by name, as `build` takes them."""
+    return {entry.name: getattr(group, entry.name) for entry in options_of(group)}
+
+
+def differences(one: Any, other: Any, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """What differs in two groups of one kind: the dotted name of each option, and whether it is live.
+
+    Of a table that is the name of a key that only one of them has.
+    """
+    for entry in options_of(one):
+        before, after, path = getattr(one, entry.name), getattr(other, entry.name), prefix + entry.name
+        if is_dataclass(before) and type(before) is type(after):
+            yield from differences(before, after, f"{path}.")
+        elif isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from ((f"{path}.{name}", about(entry).live) for name in before.keys() ^ after.keys())
+            for name in before.keys() & after.keys():
+                if is_dataclass(before[name]):
+                    yield from differences(before[name], after[name], f"{path}.{name}.")
+                elif before[name] != after[name]:
+                    yield f"{path}.{name}", about(entry).live
+        elif type(before) is not type(after) or before != after:  # level 1 is not true
+            yield path, about(entry).live
+
+
 def walk(kind: Any, prefix: str = "") -> Iterator[Row]:
     """List the options of a group and of the groups below it, in the order of their fields."""
-    for entry in fields(kind):
+    for entry in options_of(kind):
         hint = hints(kind)[entry.name]
         path = prefix + entry.name
         inner = get_args(hint)[1] if get_origin(hint) is Mapping else None
@@ -149,11 +179,11 @@ def unknown(kind: Any, name: str, path: str) -> ConfigError:
     """Make the error for a name that a group does not have, with the nearest one that exists."""
     prefix = path.removesuffix(name)
     elsewhere = [row.path for row in walk(kind, prefix) if row.path.endswith(f".{name}")]
-    near = difflib.get_close_matches(name, [entry.name for entry in fields(kind)], n=1, cutoff=0.6)
+    near = difflib.get_close_matches(name, [entry.name for entry in options_of(kind)], n=1, cutoff=0.6)
     guess = elsewhere[0] if elsewhere else prefix + near[0] if near else ""
     if guess:
         return ConfigError(path, f"there is no such option; did you mean {guess}?")
-    known = ", ".join(sorted(entry.name for entry in fields(kind)))
+    known = ", ".join(sorted(entry.name for entry in options_of(kind)))
     return ConfigError(path, f"there is no such option; known are {known}")
 
 
@@ -167,7 +197,7 @@ def build(kind: Callable[..., Group], values: Mapping[str, Any], path: str = "")
         ConfigError: an option is unknown, or its value has the wrong type or is out of bounds.
     """
     checked = {}
-    by_name = {entry.name: entry for entry in fields(kind)}  # type: ignore[arg-type]
+    by_name = {entry.name: entry for entry in options_of(kind)}
     for name, value in values.items():
         where = f"{path}.{name}" if path else str(name)
         if name not in by_name:
@@ -279,7 +309,7 @@ _SCALARS: dict[Any, Callable[[Any], Any]] = {
 
 def _group(value: Any, kind: Any, path: str) -> Any:
     if isinstance(value, kind):
-        value = {entry.name: getattr(value, entry.name) for entry in fields(kind)}
+        value = mapping_of(value)
     return build(kind, _mapping(value, path), path)
 
 

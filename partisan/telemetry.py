@@ -7,12 +7,15 @@ emitter, so it should be short. What it raises is logged once and detaches it: o
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from .errors import LocalProtocolError
+from .throttle import ThrottledLog
 
-__all__ = ["EVENTS", "Handler", "Telemetry", "log_events"]
+__all__ = ["EVENTS", "SAMPLED", "About", "Handler", "Telemetry", "log_events"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,37 +54,161 @@ LARGE_MAILBOX: Final = "partisan.process.large_mailbox"
 # What an operator wants to see without asking, what concerns one debugging, and what means that something went wrong.
 _STATE, _TRAFFIC, _TROUBLE = logging.INFO, logging.DEBUG, logging.WARNING
 
-EVENTS: Final[Mapping[str, int]] = {
-    CHANNEL_CONFIGURED: _TRAFFIC,
-    CLIENT_HEARTBEAT: _TRAFFIC,
-    SERVER_HEARTBEAT: _TRAFFIC,
-    CONNECTION_COUNT: _TRAFFIC,
-    CONNECTION_MONITORS: _TRAFFIC,
-    CONNECTION_OUTSTANDING: _TRAFFIC,
-    PEER_JOIN: _STATE,
-    PEER_LEAVE: _STATE,
-    PEER_UP: _STATE,
-    PEER_DOWN: _STATE,
-    PEER_CHANNEL_UP: _STATE,
-    PEER_CHANNEL_DOWN: _STATE,
-    SOCKET_OPEN: _TRAFFIC,
-    SOCKET_CONNECT: _TRAFFIC,
-    SOCKET_ACCEPT: _TRAFFIC,
-    SOCKET_CLOSE: _TRAFFIC,
-    SOCKET_ERROR: _TROUBLE,
-    SOCKET_SEND: _TRAFFIC,
-    SOCKET_RECV: _TRAFFIC,
-    QUEUE_HIGH_WATER: _TROUBLE,
-    QUEUE_DROPPED: _TROUBLE,
-    QUEUE_DELIVERED: _TRAFFIC,
-    QUEUE_UNDELIVERED: _TROUBLE,
-    QUEUE_RETRANSMITTED: _TRAFFIC,
-    QUEUE_UNACKNOWLEDGED: _TRAFFIC,
-    FRAME_REJECTED: _TROUBLE,
-    LONG_SCHEDULE: _TROUBLE,
-    LARGE_MAILBOX: _TROUBLE,
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What is known of an event.
+
+    Attributes:
+        level: at which `log_events` logs it.
+        when: the occasion.
+        measurements: name -> unit.
+        metadata: name -> what it is.
+    """
+
+    level: int
+    when: str
+    measurements: Mapping[str, str]
+    metadata: Mapping[str, str]
+
+
+_COUNT = {"count": "always 1"}
+_NODE = {"node": "name of the peer"}
+_LANE = {**_NODE, "channel": "name of the channel"}
+_MESSAGES = {"count": "messages", "octets": "octets"}
+_ACCEPTOR = {"acceptor": "whether the peer dialled"}
+_ADDRESS = {"address": "of the other end, as ip:port"}
+_ERROR = {"error": "what is wrong: an exception, or words"}
+_PROCESS = {"process": "its pid", "name": "the name of its function"}
+
+EVENTS: Final[Mapping[str, About]] = {
+    CHANNEL_CONFIGURED: About(
+        _TRAFFIC,
+        "a node starts, for each channel; and for each channel that `reconfigure` changes",
+        {"max": "connections: the parallelism"},
+        {"channel": "name of the channel", "options": "its `ChannelConfig`"},
+    ),
+    CLIENT_HEARTBEAT: About(
+        _TRAFFIC, "a ping on a connection that this node dialled is answered", {"latency": "s"}, _LANE
+    ),
+    SERVER_HEARTBEAT: About(
+        _TRAFFIC, "a ping on a connection that the peer dialled is answered", {"latency": "s"}, _LANE
+    ),
+    CONNECTION_COUNT: About(
+        _TRAFFIC,
+        "a connection has shaken hands, or one that had is closed",
+        {"count": "connections of this peer and direction", "total": "connections of all peers, both directions"},
+        {**_NODE, **_ACCEPTOR},
+    ),
+    CONNECTION_MONITORS: About(_TRAFFIC, "every interval", {"count": "monitors that processes here hold"}, {}),
+    CONNECTION_OUTSTANDING: About(
+        _TRAFFIC,
+        "every interval, for each channel on which something waits to be sent; and once when nothing does any more",
+        {"octets": "octets that wait now"},
+        _LANE,
+    ),
+    PEER_JOIN: About(_STATE, "a node has become a member", _COUNT, _NODE),
+    PEER_LEAVE: About(_STATE, "a node is a member no more", _COUNT, _NODE),
+    PEER_UP: About(_STATE, "the overlay's edge to a peer is usable", _COUNT, _NODE),
+    PEER_DOWN: About(_STATE, "the overlay's edge to a peer is usable no more", _COUNT, _NODE),
+    PEER_CHANNEL_UP: About(
+        _STATE, "the first connection of a channel to a peer is up: messages take it", _COUNT, _LANE
+    ),
+    PEER_CHANNEL_DOWN: About(_STATE, "the last connection of a channel to a peer is used no more", _COUNT, _LANE),
+    SOCKET_OPEN: About(
+        _TRAFFIC, "a connection is open, its handshake still to come", _COUNT, {**_ACCEPTOR, **_ADDRESS}
+    ),
+    SOCKET_CONNECT: About(
+        _TRAFFIC, "a dialled connection is established", _COUNT, {"channel": "name of the channel", **_ADDRESS}
+    ),
+    SOCKET_ACCEPT: About(_TRAFFIC, "a peer that dialled has said its name", _COUNT, _LANE),
+    SOCKET_CLOSE: About(
+        _TRAFFIC,
+        "a connection that was open is closed; as many as were opened",
+        _COUNT,
+        {**_LANE, **_ACCEPTOR, **_ADDRESS},
+    ),
+    SOCKET_ERROR: About(
+        _TROUBLE,
+        "a connection fails, cannot be made, or is refused",
+        _COUNT,
+        {**_LANE, **_ACCEPTOR, **_ADDRESS, **_ERROR},
+    ),
+    SOCKET_SEND: About(
+        _TRAFFIC,
+        "every interval, for each peer and channel to which the sockets took something",
+        {"octets": "octets that the sockets took", "frames": "frames accepted for sending, without those discarded"},
+        _LANE,
+    ),
+    SOCKET_RECV: About(
+        _TRAFFIC,
+        "every interval, for each peer and channel from which something came",
+        {"octets": "octets", "frames": "whole frames"},
+        _LANE,
+    ),
+    QUEUE_HIGH_WATER: About(
+        _TROUBLE,
+        "what waits for a peer on a channel has passed high water, or is down to half of it",
+        {"octets": "octets that wait"},
+        {**_LANE, "over": "whether high water is passed"},
+    ),
+    QUEUE_DROPPED: About(
+        _TROUBLE,
+        "every interval, for each channel on which messages that waited were dropped: by its policy, or for want of a "
+        "connection",
+        _MESSAGES,
+        _LANE,
+    ),
+    QUEUE_DELIVERED: About(
+        _TRAFFIC,
+        "a peer has acknowledged messages (side `sender`); every interval, that messages were put into mailboxes here "
+        "(side `receiver`, which has neither node, channel nor octets)",
+        _MESSAGES,
+        {**_LANE, "side": "`sender` or `receiver`"},
+    ),
+    QUEUE_UNDELIVERED: About(
+        _TROUBLE,
+        "a connection is lost with octets that waited (side `sender`; how many messages those were is not known, and "
+        "count 0), or a message came for nobody (side `receiver`, which has neither node, channel nor octets)",
+        _MESSAGES,
+        {**_LANE, "side": "`sender` or `receiver`", "target": "for whom the message was"},
+    ),
+    QUEUE_RETRANSMITTED: About(_TRAFFIC, "messages that were not acknowledged are sent again", _MESSAGES, _LANE),
+    QUEUE_UNACKNOWLEDGED: About(
+        _TRAFFIC, "every interval, for each channel on which messages wait to be acknowledged", _MESSAGES, _LANE
+    ),
+    FRAME_REJECTED: About(
+        _TROUBLE,
+        "a peer sent what it may not: its connection is closed, or a message of the membership is ignored (which has "
+        "neither channel, acceptor nor address)",
+        _COUNT,
+        {**_LANE, **_ACCEPTOR, **_ADDRESS, **_ERROR},
+    ),
+    LONG_SCHEDULE: About(
+        _TROUBLE,
+        "a process held all others up for longer than `long_schedule`",
+        {"seconds": "s", "steps": "steps that share the time: 1 if it is known whose it was"},
+        {**_PROCESS, "where": "the line at which it waits now; this and the others are None if it is not known who"},
+    ),
+    LARGE_MAILBOX: About(
+        _TROUBLE,
+        "a mailbox grows beyond `large_mailbox`; again only after it was half of that",
+        {"messages": "messages that wait"},
+        _PROCESS,
+    ),
 }
-"""Every event, and the level at which `log_events` logs it."""
+"""Every event: the table in `docs/telemetry.md` is made of this."""
+
+SAMPLED: Final = (
+    SOCKET_SEND,
+    SOCKET_RECV,
+    CONNECTION_MONITORS,
+    CONNECTION_OUTSTANDING,
+    QUEUE_DROPPED,
+    QUEUE_DELIVERED,
+    QUEUE_UNACKNOWLEDGED,
+)
+"""Events that are told every `telemetry_interval`, and only while somebody listens to one of them."""
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
@@ -91,9 +218,13 @@ class Telemetry:
 
     An emitter whose facts cost something to gather asks first: `if telemetry.wants(SOCKET_SEND): telemetry.emit(...)`,
     and otherwise says `telemetry.count(SOCKET_SEND)`, so that the counters are right whoever listens.
+
+    Attributes:
+        changed: called when somebody begins or ceases to listen; or None. The node's own.
     """
 
     def __init__(self) -> None:
+        self.changed: Callable[[], None] | None = None
         self._handlers: dict[str, tuple[str, Handler]] = {}  # handler id -> its prefix and function
         self._routes: dict[str, tuple[tuple[str, Handler], ...]] = dict.fromkeys(EVENTS, ())
         self._counts: dict[str, int] = dict.fromkeys(EVENTS, 0)
@@ -142,6 +273,18 @@ class Telemetry:
                 logger.exception("telemetry handler %r raised at %s and is detached", handler_id, event)
                 self.detach(handler_id)
 
+    def tell_queue(
+        self, event: str, node: str | None, channel: str, *, count: int = 1, octets: int = 0, **metadata: Any
+    ) -> None:
+        """Emit one of the events `partisan.queue.*` about messages for a peer.
+
+        Args:
+            event: as `QUEUE_DELIVERED`, `QUEUE_RETRANSMITTED`, `QUEUE_UNACKNOWLEDGED`.
+            count: messages.
+            octets: of these; 0 if that is not known.
+        """
+        self.emit(event, {"count": count, "octets": octets}, {"node": node, "channel": channel, **metadata})
+
     def count(self, event: str, times: int = 1) -> None:
         """Count the event without telling anybody."""
         self._counts[event] += times
@@ -155,19 +298,36 @@ class Telemetry:
             event: tuple((key, function) for key, (prefix, function) in self._handlers.items() if _below(event, prefix))
             for event in EVENTS
         }
+        if self.changed is not None:
+            self.changed()
 
 
 def _below(event: str, prefix: str) -> bool:
     return event == prefix or event.startswith(f"{prefix}.")
 
 
-def log_events(telemetry: Telemetry, target: logging.Logger = logger, handler_id: str = "log") -> None:
-    """Log every event from now on: changes of state at INFO, traffic at DEBUG, trouble at WARNING."""
+def log_events(
+    telemetry: Telemetry,
+    target: logging.Logger = logger,
+    handler_id: str = "log",
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Log every event from now on: changes of state at INFO, traffic at DEBUG, trouble at WARNING.
+
+    Trouble of one kind, by event, peer and reason, is logged once and then at most once a minute, with how many there
+    were between.
+    """
+    throttled = ThrottledLog(clock)
 
     def log(event: str, measurements: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
-        level = EVENTS[event]
-        if target.isEnabledFor(level):
-            facts = " ".join(f"{key}={value}" for key, value in {**measurements, **metadata}.items())
+        level = EVENTS[event].level
+        if not target.isEnabledFor(level):
+            return
+        facts = " ".join(f"{key}={value}" for key, value in {**measurements, **metadata}.items())
+        if level >= _TROUBLE:
+            kind = (event, metadata.get("node"), metadata.get("over"), type(metadata.get("error")))
+            throttled(target, level, kind, "%s %s", event, facts)
+        else:
             target.log(level, "%s %s", event, facts)
 
     telemetry.attach(handler_id, "partisan", log)

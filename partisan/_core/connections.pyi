@@ -106,6 +106,8 @@ class ConnectionTable:
     def count(self) -> int:
         """Connections up, to all nodes."""
 
+    def know(self, channels: Iterable[str]) -> None:
+        """From now on these are the names of the channels that our configuration knows."""
     def peer(self, name: str) -> Peer:
         """The node's entry, made if there is none."""
 
@@ -140,7 +142,7 @@ class ConnectionTable:
         """Whether a connection to the node, or one of the channel, is up."""
 
     def is_fully_connected(self, node: str) -> bool:
-        """Whether every channel of the node's spec has all its connections."""
+        """Whether every channel of the node's spec has all its connections; not before that is known."""
 
     def holds(self, node: str) -> bool:
         """Whether messages to the node may be held, while slots change hands."""

@@ -130,7 +130,7 @@ cdef class Lane:
 
     def attach(self, SendQueue queue not None):
         """A connection of this lane is up. Returns the slot that it is the home of."""
-        cdef Py_ssize_t slot = self.homes.index(None) if self.count < self.parallelism else self.widen()
+        cdef Py_ssize_t slot = self.homes.index(None) if None in self.homes else self.widen()
         self.homes[slot] = queue
         self.count += 1
         if self.slots[slot] is not None:
@@ -291,6 +291,10 @@ cdef class ConnectionTable:
                 self.unknown(node, channel)
         return 0
 
+    def know(self, channels) -> None:
+        """From now on these are the names of the channels that our configuration knows."""
+        self.channels = frozenset(channels)
+
     def peer(self, str name not None) -> Peer:
         """The node's entry, made if there is none."""
         found = self.peers.get(name)
@@ -380,9 +384,10 @@ cdef class ConnectionTable:
         return self.connections(node, channel) > 0
 
     def is_fully_connected(self, str node not None) -> bool:
-        """Whether every channel of the node's spec has all its connections."""
+        """Whether every channel of the node's spec has all its connections; not before that is known."""
         cdef Peer peer = self.peers.get(node)
-        return peer is not None and peer.count > 0 and peer.lacking == 0
+        return peer is not None and peer.count > 0 and peer.lacking == 0 \
+            and any([(<Lane>lane).configured for lane in peer.lanes.values()])
 
     def holds(self, str node not None) -> bool:
         """Whether messages to the node may be held, while slots change hands."""

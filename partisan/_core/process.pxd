@@ -49,6 +49,7 @@ cdef class Process:
     cdef int cancel_requests            # as asyncio.Task.cancelling()
     cdef readonly object exit_reason    # set once DONE
     cdef readonly Py_ssize_t holds      # send queues that hold it now
+    cdef bint crowded                   # its mailbox was reported as large, and has not been half of that since
 
     cdef int deliver(self, object message) except -1
     cdef bint wakes(self, object message) except -1
@@ -79,10 +80,18 @@ cdef class Scheduler:
     cdef readonly unsigned long long steps
     cdef readonly unsigned long long delivered  # messages put into mailboxes
     cdef Py_ssize_t next_key            # key of the next pid
+    cdef object stopwatch               # callable() -> seconds; None: runs are not timed
+    cdef double long_step               # seconds; a longer step is reported
+    cdef Py_ssize_t closely             # so many runs are yet to be timed step by step
+    cdef object slow                    # callable(process or None, seconds, steps)
+    cdef Py_ssize_t large_mailbox       # messages; a longer mailbox is reported
+    cdef object crowd                   # callable(process)
 
     cdef int make_ready(self, Process process) except -1
     cdef Process pop_ready(self)
     cdef int step(self, Process process) except -1
+    cdef int timed_step(self, Process process) except -1
+    cdef int judge(self, double seconds, Py_ssize_t steps, Process last) except -1
     cdef object resume(self, Process process, bint* ended)
     cdef int suspend(self, Process process, object yielded) except -1
     cdef int finish(self, Process process, object reason, object error) except -1

@@ -167,6 +167,29 @@ class Scheduler:
     def delivered(self) -> int:
         """Messages put into mailboxes."""
 
+    def watch(
+        self,
+        *,
+        stopwatch: Callable[[], float],
+        long_step: float,
+        slow: Callable[[Process | None, float, int], object],
+        large_mailbox: int,
+        crowd: Callable[[Process], object],
+    ) -> None:
+        """Report, from now on, processes that hold the others up and mailboxes that grow.
+
+        A run is timed as a whole. If one of several steps took long, the report does not say whose step it was, and
+        the next runs are timed step by step, so that whoever does it again is named.
+
+        Args:
+            stopwatch: gives seconds.
+            long_step: seconds; 0 reports no steps, and times nothing.
+            slow: takes process, seconds and steps; called after a step took longer, with None for the process if it is
+                one of so many steps.
+            large_mailbox: messages; 0 reports no mailboxes.
+            crowd: called when a process's mailbox becomes longer; again only after it was half of that.
+        """
+
     def spawn(self, coroutine: Coroutine[Any, Any, Any], title: str, context: Context) -> Process:
         """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
 

@@ -27,6 +27,7 @@ from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, R
 __all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
 
 cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
     int PyIter_Send(object iterator, PyObject* argument, PyObject** result) except -1
     void PyErr_SetObject(object kind, object value) noexcept
 
@@ -49,6 +50,7 @@ cdef enum:
 
 cdef Py_ssize_t STEPS = 64
 cdef Py_ssize_t BUDGET = 1024
+cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one that took long
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
 cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
 
@@ -260,6 +262,9 @@ cdef class Process:
                 self.scheduler.make_ready(self)
             else:
                 self.waiting.tested = self.mailbox.length
+        if self.mailbox.length > self.scheduler.large_mailbox and not self.crowded:
+            self.crowded = True
+            self.scheduler.crowd(self)
         return 0
 
     cdef bint wakes(self, object message) except -1:
@@ -359,6 +364,7 @@ cdef class Scheduler:
         self.leave_task = leave_task
         self.cancelled = cancelled
         self.exited = exited
+        self.large_mailbox = PY_SSIZE_T_MAX
         self.idle_context = PyContext_New()
 
     def __dealloc__(self):
@@ -366,6 +372,27 @@ cdef class Scheduler:
         for i in range(self.ready_length):
             Py_DECREF(<object>self.ready[(self.ready_head + i) & (self.ready_capacity - 1)])
         PyMem_Free(self.ready)
+
+    def watch(self, *, stopwatch, double long_step, slow, Py_ssize_t large_mailbox, crowd) -> None:
+        """Report, from now on, processes that hold the others up and mailboxes that grow.
+
+        A run is timed as a whole. If one of several steps took long, the report does not say whose step it was, and
+        the next runs are timed step by step, so that whoever does it again is named.
+
+        Args:
+            stopwatch: callable() -> seconds.
+            long_step: seconds; 0 reports no steps, and times nothing.
+            slow: callable(process, seconds, steps), called after a step took longer; with None for the process if it
+                is one of so many steps.
+            large_mailbox: messages; 0 reports no mailboxes.
+            crowd: callable(process), called when its mailbox becomes longer; again only after it was half of that.
+        """
+        self.stopwatch = stopwatch if long_step > 0.0 else None
+        self.long_step = long_step
+        self.closely = 0
+        self.slow = slow
+        self.large_mailbox = large_mailbox if large_mailbox > 0 else PY_SSIZE_T_MAX
+        self.crowd = crowd
 
     def spawn(self, coroutine, str title, context) -> Process:
         """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
@@ -467,21 +494,51 @@ cdef class Scheduler:
     def run(self) -> bool:
         """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again."""
         cdef Py_ssize_t left = STEPS
+        cdef Process process = None
+        cdef double began = 0.0
         if self.running is not None:
             raise LocalProtocolError("run() was called from inside a process")
         self.awake = True
+        stopwatch = self.stopwatch
+        if stopwatch is not None:
+            began = stopwatch()
         postponed, self.postponed = self.postponed, []
-        for process in postponed:
-            self.make_ready(process)
+        for ready in postponed:
+            self.make_ready(ready)
         try:
             while self.ready_length and left:
                 left -= 1
-                self.step(self.pop_ready())
+                process = self.pop_ready()
+                if self.closely:
+                    self.timed_step(process)
+                else:
+                    self.step(process)
+            if stopwatch is not None:
+                self.judge(stopwatch() - began, STEPS - left, process)
         finally:
             self.awake = self.ready_length > 0 or len(self.postponed) > 0
             if self.awake:
                 self.wake()
         return self.awake
+
+    cdef int judge(self, double seconds, Py_ssize_t steps, Process last) except -1:
+        """A run took so long: report it, unless its steps were timed one by one."""
+        if self.closely:
+            self.closely -= 1
+        elif seconds > self.long_step and steps:
+            if steps > 1:
+                self.closely = CLOSELY
+            self.slow(last if steps == 1 else None, seconds, steps)
+        return 0
+
+    cdef int timed_step(self, Process process) except -1:
+        cdef double began = self.stopwatch()
+        self.step(process)
+        cdef double seconds = self.stopwatch() - began
+        if seconds > self.long_step:
+            self.closely = CLOSELY
+            self.slow(process, seconds, 1)
+        return 0
 
     cdef int step(self, Process process) except -1:
         """Run a process until it suspends or ends."""
@@ -535,6 +592,8 @@ cdef class Scheduler:
     cdef int suspend(self, Process process, object yielded) except -1:
         """Put a process that has yielded where it belongs."""
         kind = type(yielded)
+        if process.crowded and process.mailbox.length <= self.large_mailbox // 2:
+            process.crowded = False
         if process.thrown is not None:
             return self.make_ready(process)
         if kind is Receive:

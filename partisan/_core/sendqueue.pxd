@@ -39,6 +39,7 @@ cdef class Bound:
     cdef int discharge(self, Py_ssize_t size) except -1
     cdef int hold(self, Process process) except -1
     cdef int count_dropped(self, Py_ssize_t size) except -1
+    cdef int release_held(self) except -1
 
 
 cdef class SendQueue:
@@ -49,9 +50,10 @@ cdef class SendQueue:
     cdef Py_ssize_t reference_sent    # octets of references[0] that are sent
     cdef readonly Py_ssize_t queued_octets
     cdef readonly unsigned long long pushed_frames
+    cdef readonly unsigned long long discarded_frames  # of those pushed: dropped or superseded before they were sent
     cdef readonly unsigned long long sent_octets
     cdef Bound bound
-    cdef int level                    # zlib level of frames, 0 for none
+    cdef public int level             # zlib level of the frames to come, 0 for none
     cdef Py_ssize_t max_frame         # octets that a frame may have
     cdef readonly Py_ssize_t quantum  # octets handed out at once at most
     cdef readonly bint closed
@@ -95,13 +97,13 @@ cdef class FramedQueue(SendQueue):
     cdef Py_ssize_t pending_octets
 
     cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1
-    cdef int drop(self, object key) except -1
+    cdef Py_ssize_t discard(self, object key) except -1
     cdef int write_pending(self, object key) except -1
 
 
 cdef class MonotonicQueue(FramedQueue):
     """Of the frames that wait with the same key only the newest is sent."""
-    cdef double send_window           # seconds after which a superseded frame is sent all the same
+    cdef public double send_window    # seconds after which a superseded frame is sent all the same
     cdef double last_commit           # when a frame was last handed on to be sent; seconds
     cdef readonly unsigned long long superseded_frames
 

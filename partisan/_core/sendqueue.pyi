@@ -62,6 +62,11 @@ class Bound:
     def dropped_frames(self) -> int: ...
     @property
     def dropped_octets(self) -> int: ...
+    def adjust(self, *, high_water: int, hard_limit: int, policy: str) -> None:
+        """Take other limits, or another policy: what waits now is judged by them at once.
+
+        A queue drops frames only if it was made for that: the policy of a queue that exists changes between the others.
+        """
 
 @disjoint_base
 class SendQueue(Buffer):
@@ -90,10 +95,15 @@ class SendQueue(Buffer):
         max_frame: int = ...,
         quantum: int = ...,
     ) -> None: ...
+    level: int
     @property
     def queued_octets(self) -> int: ...
     @property
     def pushed_frames(self) -> int: ...
+    @property
+    def discarded_frames(self) -> int:
+        """Of those pushed: dropped or superseded before they were sent."""
+
     @property
     def sent_octets(self) -> int: ...
     @property
@@ -168,6 +178,7 @@ class MonotonicQueue(FramedQueue):
         bound, options: as SendQueue.
     """
 
+    send_window: float
     def __init__(self, bound: Bound, *, send_window: float = 1.0, **options: Any) -> None: ...
     @property
     def superseded_frames(self) -> int: ...

@@ -53,15 +53,32 @@ cdef class Bound:
                   changed=None):
         self.node = node
         self.channel = channel
-        self.high_water = high_water
-        self.low_water = high_water // 2
-        self.hard_limit = max(hard_limit, high_water)
-        self.policy = POLICIES[policy]
         self.held = []
+        self.adjust(high_water=high_water, hard_limit=hard_limit, policy=policy)
         self.changed = changed
 
     def __repr__(self):
         return f"<Bound {self.node} {self.channel}: {self.queued_octets} of {self.high_water} octets>"
+
+    def adjust(self, *, Py_ssize_t high_water, Py_ssize_t hard_limit, str policy) -> None:
+        """Take other limits, or another policy: what waits now is judged by them at once.
+
+        A queue drops frames only if it was made for that: the policy of a queue that exists changes between the others.
+        """
+        self.high_water = high_water
+        self.low_water = high_water // 2
+        self.hard_limit = max(hard_limit, high_water)
+        self.policy = POLICIES[policy]
+        if self.policy != WAIT:
+            self.release_held()
+        self.charge(0)
+        self.discharge(0)
+
+    cdef int release_held(self) except -1:
+        held, self.held = self.held, []
+        for process in held:
+            (<Process>process).release()
+        return 0
 
     cdef int admit(self) except -1:
         """Raise Overloaded if the policy refuses a frame now."""
@@ -81,9 +98,7 @@ cdef class Bound:
         self.queued_octets -= size
         if self.over and self.queued_octets <= self.low_water:
             self.over = False
-            held, self.held = self.held, []
-            for process in held:
-                (<Process>process).release()
+            self.release_held()
             if self.changed is not None:
                 self.changed(self)
         return 0
@@ -531,13 +546,14 @@ cdef class FramedQueue(SendQueue):
         """Make room for a new frame of this key."""
         return 0
 
-    cdef int drop(self, object key) except -1:
-        """Drop the frame that waits under the key."""
-        _, _, size = self.pending.pop(key)
+    cdef Py_ssize_t discard(self, object key) except -1:
+        """Forget the frame that waits under the key; returns its octets."""
+        cdef Py_ssize_t size = self.pending.pop(key)[2]
         self.pending_octets -= size
         self.queued_octets -= size
-        self.bound.count_dropped(size)
-        return self.bound.discharge(size)
+        self.discarded_frames += 1
+        self.bound.discharge(size)
+        return size
 
     cdef int write_pending(self, object key) except -1:
         """Move the frame that waits under the key to the end of the stream."""
@@ -578,7 +594,7 @@ cdef class MonotonicQueue(FramedQueue):
                         self.write_pending(other)
                 return self.write_pending(key)
             self.superseded_frames += 1
-            return self.drop(key)
+            self.discard(key)
         return 0
 
     cdef int commit(self, double now) except -1:
@@ -606,7 +622,7 @@ cdef class DroppingQueue(FramedQueue):
             oldest = next((other for other in self.pending if type(other) is not Kept), None)
             if oldest is None:
                 break
-            self.drop(oldest)
+            self.bound.count_dropped(self.discard(oldest))
         return 0
 
     cdef int commit(self, double now) except -1:

@@ -27,7 +27,7 @@ does around it) and differs on purpose in this:
 
 A node's first token is a digest of its spec: one that restarts without its saved state goes on under the token that it
 had, where the reference adds one at each restart. Every later token is random. Tokens are thus spent by departures and
-by changes of address alone, and among Python nodes they are forgotten in time: `machines/tombstones.py` has the rule.
+by changes of spec alone, and among Python nodes they are forgotten in time: `machines/tombstones.py` has the rule.
 An actor that begins with `ACTOR_PREFIX` says that its node follows that rule; to a real node it is as good as any.
 """
 
@@ -102,7 +102,7 @@ class FullMembership(Membership):
 
     Args:
         myself: our own value; peers must be of the same type.
-        config: the options; may be replaced between events.
+        config: the options; `Retune` replaces them.
         rng: chance, for actors, tokens and the fan-out.
         restored: the state that a former life saved, or None.
     """
@@ -133,6 +133,12 @@ class FullMembership(Membership):
     def _fresh_actor(self) -> bytes:
         return ACTOR_PREFIX + self._rng.randbytes(TOKEN_OCTETS - len(ACTOR_PREFIX))
 
+    def _replace_ourselves(self, now: float) -> None:
+        # Under a fresh token always: the first one may be dead with somebody, even if it is forgotten here.
+        state = self.state.add(self.myself, self._fresh_token())
+        self._become(self._without_former(state, self.myself))
+        self._gossip(self.state, self._up)
+
     def _remove(self, leavers: list[Peer], now: float) -> None:
         state = self.state.remove(leavers)
         self._gossip(state, self._up)  # before the edge of who leaves is given up
@@ -147,7 +153,8 @@ class FullMembership(Membership):
     def _greeted(self, peer: Peer, contact: Peer, greeting: FullState | None, joining: bool, now: float) -> None:
         theirs = OrSet[Peer]() if greeting is None else greeting.state
         actor = b"" if greeting is None else greeting.actor
-        self._hear(peer, actor, theirs, now)
+        if greeting is not None:
+            self._hear(peer, actor, theirs, now)
         if not joining and self._has_left(peer, theirs):
             theirs = OrSet({peer: dict.fromkeys(self.state.tokens(peer), False)})
         state = self._merged(peer, actor, theirs)

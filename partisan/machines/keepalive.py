@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from partisan.machines.machine import Machine, Peer, Received, Start, TimedOut
+from partisan.machines.machine import Machine, Peer, Received, Retune, Start, TimedOut
 
 if TYPE_CHECKING:
     from random import Random
@@ -125,7 +125,7 @@ class Keepalive(Machine):
 
     Args:
         myself: our node's name.
-        config: the options; may be replaced between events, which timers that run do not notice.
+        config: the options; `Retune` replaces them.
         rng: chance, for the first id.
         peer: the name of the node at the other end, or None while it has not said hello; may be set later.
         acceptor: whether the peer dialled us.
@@ -144,10 +144,16 @@ class Keepalive(Machine):
         epoch: float = 0.0,
     ) -> None:
         super().__init__(myself, config, rng)
-        self._events |= {Start: self._on_start, TimedOut: self._on_timed_out, Probe: self._on_probe}
+        self._events |= {
+            Start: self._on_start,
+            TimedOut: self._on_timed_out,
+            Probe: self._on_probe,
+            Retune: self._on_retune,
+        }
         self._messages |= {Ping: self._on_ping, Pong: self._on_pong}
         self.peer = peer
         self.last_heard = 0.0
+        self._started = False
         self._acceptor = acceptor
         self._epoch = epoch
         self._next_id = rng.getrandbits(60)
@@ -166,8 +172,20 @@ class Keepalive(Machine):
 
     def _on_start(self, event: Start, now: float) -> None:
         self.last_heard = now
+        self._started = True
         if self.config.enabled:
             self._start_timer(IDLE_TIMER, self._idle_timeout)
+
+    def _on_retune(self, event: Retune, now: float) -> None:
+        """Take other options: the silence so far counts, pings in vain so far do not."""
+        self.config = event.config
+        if not self._started:
+            return
+        self._attempts = 0
+        self._stop_timer(IDLE_TIMER)
+        self._stop_timer(REPLY_TIMER)
+        if self.config.enabled:
+            self._idle(now)
 
     def _on_received(self, event: Received, now: float) -> None:
         self.last_heard = now

@@ -125,6 +125,28 @@ class GiveUp:
 
 
 @dataclass(slots=True)
+class Retune:
+    """Go on with these options: timers that run are set anew by them.
+
+    Attributes:
+        config: of the machine's own kind.
+    """
+
+    config: Any
+
+
+@dataclass(slots=True)
+class Respec:
+    """Go on under another value of our own, of the same name, and let everybody know.
+
+    Attributes:
+        myself: the new value.
+    """
+
+    myself: Peer
+
+
+@dataclass(slots=True)
 class UpdateMembers:
     """Make these the members, ourselves included: join who is new, make leave who is not among them.
 

@@ -10,6 +10,7 @@ A strategy
 - takes a peer whose edge came up in `_greeted`, and calls `_bring_up` unless it gives the edge up;
 - takes messages by `self._messages[Type] = handler`, with `handler(peer, message, now)`;
 - makes members leave in `_remove`, leaves in `_leave_ourselves`, and does what is due at intervals in `_round`;
+- goes on under another value of its own in `_replace_ourselves`;
 - reports members by `_report`, which keeps and drops edges.
 
 What a peer sends it checks itself, and blames by `_violation`: a handler never raises. It names the frozen dataclasses
@@ -40,6 +41,8 @@ from partisan.machines.machine import (
     NeighborDown,
     NeighborUp,
     Peer,
+    Respec,
+    Retune,
     Start,
     TimedOut,
     UpdateMembers,
@@ -86,7 +89,7 @@ class Membership(Machine):
 
     Args:
         myself: our own value; peers must be of the same type.
-        config: the options; may be replaced between events.
+        config: the options; `Retune` replaces them.
         rng: the only source of chance.
     Attributes:
         members: ourselves included, in the order of the configured key.
@@ -105,6 +108,8 @@ class Membership(Machine):
             GiveUp: self._on_give_up,
             Leave: self._on_leave,
             UpdateMembers: self._on_update_members,
+            Retune: self._on_retune,
+            Respec: self._on_respec,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
             TimedOut: self._on_timed_out,
@@ -144,6 +149,10 @@ class Membership(Machine):
         """Tell the members that we leave, then be alone."""
         raise NotImplementedError
 
+    def _replace_ourselves(self, now: float) -> None:
+        """`myself` is another value of our name now: be a member as this one, not as the former, and tell so."""
+        raise NotImplementedError
+
     def _round(self, now: float) -> None:
         """Do what is due at intervals."""
 
@@ -155,16 +164,16 @@ class Membership(Machine):
         if found == self.members:
             return
         present = dict.fromkeys(found)
-        for peer in self.members:
-            if peer not in present:
-                self._drop(peer, gone)
-        named = {self.config.name(peer): peer for peer in found}
-        for former in self.members:
-            if former not in present and self.config.name(former) in named:
-                self._notify(MemberReplaced(former, named[self.config.name(former)]))
+        absent = [peer for peer in self.members if peer not in present]
         self.members = found
-        for peer in found:
+        for peer in found:  # first, so that a driver can use the connections to a peer's former value for it
             self._keep(peer)
+        for former in absent:
+            self._drop(former, gone)
+        named = {self.config.name(peer): peer for peer in found if peer != self.myself}
+        for former in absent:
+            if self.config.name(former) in named:
+                self._notify(MemberReplaced(former, named[self.config.name(former)]))
         self._notify(MembersChanged(found))
 
     def _bring_up(self, peer: Peer, contact: Peer) -> None:
@@ -210,6 +219,15 @@ class Membership(Machine):
         self._start_timer(GOSSIP_TIMER, self.config.period * self._rng.random())
         self._save(self.greeting)
         self._notify(MembersChanged(self.members))
+
+    def _on_retune(self, event: Retune, now: float) -> None:
+        self.config = event.config
+        self._start_timer(GOSSIP_TIMER, self.config.period * self._rng.random())
+
+    def _on_respec(self, event: Respec, now: float) -> None:
+        if event.myself != self.myself and self.config.name(event.myself) == self._name:
+            self.myself = event.myself
+            self._replace_ourselves(now)
 
     def _on_join(self, event: Join, now: float) -> None:
         contact = event.contact

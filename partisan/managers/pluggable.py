@@ -34,6 +34,8 @@ from partisan.machines.machine import (
     Notify,
     Received,
     Removed,
+    Respec,
+    Retune,
     Save,
     Send,
     Start,
@@ -76,8 +78,8 @@ LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"}
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """What the node is told of its overlay.
+class Audience:
+    """Who in the node is told of its overlay.
 
     Attributes:
         edge: callable(node, up): an edge to the node has become usable, or no longer is.
@@ -115,7 +117,7 @@ class PluggableManager:
         context: the node's.
         table: its connections.
         spec: what it tells peers about itself.
-        watch: hears of what changes.
+        audience: hears of what changes.
     Raises:
         ConfigError: the membership strategy is none.
         StateError: what was saved cannot be used.
@@ -123,9 +125,9 @@ class PluggableManager:
 
     wire_name = WIRE_NAME
 
-    def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, watch: Watch) -> None:
+    def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         self._context = context
-        self._watch = watch
+        self._audience = audience
         self._spec = spec
         config = context.config
         self._strategy = chosen(config)
@@ -165,6 +167,7 @@ class PluggableManager:
             clock=time.monotonic,
         )
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[object, object] = (None, None)  # the message last made a term, and that
@@ -178,6 +181,23 @@ class PluggableManager:
             return self._strategy.greeting_from_term(term)
         except RemoteProtocolError as error:
             raise StateError("damaged", str(self._file.path), str(error)) from error
+
+    def retune(self) -> None:
+        """The options of the node have changed: gossip, and dial, by the new ones from now on."""
+        self._driver.handle(Retune(self._strategy.options(self._context.config)))
+
+    def retime(self) -> None:
+        """The pauses before dialling have changed."""
+        self._dialer.retime()
+
+    def replace_connections(self, channels: Iterable[str]) -> None:
+        """Make the connections of these channels anew, without a gap: what they queue by has changed."""
+        self._dialer.replace(channels)
+
+    def respec(self, spec: NodeSpec) -> None:
+        """Tell the members another spec of this node, by which they dial it from now on."""
+        self._spec = spec
+        self._driver.handle(Respec(spec))
 
     def start(self) -> None:
         """Begin: as a cluster of one, or as what was saved."""
@@ -402,7 +422,11 @@ class PluggableManager:
         self._driver.handle(Connected(peer, target, self._strategy.greeting_from_term(state)))
 
     def lane_changed(self, node: str, channel: str) -> None:
-        self._watch.lane(node, channel)
+        self._audience.lane(node, channel)
+
+    def renamed(self, peer: NodeSpec) -> None:
+        self._renamed.add(peer.name)
+        self._driver.handle(Connected(peer, peer))
 
     def disconnected(self, target: Target, reason: str) -> None:
         self._driver.handle(Disconnected(target, reason))
@@ -426,17 +450,21 @@ class PluggableManager:
         self._dialer.drop(effect.peer, effect.reason)
         name = effect.peer.name
         if name is not None:
-            self._watch.part(name, lambda: self._dialer.keeps(name))
+            self._audience.part(name, lambda: self._dialer.keeps(name))
 
     def _save(self, effect: Save) -> None:
         if self._file is not None:
             self._file.save(lambda: self._strategy.greeting_to_term(self._spec, effect.state))
 
     def _edge_changed(self, peer: NodeSpec, up: bool, reason: str = "") -> None:
-        self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
         if self._context.config.distance_enabled:
             self._measuring.handle(Connected(peer, peer) if up else Disconnected(peer, reason))
-        self._watch.edge(peer.name, up)
+        if peer.name in self._renamed:  # its connections went over to another spec: it was never down
+            if up:
+                self._renamed.remove(peer.name)
+            return
+        self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
+        self._audience.edge(peer.name, up)
 
     def _removed(self, fact: Removed) -> None:
         why = "another node has come under its name" if fact.reason == "replaced" else "a member made it leave"
@@ -451,10 +479,13 @@ class PluggableManager:
             self._context.acknowledged.forget(name, "it has left")
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
-        self._watch.members(list(known))
+        self._audience.members(list(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
-        log.warning("%s: member %s is replaced: %r becomes %r", self._context.node, fact.peer, fact.former, fact.peer)
+        moved = fact.former.listen_addrs != fact.peer.listen_addrs  # else it has other channels now
+        level = logging.WARNING if moved else logging.INFO
+        name = self._context.node
+        log.log(level, "%s: member %s is replaced: %r becomes %r", name, fact.peer, fact.former, fact.peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):
@@ -467,7 +498,7 @@ class PluggableManager:
                 waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
 
     def _violation(self, fact: Violation) -> None:
-        log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
-        self._context.telemetry.emit(
-            telemetry.FRAME_REJECTED, {"count": 1}, {"node": str(fact.peer), "error": fact.detail}
-        )
+        context, peer = self._context, str(fact.peer)
+        kind = (peer, fact.detail.partition(":")[0])
+        context.log(log, logging.WARNING, kind, "%s: %s broke the protocol: %s", context.node, peer, fact.detail)
+        context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {"node": peer, "error": fact.detail})

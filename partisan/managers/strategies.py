@@ -28,7 +28,7 @@ class Strategy(Protocol):
     name: str
 
     def options(self, config: Config) -> MembershipConfig:
-        """What the node's options say to the machine; it may be given others between events."""
+        """What the node's options say to the machine; `Retune` gives it others."""
 
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine; `restored` is the greeting that a former life saved, or None."""

@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable, Iterable
 
 from partisan import telemetry
-from partisan.names import ListenAddress
+from partisan.errors import HandshakeError
+from partisan.names import DEFAULT_CHANNEL, ListenAddress
 from partisan.net.context import Context
-from partisan.net.link import AcceptedLink
+from partisan.net.link import NOT_ALLOWED, AcceptedLink, address_of
 from partisan.net.listener import Listener
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class Acceptor:
         self.links: set[AcceptedLink] = set()
         try:
             for address in addresses:
-                self._listeners.append(Listener(context.loop, address, self._accepted))
+                self._listeners.append(Listener(context.loop, address, self._accepted, context.log))
         except BaseException:
             self.close()
             raise
@@ -75,12 +76,26 @@ class Acceptor:
                 link.fail(None)
         self.part(name, unless)
 
+    def check_allowed(self) -> None:
+        """Close the connections of nodes that may not connect any more."""
+        allowed = self._context.config.allowed_nodes
+        if allowed is not None:
+            for link in [link for link in self.links if link.peer is not None and link.peer not in allowed]:
+                link.fail(HandshakeError("refused", link.peer, NOT_ALLOWED))
+
+    def _refuse(self, sock: socket.socket, limit: int) -> None:
+        address = address_of(sock)
+        sock.close()
+        context = self._context
+        kind = ("max_connections", address.rpartition(":")[0])
+        context.log(log, logging.WARNING, kind, "%s refuses a connection: it has %d", context.node, limit)
+        about = {"node": None, "channel": DEFAULT_CHANNEL, "acceptor": True, "address": address}
+        context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": "max_connections"})
+
     def _accepted(self, sock: socket.socket) -> None:
         limit = self._context.config.max_connections
         if len(self.links) >= limit:
-            sock.close()
-            log.warning("%s refuses a connection: it has %d", self._context.node, limit)
-            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {"error": "max_connections"})
+            self._refuse(sock, limit)
             return
         try:
             link = AcceptedLink(self._context, sock, self.links.discard)
@@ -89,5 +104,4 @@ class Acceptor:
             log.debug("%s lost a connection as it came: %s", self._context.node, error)
             return
         self.links.add(link)
-        self._context.telemetry.emit(telemetry.SOCKET_OPEN, {"count": 1}, {"acceptor": True})
         link.start()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from partisan import telemetry
@@ -29,6 +29,7 @@ from partisan.machines.machine import (
     Violation,
 )
 from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Delivered, Expired
+from partisan.names import DEFAULT_CHANNEL
 from partisan.wire.acknowledged import (
     acks_from_term,
     acks_to_term,
@@ -86,7 +87,6 @@ class Acknowledged:
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
-        self._high_water = context.config.max_unacknowledged // 2
         self._facts: dict[type, Callable[[Any], None]] = {
             Delivered: self._delivered,
             Expired: self._expired,
@@ -102,7 +102,16 @@ class Acknowledged:
             hold=self._hold,
             first_number=FIRST_NUMBER,
         )
-        self._fast.high_water = self._high_water
+        self._limit(options)
+
+    def retune(self) -> None:
+        """The options of the node have changed."""
+        options = options_of(self._context.config)
+        self._machine.reconfigure(options)
+        self._limit(options)
+
+    def _limit(self, options: AcknowledgedConfig) -> None:
+        self._high_water = self._fast.high_water = options.max_messages // 2
         self._fast.max_messages, self._fast.max_octets = options.max_messages, options.max_octets
 
     def stop(self) -> None:
@@ -187,7 +196,19 @@ class Acknowledged:
             queue = None
         if queue is not None:  # else the machine will ask again, later
             self._context.router.push_body(queue, kept.frame)
-            self._context.telemetry.count(telemetry.QUEUE_RETRANSMITTED)
+            self._tell_queue(telemetry.QUEUE_RETRANSMITTED, peer, channel, octets=len(kept.frame))
+
+    def _tell_queue(self, event: str, peer: str, channel: str | None, **facts: Any) -> None:
+        if self._context.telemetry.wants(event):
+            self._context.telemetry.tell_queue(event, peer, channel or DEFAULT_CHANNEL, **facts)
+        else:
+            self._context.telemetry.count(event)
+
+    def waiting(self) -> Iterator[tuple[str, str, int, int]]:
+        """What waits to be acknowledged: node, channel, messages, octets. Channels are not told apart."""
+        for peer, lane in self._machine.sent.lanes.items():
+            if len(lane):
+                yield str(peer), DEFAULT_CHANNEL, len(lane), lane.octets
 
     def acked(self, clock: object, link: Link | None) -> None:
         """The peer's manager has acknowledged a message."""
@@ -305,8 +326,7 @@ class Acknowledged:
             fact.tag.set_result(None)  # type: ignore[attr-defined]
 
     def _expired(self, fact: Expired) -> None:
-        about = {"node": fact.peer, "reason": fact.reason}
-        self._context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, about)
+        self._tell_queue(telemetry.QUEUE_UNDELIVERED, str(fact.peer), None, side="sender")
         if fact.tag is None:
             log.warning("%s: a message to %s was not acknowledged: %s", self._context.node, fact.peer, fact.reason)
         elif not fact.tag.done():  # type: ignore[attr-defined]

@@ -12,7 +12,9 @@ from partisan._core.router import Router
 from partisan.config import Config
 from partisan.net.certificates import TlsMaterial
 from partisan.net.faults import LiveFaults
+from partisan.net.traffic import Traffic
 from partisan.telemetry import Telemetry
+from partisan.throttle import ThrottledLog
 
 if TYPE_CHECKING:
     from partisan.net.acknowledged import Acknowledged
@@ -44,7 +46,7 @@ class Context:
     Attributes:
         node: the node's name.
         loop: the node's.
-        config: its options.
+        config: its options; replaced as a whole when they change, so ask for an option when you need it.
         router: where messages go.
         telemetry: where events go.
         rng: ids and jitter; seeded from the system's entropy.
@@ -53,6 +55,8 @@ class Context:
         acknowledged: delivery with acknowledgement; set before the first connection.
         slab: the receive buffer that all connections share.
         faults: what goes wrong on purpose.
+        traffic: the connections that are open, and what has passed on them.
+        log: logs what peers can make us say again and again.
     """
 
     node: str
@@ -66,8 +70,12 @@ class Context:
     acknowledged: Acknowledged = field(init=False)
     slab: Slab = field(init=False)
     faults: LiveFaults = field(init=False)
+    traffic: Traffic = field(init=False)
+    log: ThrottledLog = field(init=False)
 
     def __post_init__(self) -> None:
         self.slab = Slab(self.config.read_octets)
+        self.traffic = Traffic(self.telemetry)
+        self.log = ThrottledLog(self.loop.time)
         chance = random.Random(self.rng.getrandbits(64))
         self.faults = LiveFaults(self.node, self.loop, self.config, self.router, self.telemetry, chance)

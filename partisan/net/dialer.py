@@ -6,6 +6,9 @@ wants, and the missing ones are dialled side by side. A failure backs off: the p
 to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
 dialled at each in turn.
 
+A peer that has told another spec of itself, with the same addresses, keeps its edge and what is up of it: only what the
+new channel map changes is dialled, parted or replaced. A connection that is replaced parts when the new one is up.
+
 A connection that is no longer wanted parts: what waits on it is written, and it stays until the peer has closed it too;
 one whose handshake has not begun goes on until it has, and closes then (`net/link.py` says why). A dial that is under
 way is not cut short either. And as long as messages are held because connections change hands, none parts.
@@ -17,13 +20,13 @@ import asyncio
 import functools
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
 from partisan.errors import ConnectionLost, PartisanError
-from partisan.names import DEFAULT_CHANNEL, Contact, ListenAddress, NodeSpec
+from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.link import DialledLink
 
@@ -44,6 +47,9 @@ class Overlay(Protocol):
     def disconnected(self, target: Target, reason: str) -> None:
         """The last connection of an edge is gone."""
 
+    def renamed(self, peer: NodeSpec) -> None:
+        """The edge to what the peer was before is now the edge to it, and is connected."""
+
     def failed(self, target: Target, error: Exception) -> None:
         """An attempt to connect has failed; another will follow."""
 
@@ -58,15 +64,17 @@ class Edge:
         target: whom the machine asked for: a spec, or a contact until its name is known.
         up: whether the overlay was told that it is connected.
         links: connections whose handshake has begun or is done, with their channels.
+        stale: those of them that part as soon as another one of the channel is up.
         attempts: failures in a row.
     """
 
-    __slots__ = ("addresses", "attempts", "dialling", "links", "target", "timer", "up")
+    __slots__ = ("addresses", "attempts", "dialling", "links", "stale", "target", "timer", "up")
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self.up = False
         self.links: dict[DialledLink, str] = {}
+        self.stale: set[DialledLink] = set()
         self.dialling: dict[asyncio.Task[None], str] = {}
         self.attempts = 0
         self.timer: asyncio.TimerHandle | None = None
@@ -81,6 +89,12 @@ class Edge:
         """Connections of the channel that are being made or not yet usable."""
         made = sum(1 for link, name in self.links.items() if name == channel and not link.up)
         return made + sum(1 for name in self.dialling.values() if name == channel)
+
+    def usable(self, channel: str) -> list[DialledLink]:
+        """Connections of the channel that carry messages and are to stay, oldest first."""
+        return [
+            link for link, name in self.links.items() if name == channel and link.in_table and link not in self.stale
+        ]
 
 
 class Dialer:
@@ -108,6 +122,10 @@ class Dialer:
         """Keep an edge to the target from now on; said again, look at once for what it lacks."""
         edge = self._edges.get(target)
         if edge is None:
+            former = self._former(target)
+            if former is not None and isinstance(target, NodeSpec):
+                self._rename(former, target)
+                return
             edge = self._edges[target] = Edge(target)
         if edge.timer is None:
             self._visit(edge)
@@ -119,6 +137,66 @@ class Dialer:
     def connections(self) -> list[DialledLink]:
         """The connections that messages are routed to."""
         return [link for edge in self._edges.values() for link in edge.links if link.in_table]
+
+    def _former(self, target: Target) -> Edge | None:
+        """The edge to what the peer was before it told another spec with the same addresses."""
+        if isinstance(target, NodeSpec):
+            for edge in self._edges.values():
+                known = edge.target
+                if edge.up and isinstance(known, NodeSpec) and known.name == target.name:
+                    return edge if set(known.listen_addrs) == set(target.listen_addrs) else None
+        return None
+
+    def _rename(self, edge: Edge, spec: NodeSpec) -> None:
+        former = edge.target
+        assert isinstance(former, NodeSpec)
+        del self._edges[former]
+        self._edges[spec] = edge
+        edge.target = spec
+        log.info("%s: %s has told another spec of itself", self._context.node, spec)
+        self._configure(spec)
+        for channel, options in former.channels:
+            self._fit(edge, channel, options, spec.channel(channel))
+        self._overlay.renamed(spec)
+        self._rest(edge)
+        self._visit(edge)
+
+    def _fit(self, edge: Edge, channel: str, had: ChannelOptions, wanted: ChannelOptions | None) -> None:
+        """Make the connections of a channel what the peer now wants, as far as that is not to dial more."""
+        if wanted is not None and wanted.monotonic != had.monotonic:
+            self._make_stale(edge, channel)
+        keep = wanted.parallelism if wanted is not None else 0
+        usable = edge.usable(channel)
+        for link in usable[keep:]:
+            self._part(edge, link)
+        if wanted is not None:
+            for link in usable[:keep]:
+                link.queue.level = wanted.compression_level
+
+    def _configure(self, spec: NodeSpec) -> None:
+        self._table.configure(spec.name, {name: options.parallelism for name, options in spec.channels})
+
+    def _make_stale(self, edge: Edge, channel: str) -> None:
+        edge.stale.update(edge.usable(channel))
+        for link in [link for link, name in edge.links.items() if name == channel and not link.in_table]:
+            self._part(edge, link)
+
+    def replace(self, channels: Iterable[str]) -> None:
+        """Replace the connections of these channels by such as are made by the options that are now in force."""
+        for edge in list(self._edges.values()):
+            if edge.up:
+                for channel in channels:
+                    self._make_stale(edge, channel)
+                self._rest(edge)
+                self._visit(edge)
+
+    def retime(self) -> None:
+        """The pauses before dialling have other lengths now: so have those that are under way."""
+        for edge in self._edges.values():
+            if edge.timer is not None:
+                self._rest(edge)
+                edge.attempts = 0
+                self._come_again(edge)
 
     def drop(self, target: Target, reason: str) -> None:
         """Give the edge up; what waits on its connections is written first."""
@@ -229,8 +307,9 @@ class Dialer:
         target = edge.target
         assert isinstance(target, NodeSpec)  # an edge is up only under the spec that it was identified with
         have = self._table.connections
+        stale = [edge.links[link] for link in edge.stale]
         return [
-            (channel, options.parallelism - have(target.name, channel) - edge.pending(channel))
+            (channel, options.parallelism - have(target.name, channel) + stale.count(channel) - edge.pending(channel))
             for channel, options in target.channels
         ]
 
@@ -241,10 +320,13 @@ class Dialer:
         task.add_done_callback(lambda done: self._dialled(edge, done))
 
     def _dialled(self, edge: Edge, task: asyncio.Task[None]) -> None:
-        del edge.dialling[task]
+        channel = edge.dialling.pop(task)
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._lost(edge, task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            about = {"node": edge.target.name, "channel": channel, "acceptor": False, "address": None, "error": error}
+            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, about)
+            self._lost(edge, error)
         self._check_idle()
 
     async def _connect(self, edge: Edge, channel: str, address: ListenAddress) -> None:
@@ -293,7 +375,15 @@ class Dialer:
         self._table.add(link.name, link.channel, link.queue)
         link.in_table = True
         edge.attempts = 0
+        if self._table.connections(link.name, link.channel) == 1:
+            self._tell_channel(telemetry.PEER_CHANNEL_UP, link)
         self._overlay.lane_changed(link.name, link.channel)
+        former = next((other for other in edge.stale if other.channel == link.channel), None)
+        if former is not None:
+            self._part(edge, former)
+
+    def _tell_channel(self, event: str, link: DialledLink) -> None:
+        self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial.
@@ -321,7 +411,7 @@ class Dialer:
             del self._edges[target]
             edge.target = spec
             self._edges[spec] = edge
-        self._table.configure(spec.name, {name: options.parallelism for name, options in spec.channels})
+        self._configure(spec)
         edge.up = True
         self._overlay.connected(spec, target, state)
         self._visit(edge)
@@ -340,6 +430,7 @@ class Dialer:
 
     def _leave_table(self, edge: Edge, link: DialledLink) -> None:
         edge.links.pop(link, None)
+        edge.stale.discard(link)
         if link.in_table:
             link.in_table = False
             if link.retired:
@@ -347,6 +438,8 @@ class Dialer:
                 self._table.retire(link.name, link.channel, link.queue)
             else:
                 self._table.remove(link.name, link.channel, link.queue)
+            if not self._table.is_connected(link.name, link.channel):
+                self._tell_channel(telemetry.PEER_CHANNEL_DOWN, link)
             self._overlay.lane_changed(link.name, link.channel)
 
     def _released(self, link: DialledLink) -> None:
@@ -365,7 +458,6 @@ class Dialer:
         """A connection of the edge could not be made, or is gone: tell, and dial again after a pause."""
         if self._closed or self._edges.get(edge.target) is not edge:
             return
-        config = self._context.config
         reason = str(error) if error is not None else "closed"
         log.debug("%s lost a connection to %s: %s", self._context.node, edge.target, reason)
         if edge.up and not any(link.in_table for link in edge.links):
@@ -376,6 +468,11 @@ class Dialer:
                 return
         elif isinstance(error, PartisanError | OSError) and not edge.up:
             self._overlay.failed(edge.target, error)
+        self._come_again(edge)
+
+    def _come_again(self, edge: Edge) -> None:
+        """Dial what the edge lacks after a pause, unless one is under way."""
+        config = self._context.config
         pause = min(config.connection_interval * 2.0**edge.attempts, config.reconnect_backoff_max)
         edge.attempts = min(edge.attempts + 1, 16)
         if edge.timer is None:

@@ -26,9 +26,10 @@ from partisan import telemetry
 from partisan._core.router import Inbound
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan._core.stream import Stream
+from partisan.config import Config
 from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
-from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, Violation
+from partisan.machines.machine import Disconnect, Notify, Received, Retune, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.certificates import is_bound, names_in
 from partisan.net.driver import Driver
@@ -49,6 +50,23 @@ UNREAD_OCTETS = 1 << 20
 """Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
 
+NOT_ALLOWED = "it is not among the allowed nodes"
+
+
+def address_of(sock: socket.socket) -> str:
+    """Where the other end of a connected socket is, for events and logs; "?" if it has gone already."""
+    try:
+        name = sock.getpeername()
+    except OSError:
+        return "?"
+    return str(ListenAddress(*name[:2])) if isinstance(name, tuple) else str(name or "?")
+
+
+def keepalive_config(config: Config) -> KeepaliveConfig:
+    """What the options mean to the keepalive of a connection."""
+    return KeepaliveConfig(**dataclasses.asdict(config.connection_ping))
+
+
 def handshake_bound(context: Context) -> Bound:
     """An octet bound for a connection on which only the handshake and pings are said."""
     limit = context.config.max_frame_octets
@@ -64,6 +82,7 @@ class Link:
         queue: what waits to be written.
         up: the handshake is done.
         tap: where faults are applied; None while there are none.
+        address_text: where the other end is, as ip:port.
     """
 
     acceptor = False
@@ -72,6 +91,7 @@ class Link:
         config = context.config
         tune(sock, config.connection_ping)
         self.context = context
+        self.address_text = address_of(sock)
         self.peer = peer
         self.channel = channel
         self.queue = queue
@@ -83,7 +103,7 @@ class Link:
         )
         self.keepalive = Keepalive(
             context.node,
-            KeepaliveConfig(**dataclasses.asdict(config.connection_ping)),
+            keepalive_config(config),
             context.rng,
             peer=peer,
             acceptor=self.acceptor,
@@ -133,10 +153,16 @@ class Link:
     def start(self) -> None:
         """Begin to read."""
         self.context.faults.watch(self)
+        self.context.traffic.opened(self)
         self.stream.start(self.inbound, self.queue)
 
     def _write(self) -> None:
         self.stream.write()
+
+    def retune(self) -> None:
+        """The options of the node have changed: ping by the new ones from now on."""
+        self._tell_heard()
+        self._driver.handle(Retune(keepalive_config(self.context.config)))
 
     def probe(self, handled: Callable[[], None]) -> None:
         """Call `handled` when the peer has handled all that was sent here before, or the connection is lost."""
@@ -156,8 +182,9 @@ class Link:
 
     def _count_undelivered(self, octets: int) -> None:
         if octets:
-            about = {"node": self.peer, "channel": self.channel}
-            self.context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"octets": octets, "count": 0}, about)
+            self.context.telemetry.tell_queue(
+                telemetry.QUEUE_UNDELIVERED, self.peer, self.channel, count=0, octets=octets, side="sender"
+            )
 
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: the peer has closed), and tell the owner."""
@@ -185,6 +212,7 @@ class Link:
         """Nothing happens on this connection any more."""
         self.context.faults.unwatch(self)
         self._silence()
+        self.context.traffic.closed(self)
         probes, self._probes = self._probes, {}
         for handled in probes.values():
             handled()
@@ -193,17 +221,23 @@ class Link:
         context = self.context
         if error is not None and not self.up:
             error = explained(error, self.peer)
-        about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor}
+        about = {
+            "node": self.peer,
+            "channel": self.channel,
+            "acceptor": self.acceptor,
+            "address": self.address_text,
+        }
+        # What a dialler is called and which port it has, it may vary at will: not so its host.
+        kind = (self.address_text.rpartition(":")[0] if self.acceptor else self.peer, type(error))
         if isinstance(error, ConnectionLost):  # the peer said nothing wrong
-            log.info("%s: %s", self, error)
+            context.log(log, logging.INFO, kind, "%s: %s", self, error)
         elif isinstance(error, PartisanError):
-            log.warning("%s: %s", self, error)
+            context.log(log, logging.WARNING, kind, "%s: %s", self, error)
             context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
         elif error is not None and not isinstance(error, OSError):
-            log.error("%s failed", self, exc_info=error)
+            context.log(log, logging.ERROR, kind, "%s failed", self, error=error)
         if error is not None:
             context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
-        context.telemetry.emit(telemetry.SOCKET_CLOSE, {"count": 1}, about)
         if error is None and not self.up:
             error = HandshakeError("closed", self.peer)
         self._owner_lost(error)
@@ -241,6 +275,7 @@ class Link:
     def _shaken(self) -> None:
         """Both ends know who the other is."""
         self.up = True
+        self.context.traffic.shaken(self)
         self.keepalive.peer = self.peer
         self._driver.handle(Start())
 
@@ -288,7 +323,7 @@ class Link:
                 {"node": self.peer, "channel": self.channel},
             )
         elif isinstance(fact, Violation):
-            log.warning("%s: %s", self, fact.detail)
+            self.context.log(log, logging.WARNING, (self.peer, fact.detail), "%s: %s", self, fact.detail)
 
 
 class AcceptedLink(Link):
@@ -331,7 +366,7 @@ class AcceptedLink(Link):
             raise HandshakeError("malformed", self.peer, "a dialler says hello with its name and a channel")
         allowed = self.context.config.allowed_nodes
         if allowed is not None and greeting.node not in allowed:
-            raise HandshakeError("refused", greeting.node, "it is not among the allowed nodes")
+            raise HandshakeError("refused", greeting.node, NOT_ALLOWED)
         self._check_certificate(greeting.node)
         if self.peer is not None:
             self.context.manager.undialled_by(self.peer)
@@ -346,6 +381,8 @@ class AcceptedLink(Link):
             )
             self._shaken()
             self._timer.cancel()
+        else:
+            self.context.traffic.shaken(self)
         self.context.manager.dialled_by(greeting.node)
         self.inbound.release()
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from partisan.errors import ConfigError
 from partisan.names import ListenAddress
+from partisan.throttle import ThrottledLog
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ class Listener:
         loop: the node's.
         address: where; port 0 takes a free one.
         accepted: callable(socket): a new connection, non-blocking.
+        throttled: logs that it has to rest.
     Raises:
         ConfigError: the address cannot be bound.
     Attributes:
@@ -44,11 +46,13 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         address: ListenAddress,
         accepted: Callable[[socket.socket], None],
+        throttled: ThrottledLog,
         *,
         backlog: int = 4096,
     ) -> None:
         self._loop = loop
         self._accepted = accepted
+        self._log = throttled
         self._resting: asyncio.TimerHandle | None = None
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self._sock = socket.socket(family, socket.SOCK_STREAM)
@@ -72,7 +76,8 @@ class Listener:
             except OSError as error:
                 if error.errno not in EXHAUSTED:
                     raise
-                log.warning("%s cannot accept connections for %s s: %s", self.address, REST, error.strerror)
+                why = (self.address, REST, error.strerror)
+                self._log(log, logging.WARNING, error.errno, "%s cannot accept connections for %s s: %s", *why)
                 self._loop.remove_reader(self._sock.fileno())
                 self._resting = self._loop.call_later(REST, self._resume)
                 return

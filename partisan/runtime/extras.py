@@ -80,6 +80,18 @@ class Capabilities:
         """The extras that may be used towards the peer."""
         return self._agreed.get(peer, _NONE)
 
+    @property
+    def peers(self) -> tuple[str, ...]:
+        """The peers that are connected."""
+        return tuple(self._agreed)
+
+    def want(self) -> list[Effect]:
+        """This node wants extras from now on: offer to all that are connected, if it did not before."""
+        if self._wanted:
+            return []
+        self._wanted = True
+        return [Tell(peer, self._told(self._understood)) for peer in self._agreed]
+
     def connected(self, peer: str) -> list[Effect]:
         """The peer can be sent to; said again, it is another node under the old one's name."""
         effects = self.disconnected(peer)
@@ -159,6 +171,14 @@ class Extras:
     def agreed(self, peer: str) -> frozenset[str]:
         """The extras that may be used towards the peer."""
         return self._capabilities.agreed(peer)
+
+    def peers(self) -> tuple[str, ...]:
+        """The peers that are connected."""
+        return self._capabilities.peers
+
+    def want(self) -> None:
+        """This node wants extras from now on."""
+        self._do(self._capabilities.want())
 
     def edge(self, peer: str, up: bool) -> None:
         """The overlay's edge to the peer is usable, or no longer."""

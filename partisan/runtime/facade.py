@@ -65,6 +65,11 @@ def make_ref() -> Reference:
     return node().make_ref()
 
 
+def reconfigure(**options: Any) -> Config:
+    """Change options of the current node while it runs: all or none. Raises ConfigError."""
+    return node().reconfigure(**options)
+
+
 async def join(contact: Who, *, timeout: float = 10.0) -> str:
     """Join the cluster of a node; return its name. Raises ConnectFailed, HandshakeError."""
     return await node().join(contact, timeout=timeout)

@@ -172,6 +172,7 @@ class MessageCalls(NodePart):
     def _undeliverable(self, target: object, message: object) -> None:
         """A message came for nobody: counted, and dropped as in Erlang."""
         if self.telemetry.wants(telemetry.QUEUE_UNDELIVERED):
-            self.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, {"target": target})
+            about = {"target": target, "side": "receiver"}
+            self.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, about)
         else:
             self.telemetry.count(telemetry.QUEUE_UNDELIVERED)

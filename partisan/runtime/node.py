@@ -24,27 +24,26 @@ from partisan._core.process import Scheduler
 from partisan._core.router import Router, current_router_var
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
-from partisan.managers.pluggable import PluggableManager, Watch
+from partisan.managers.pluggable import Audience, PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
-from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.current import current
-from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.membership_calls import MembershipCalls
-from partisan.runtime.message_calls import MessageCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
+class Node(MembershipCalls, ProcessCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -81,6 +80,7 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         self._rng = random.Random(os.urandom(16))
         self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
+        self._told: dict[str, int] = {}
         self._ref_count = self._rng.getrandbits(48)
         self.scheduler = Scheduler(
             self.name,
@@ -109,8 +109,6 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
             undeliverable=self._undeliverable,
         )
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
-        if config.busy_wait > 0.0:
-            self.router.after_burst = BusyWait(self.loop, config.busy_wait).extend
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -138,28 +136,35 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         except BaseException:
             self._acceptor.close()
             raise
+        self._sampler = Sampler(self._context, self.table, self.scheduler)
+        self._sampler.unacknowledged = self._acknowledged.waiting
+        self.telemetry.changed = self._sampler.heed
         self._running = True
+        self._apply_busy_wait()
+        self._watch()
+        self._sampler.heed()
+        self._tell_channels(config.channels)
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
 
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
-        python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
-        self.scheduler.register(python.wire_name, python.receive)
-        self._manager = PluggableManager(self._context, self.table, self.spec, self._watch(python))
+        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(self._python.wire_name, self._python.receive)
+        self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
 
-    def _watch(self, python: PythonPeers) -> Watch:
+    def _audience(self) -> Audience:
         """Who hears of what changes in the overlay."""
 
         def edge(node: str, up: bool) -> None:
-            python.edge(node, up)
+            self._python.edge(node, up)
             self._acknowledged.edge(node, up)
             self._watching.edge(node, up)
 
-        return Watch(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+        return Audience(edge, self._watching.lane, self._watching.members, self._acceptor.part)
 
     def _enter(self, context: contextvars.Context) -> None:
         """Make this node the current one in a context."""
@@ -178,6 +183,8 @@ class Node(MembershipCalls, ProcessCalls, FaultCalls, MessageCalls):
         if not self._running:
             return
         self._running = False
+        self.telemetry.changed = None
+        self._sampler.stop()
         self._acceptor.deafen()
         end = self.loop.time() + grace
         try:

@@ -41,7 +41,7 @@ class PythonPeers:
         self._table = table
         self._plain = frozenset((Atom(manager), Atom(NAME)))
         self._codec = PayloadCodec(context.router.codec)
-        self._channels = [name for name, channel in context.config.channels.items() if channel.payload == MSGPACK]
+        self._channels = self._wanted()
         self._extras = Extras(
             context.node,
             send=self._send,
@@ -50,6 +50,19 @@ class PythonPeers:
             wanted=True,
         )
         self.receive = self._extras.receive
+
+    def retune(self) -> None:
+        """The options of the channels have changed: use msgpack on those that ask for it, with whom has agreed."""
+        former, self._channels = self._channels, self._wanted()
+        for node in self._extras.peers():
+            for channel in set(former) - set(self._channels):
+                self._table.lane(node, channel).envelope = None
+            self._agreed(node, self._extras.agreed(node))
+        if self._channels:
+            self._extras.want()
+
+    def _wanted(self) -> list[str]:
+        return [name for name, channel in self._context.config.channels.items() if channel.payload == MSGPACK]
 
     def edge(self, node: str, up: bool) -> None:
         """The overlay's edge to the node has become usable, or no longer is."""

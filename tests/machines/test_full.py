@@ -26,6 +26,8 @@ from partisan.machines.machine import (
     Notify,
     Received,
     Removed,
+    Respec,
+    Retune,
     Save,
     Send,
     Start,
@@ -415,3 +417,83 @@ class TestReplacement:
         assert Disconnect(B, "removed") in effects
         assert facts(effects) == [NeighborDown(B, "removed"), MembersChanged((A,)), Removed("removed")]
         assert sorted(machine.state.tokens(A).values()) == [False, True]
+
+
+class TestRespec:
+    NEW = spec("a", 1000, data=ChannelOptions(4))
+
+    def test_everybody_hears_that_the_former_value_is_gone_and_the_new_one_there(self):
+        machine = member(node(), B, C)
+        effects = machine.handle(Respec(self.NEW), 1.0)
+        assert [peer for peer, _ in sends(effects)] == [B, C]
+        for state in (machine.state, *(state for _, state in sends(effects))):
+            assert set(state.members) == {self.NEW, B, C}
+            assert not any(state.tokens(A).values())
+        assert facts(effects) == [MembersChanged((self.NEW, B, C))]
+        assert Save(machine.greeting) in effects
+        assert not [effect for effect in effects if type(effect) in (Connect, Disconnect)]
+        assert machine.myself == self.NEW
+
+    def test_gossip_and_greetings_are_those_of_the_new_value(self):
+        machine = member(node(), B)
+        machine.handle(Respec(self.NEW), 1.0)
+        assert machine.greeting.state.tokens(self.NEW)
+        [send] = [e for e in machine.handle(TimedOut(GOSSIP_TIMER), 2.0) if type(e) is Send]
+        assert send.message.sender == self.NEW
+
+    def test_the_same_value_and_one_of_another_name_change_nothing(self):
+        machine = member(node(), B)
+        before = machine.state
+        assert machine.handle(Respec(A), 1.0) == machine.handle(Respec(D), 1.0) == []
+        assert machine.state is before
+
+    def test_a_former_value_can_come_back(self):
+        machine = member(node(), B)
+        machine.handle(Respec(self.NEW), 1.0)
+        machine.handle(Respec(A), 2.0)
+        assert machine.members == (A, B)
+        assert sorted(machine.state.tokens(A).values()) == [False, True]
+
+    def test_a_value_that_is_dead_with_others_from_earlier_on_lives_again(self):
+        machine, earlier = member(node(), B), node(self.NEW).state.remove([self.NEW])
+        machine.handle(Respec(self.NEW), 1.0)
+        machine.handle(gossip(B, earlier), 2.0)
+        assert machine.members == (self.NEW, B)
+
+    def test_old_gossip_does_not_bring_the_former_value_back(self):
+        machine = member(node(), B)
+        old = machine.state
+        machine.handle(Respec(self.NEW), 1.0)
+        machine.handle(gossip(B, old), 2.0)
+        assert machine.members == (self.NEW, B)
+
+    def test_a_peer_asks_for_the_edge_to_the_new_value_before_it_gives_up_the_former(self):
+        one, other = member(node(), B), member(node(B, seed=2), A)
+        other.handle(gossip(A, one.state), 0.5)
+        [(_, told)] = sends(one.handle(Respec(self.NEW), 1.0))
+        effects = other.handle(gossip(self.NEW, told), 1.0)
+        edges = [effect for effect in effects if type(effect) in (Connect, Disconnect)]
+        assert edges == [Connect(self.NEW), Disconnect(A, "left")]
+        assert other.members == (self.NEW, B)
+        assert NeighborDown(A, "left") in facts(effects)
+        assert facts(other.handle(Connected(self.NEW, self.NEW), 1.0)) == [NeighborUp(self.NEW)]
+
+    def test_a_node_that_is_alone_is_so_under_its_new_value(self):
+        machine = node()
+        machine.handle(Respec(self.NEW), 1.0)
+        assert machine.members == (self.NEW,)
+        member(machine, B)
+
+
+class TestRetune:
+    def test_the_timer_runs_by_the_new_period_at_a_random_phase(self):
+        machine = node()
+        [timer] = machine.handle(Retune(FullConfig(key=by_name, period=2.0)), 1.0)
+        assert timer.timer == GOSSIP_TIMER
+        assert 0.0 <= timer.after < 2.0
+        assert StartTimer(GOSSIP_TIMER, 2.0) in machine.handle(TimedOut(GOSSIP_TIMER), 3.0)
+
+    def test_gossip_can_cease(self):
+        machine = member(node(), B)
+        machine.handle(Retune(FullConfig(key=by_name, gossip=False)), 1.0)
+        assert sends(machine.handle(TimedOut(GOSSIP_TIMER), 3.0)) == []

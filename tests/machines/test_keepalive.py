@@ -19,7 +19,18 @@ from partisan.machines.keepalive import (
     Probe,
     Probed,
 )
-from partisan.machines.machine import Disconnect, Notify, Received, Send, Start, StartTimer, TimedOut, Violation
+from partisan.machines.machine import (
+    Disconnect,
+    Notify,
+    Received,
+    Retune,
+    Send,
+    Start,
+    StartTimer,
+    StopTimer,
+    TimedOut,
+    Violation,
+)
 
 
 def dialler(**options):
@@ -197,3 +208,39 @@ def test_nothing_that_a_peer_sends_raises(messages):
     for message in messages:
         for effect in machine.handle(Received("b@h", message), 1.0):
             assert isinstance(effect.fact, Violation)
+
+
+def retuned(machine, now, **options):
+    return machine.handle(Retune(KeepaliveConfig(**options)), now)
+
+
+def test_other_options_hold_at_once_and_the_silence_so_far_counts():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    machine.heard(2.0)
+    stops = [StopTimer(IDLE_TIMER), StopTimer(REPLY_TIMER)]
+    assert retuned(machine, 5.0, idle_timeout=10.0) == [*stops, StartTimer(IDLE_TIMER, 7.0)]
+    *stopped, ping, timer = retuned(machine, 6.0, idle_timeout=3.0, timeout=1.0)
+    assert (stopped, pings([ping]) != [], timer) == (stops, True, StartTimer(REPLY_TIMER, 1.0))
+
+
+def test_a_keepalive_can_be_switched_off_and_on_again():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    assert retuned(machine, 5.0, enabled=False) == [StopTimer(IDLE_TIMER), StopTimer(REPLY_TIMER)]
+    assert retuned(machine, 30.0, enabled=True)[-1] == StartTimer(REPLY_TIMER, 10.0)
+
+
+def test_pings_in_vain_before_other_options_do_not_count():
+    machine = dialler(max_attempts=2)
+    machine.handle(Start(), 0.0)
+    machine.handle(TimedOut(IDLE_TIMER), 20.0)
+    retuned(machine, 25.0, max_attempts=2)
+    assert pings(machine.handle(TimedOut(REPLY_TIMER), 35.0))
+    assert Disconnect("b@h", "ping_timeout") in machine.handle(TimedOut(REPLY_TIMER), 45.0)
+
+
+def test_options_that_come_before_the_handshake_wait_for_it():
+    machine = dialler()
+    assert retuned(machine, 1.0, idle_timeout=4.0) == []
+    assert machine.handle(Start(), 2.0) == [StartTimer(IDLE_TIMER, 4.0)]

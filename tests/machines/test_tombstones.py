@@ -180,6 +180,14 @@ class TestTheRule:
         rounds(machine, 90.0, 1000.0)
         assert machine.state.tokens(("c", 0)) == {b"c": False}
 
+    def test_an_edge_that_comes_up_without_a_greeting_says_nothing_of_what_the_member_knows(self):
+        machine, b = with_a_tombstone()
+        rounds(machine, 10.0)
+        machine.handle(Connected(b, b), 20.0)
+        told(machine, b, OrSet({b: {b"b": True}, ("c", 0): {b"c": True}}), now=30.0)
+        rounds(machine, 90.0)
+        assert machine.state.tokens(("c", 0)) == {b"c": False}
+
     def test_a_real_node_among_the_members_keeps_everything(self):
         machine, b = with_a_tombstone(REAL_ACTOR)
         rounds(machine, 10.0)

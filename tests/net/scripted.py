@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,7 @@ class Peer:
 
     def vanish(self) -> None:
         """Reset the connection, as a peer does whose process was killed with unread input."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
@@ -336,7 +338,7 @@ class Member:
             connection.pings[term[2] - 1].set_result(None)
         elif is_offer(term):
             self.offers.append(term[2])
-        elif term[:2] == (FORWARD, MANAGER) and term[2][0] is ACK:
+        elif term[:2] == (FORWARD, MANAGER) and type(term[2]) is tuple and term[2][0] is ACK:
             self.acks.append(term[2][1])
         elif term[0] is FORWARD and term[1] is not MANAGER:
             connection.heard.append(term[2])

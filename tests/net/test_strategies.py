@@ -49,6 +49,20 @@ async def test_a_strategy_of_ones_own_is_kept_on_disk_as_well(tmp_path: Path) ->
             assert b.members().count(A) == 1
 
 
+async def test_options_of_a_running_node_reach_a_strategy_of_ones_own() -> None:
+    async with running("a", "b", "c", membership_strategy=RandomGossip, mixed_cluster=False) as nodes:
+        a, b, c = nodes
+        for node in (b, c):
+            await node.sync_join(address_of(a))
+        await eventually(lambda: fully_meshed(*nodes))
+        a.reconfigure(periodic_interval=0.2, channels={"data": {"parallelism": 2}}, parallelism=3)
+        assert a.members() == [A, B, C]
+        await eventually(lambda: [node._manager.spec_of(A) for node in nodes] == [a.spec] * 3 and fully_meshed(*nodes))
+        assert (b.connection_count(A, "undefined"), c.connection_count(A, "data")) == (3, 2)
+        a.reconfigure(channels={"data": None})
+        await eventually(lambda: [node._manager.spec_of(A) for node in nodes] == [a.spec] * 3 and fully_meshed(*nodes))
+
+
 async def test_it_survives_that_a_neighbor_is_killed(loop_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))
     options: dict[str, Any] = {"membership_strategy": "random_gossip:RandomGossip", "periodic_interval": 0.2}

@@ -217,12 +217,12 @@ async def test_new_files_are_used_by_new_connections_and_old_ones_live_on(
         [old] = await eventually(lambda: links_of(a))
         cert.write_text("nothing of use")
         with pytest.raises(ConfigError, match=r"option tls_server_options\.certfile: .* holds no certificate"):
-            b._context.tls.reload()
+            b.reconfigure()
         shutil.copy(second.certfile, cert)
         with pytest.raises(ConfigError, match=r"option tls_server_options\.keyfile: .* is not that of"):
-            b._context.tls.reload()
+            b.reconfigure()
         shutil.copy(second.keyfile, key)
-        b._context.tls.reload()
+        b.reconfigure()
         await c.join(address_of(b))
         [new] = await eventually(lambda: [link for link in links_of(c) if link.peer == B])
         assert common_name(old) == "node"

@@ -152,7 +152,7 @@ async def test_every_frame_is_late_and_in_order(option: str) -> None:
         for number in range(100):
             a.send(("sink", b.name), number)
         assert await sink.has(100) == list(range(100))
-        assert time.monotonic() - begin >= 0.05
+        assert time.monotonic() - begin >= 0.045  # a loop's timers have a grain
 
 
 @pytest.mark.parametrize("option", ["egress_delay", "ingress_delay"])

@@ -6,7 +6,7 @@ Two node processes keep their names and addresses through all their lives. The s
 with `Node.deliver`, and says which were acknowledged; the receiver says what its process has seen. Whoever is killed is
 started again. In the end
 
-    lost         a message was acknowledged, and no life of the receiver has seen it; or its sender lives and it never came
+    lost         a message was acknowledged, or its sender lives, and no life of the receiver has seen it
     seen twice   one life of the receiver has seen a message more than once
 """
 

@@ -256,3 +256,63 @@ def test_whatever_is_given_makes_a_config_or_an_error_that_names_an_option(optio
 def test_whatever_the_environment_says_makes_a_config_or_a_config_error(name: str, text: str) -> None:
     with contextlib.suppress(ConfigError):
         load(environment={f"PARTISAN_{name.upper()}": text})
+
+
+def test_changed_options_are_named_and_the_others_stay() -> None:
+    config = load({"channels": {"a": {"parallelism": 2}, "b": {}}, "periodic_interval": 3.0})
+    made, differing = config.changed(
+        {"parallelism": 4, "channels": {"a": {"compression": 1}, "c": {}}, "connection_ping": {"timeout": 1}}
+    )
+    assert differing == {
+        "parallelism",
+        "channels.a.compression",
+        "channels.b.parallelism",
+        "channels.c",
+        "channels.undefined.parallelism",
+        "connection_ping.timeout",
+    }
+    assert made.channel("a") == ChannelConfig(parallelism=2, compression=1)
+    assert made.channel("b").parallelism == made.channel("c").parallelism == 4
+    assert (made.periodic_interval, made.connection_ping.idle_timeout) == (3.0, 20.0)
+    assert config.changed({}) == (config, frozenset())
+
+
+def test_a_channel_that_is_none_is_taken_away_and_the_two_that_always_exist_begin_anew() -> None:
+    config = load({"channels": {"a.b": {"parallelism": 2}, DEFAULT_CHANNEL: {"queue_policy": "error"}}})
+    made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None, "never": None}})
+    assert differing == {"channels.a.b", "channels.undefined.queue_policy"}
+    assert set(made.channels) == {DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL}
+
+
+def test_a_compression_that_is_equal_in_python_only_is_a_change() -> None:
+    config = load({"channels": {"a": {"compression": True}}})
+    assert config.changed({"channels": {"a": {"compression": 1}}})[1] == {"channels.a.compression"}
+
+
+def test_a_change_may_be_given_as_a_list_of_channels_and_as_classes() -> None:
+    made, differing = load().changed({"channels": ["a"], "connection_ping": PingConfig(timeout=3)})
+    assert differing == {"channels.a", "connection_ping.timeout"}
+    assert made.channel("a").parallelism == 1
+
+
+def test_metadata_that_stay_as_they_are_keep_nothing_else_from_changing() -> None:
+    config = load({"metadata": {"zone": "east", "weights": [1, 2]}})
+    made, differing = config.changed({"gossip": False, "metadata": {"weights": [1, 2]}})
+    assert made.metadata == config.metadata
+    assert differing == {"gossip"}
+    for metadata in ({"zone": "west"}, {"rack": 1}):
+        with pytest.raises(ConfigError, match=f"metadata.{next(iter(metadata))}"):
+            config.changed({"metadata": metadata})
+
+
+def test_what_is_not_live_cannot_be_changed() -> None:
+    config = load()
+    with pytest.raises(ConfigError, match=r"option codec\.none: it cannot change .* needs a restart"):
+        config.changed({"codec": {"none": "nil"}, "parallelism": 2})
+    assert config.changed({"codec": {"none": "undefined"}, "tag": None}) == (config, frozenset())
+
+
+@given(st.dictionaries(OPTIONS | st.text(max_size=8), VALUES, max_size=3))
+def test_whatever_is_to_be_changed_makes_a_config_or_a_config_error(options: dict[str, Any]) -> None:
+    with contextlib.suppress(ConfigError):
+        load().changed(options)

@@ -13,7 +13,7 @@ from partisan._core.frame import Slab
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotConnected
 from partisan.etf import Atom
-from tests.unit.hollow import Barriers, Core, Frames, drain, sent, whole
+from tests.unit.hollow import Barriers, Core, Frames, drain, messages, sent, whole
 
 PEER = "b@127.0.0.1"
 OTHER = "c@127.0.0.1"
@@ -567,3 +567,24 @@ def test_whatever_comes_and_goes_there_may_be_a_gap_but_never_a_swap(losses: boo
             Ends(seed).live(120, losses)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}") from error
+
+
+def test_connections_that_are_replaced_again_and_again_take_the_homes_that_are_free(core: Core) -> None:
+    core.table.configure(PEER, {"data": 1})
+    former = core.connect(PEER, "data")
+    for _ in range(10):
+        queue = SendQueue(core.table.lane(PEER, "data").bound, schedule=core.router.mark, write=lambda: None)
+        assert core.table.add(PEER, "data", queue) in (0, 1)
+        former.close()
+        core.table.remove(PEER, "data", former)
+        former = queue
+        core.send(("sink", PEER), 1, channel="data")
+        assert messages(drain(queue), core.codec) == [1]
+
+
+def test_a_node_whose_spec_is_not_known_yet_is_not_fully_connected(core: Core) -> None:
+    core.connect(PEER, DEFAULT)
+    assert core.table.is_connected(PEER)
+    assert not core.table.is_fully_connected(PEER)
+    core.table.configure(PEER, {DEFAULT: 1})
+    assert core.table.is_fully_connected(PEER)

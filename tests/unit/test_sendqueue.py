@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partisan._core.process import Process, receive
+from partisan._core.process import Process, checkpoint, receive
 from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import EncodeError, LocalProtocolError, Overloaded
 from partisan.etf import Atom, Codec
@@ -577,3 +577,63 @@ def test_of_each_key_the_newest_always_arrives_and_nothing_is_older_than_what_ca
         newest[key] = now
     assert newest == {key: now for now, (key, _) in enumerate(pushes)}
     assert len(found) + queue.superseded_frames == len(pushes)
+
+
+# Other limits.
+
+
+def test_a_bound_takes_other_limits_and_judges_what_waits_by_them() -> None:
+    core = Core(high_water=1000, hard_limit=10_000)
+    queue = core.connect(PEER)
+    bound = core.table.lane(PEER, "undefined").bound
+    while len(queue) <= 600:
+        core.send(TARGET, b"x" * 100)
+    bound.adjust(high_water=500, hard_limit=5000, policy="error")
+    assert (bound.over, bound.high_water, bound.low_water, bound.hard_limit) == (True, 500, 250, 5000)
+    with pytest.raises(Overloaded):
+        core.send(TARGET, 1)
+    bound.adjust(high_water=2000, hard_limit=100, policy="error")
+    assert (bound.over, bound.hard_limit) == (False, 2000)
+    assert [over for _, over in core.relieved] == [True, False]
+    core.send(TARGET, 1)
+    drain(queue)
+
+
+def test_processes_that_a_bound_holds_go_on_when_waiting_is_the_policy_no_more() -> None:
+    core = Core(high_water=200)
+    queue = core.connect(PEER)
+    sent: list[int] = []
+
+    async def pump() -> None:
+        for number in range(3):
+            core.send(TARGET, b"x" * 300)
+            sent.append(number)
+            await checkpoint()
+
+    core.spawn(pump())
+    assert sent == [0]
+    core.table.lane(PEER, "undefined").bound.adjust(high_water=200, hard_limit=1 << 20, policy="error")
+    core.run()
+    assert isinstance(core.exits[0][2], Overloaded)
+    drain(queue)
+
+
+def test_discarded_frames_are_counted_and_superseded_ones_are_not_dropped() -> None:
+    core = Core()
+    queue = core.connect(PEER, kind=MonotonicQueue)
+    for number in range(10):
+        core.send(TARGET, number)
+    bound = core.table.lane(PEER, "undefined").bound
+    assert (queue.pushed_frames, queue.discarded_frames, bound.dropped_frames) == (10, queue.superseded_frames, 0)
+    assert queue.superseded_frames == 9 - (len(messages(drain(queue), core.codec)) - 1)
+
+
+def test_frames_are_compressed_by_the_level_that_is_in_force_when_they_are_pushed() -> None:
+    core = Core()
+    queue = core.connect(PEER)
+    core.send(TARGET, b"x" * 5000)
+    plain = len(queue)
+    queue.level = 6
+    core.send(TARGET, b"x" * 5000)
+    assert plain > 5000 > len(queue) - plain
+    assert messages(drain(queue), core.codec) == [b"x" * 5000] * 2

@@ -122,6 +122,50 @@ def test_events_can_be_logged_each_at_its_level(caplog: pytest.LogCaptureFixture
     ]
 
 
+def test_trouble_of_one_kind_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    telemetry, target = Telemetry(), logging.getLogger("partisan.test")
+    log_events(telemetry, target, clock=lambda: now)
+    with caplog.at_level(logging.INFO, "partisan.test"):
+        for _ in range(10):
+            telemetry.emit(events.FRAME_REJECTED, {"count": 1}, {"node": "a@h", "error": ValueError("x")})
+            telemetry.emit(events.FRAME_REJECTED, {"count": 1}, {"node": "b@h", "error": ValueError("x")})
+            telemetry.emit(events.PEER_UP, {"count": 1}, {"node": "a@h"})
+        now = 60.0
+        telemetry.emit(events.FRAME_REJECTED, {"count": 1}, {"node": "a@h", "error": ValueError("x")})
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "partisan.frame.rejected count=1 node=a@h error=x",
+        "partisan.frame.rejected count=1 node=b@h error=x",
+        "partisan.frame.rejected count=1 node=a@h error=x (and 9 like it before)",
+    ]
+    assert len([record for record in caplog.records if record.levelname == "INFO"]) == 10
+
+
+def test_whoever_owns_the_events_hears_when_somebody_begins_and_ceases_to_listen() -> None:
+    telemetry, wanted = Telemetry(), []
+    telemetry.changed = lambda: wanted.append(telemetry.wants(events.SOCKET_SEND))
+    telemetry.attach("ear", "partisan.socket", Ear())
+    telemetry.attach("other", "partisan.membership", Ear())
+    telemetry.detach("ear")
+    assert wanted == [True, True, False]
+
+
+def test_events_about_queues_have_one_form() -> None:
+    telemetry, ear = Telemetry(), Ear()
+    telemetry.attach("ear", "partisan.queue", ear)
+    telemetry.tell_queue(events.QUEUE_RETRANSMITTED, "b@h", "data", octets=10)
+    measurements, metadata = {"count": 1, "octets": 10}, {"node": "b@h", "channel": "data"}
+    assert ear.heard == [(events.QUEUE_RETRANSMITTED, measurements, metadata)]
+
+
+def test_every_event_says_when_it_happens_and_what_it_measures() -> None:
+    for event, about in EVENTS.items():
+        assert about.when, event
+        assert about.measurements, event
+        assert not about.measurements.keys() & about.metadata.keys(), event
+
+
 def test_every_constant_of_the_module_is_an_event_and_the_reverse() -> None:
     constants = {value for name, value in vars(events).items() if name.isupper() and isinstance(value, str)}
     assert constants == set(EVENTS)
