@@ -14,8 +14,11 @@ from typing import Any
 
 import partisan
 from partisan import Atom, Node
+from partisan.faults import Delayed
 from partisan.machines.full import Gossip
 from partisan.machines.machine import Received
+from partisan.net.faults import Fault
+from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
 STORE = "store_proc"
 
@@ -43,6 +46,7 @@ class Commands:
         self.node = node
         self.stored: list[Any] = []
         self.heard = Gossips()
+        self.fault: Fault
         node.spawn(self._store, name=STORE)
 
     async def _store(self) -> None:
@@ -76,6 +80,42 @@ class Commands:
     async def gossips(self) -> int:
         """How often a peer has told what it knows of the members."""
         return self.heard.count
+
+    async def wait_acknowledged(self, name: str) -> int:
+        """How many messages to the peer wait for their acknowledgement."""
+        return self.node.unacknowledged(name)
+
+    async def retransmissions(self) -> int:
+        """How many messages were sent again."""
+        return self.node.telemetry.counters().get(QUEUE_RETRANSMITTED, 0)
+
+    async def dropped(self) -> int:
+        """How often messages were dropped."""
+        return self.node.telemetry.counters().get(QUEUE_DROPPED, 0)
+
+    async def omit(self, name: str) -> None:
+        """Lose every user message to the peer until `heal`."""
+        self.fault = self.node.faults.omit(destination=name, kind="user")
+
+    async def heal(self) -> int:
+        """Lose no more; how many were lost."""
+        self.fault.remove()
+        return self.fault.hits
+
+    async def interpose(self, on: str, what: str) -> None:
+        """Drop, or delay, every message from now on."""
+
+        def drop(kind: str, peer: str | None, message: Any) -> Any:
+            return None
+
+        def delay(kind: str, peer: str | None, message: Any) -> Any:
+            return Delayed(message, 0.2)
+
+        self.node.add_interposition("case", {"drop": drop, "delay": delay}[what], on=on)
+
+    async def pass_on(self, on: str) -> bool:
+        """Drop and delay no more."""
+        return self.node.remove_interposition("case", on=on)
 
     async def values(self) -> list[Any]:
         return self.stored

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from authority import Authority
 from reference_cluster import check_connections, check_forward_message, cluster, members_agree
 
 PLAIN = {"undefined": 1, "partisan_membership": 1}
@@ -25,6 +27,10 @@ GROUPS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, int]]] = {
         {"channel": "rpc"},
         {"undefined": 5, "partisan_membership": 1, "vnode": 5, "gossip": 5, "rpc": 5},
     ),
+    "with_ack": ({}, {"ack": True}, PLAIN),
+    "with_binary_padding": ({"binary_padding": True}, {}, PLAIN),
+    "with_ingress_delay": ({"ingress_delay": 0.1}, {}, PLAIN),
+    "with_egress_delay": ({"egress_delay": 0.1}, {}, PLAIN),
     "with_partition_key": ({"parallelism": 3}, {"partition_key": 1}, {"undefined": 3, "partisan_membership": 1}),
 }
 
@@ -35,6 +41,57 @@ async def test_partisan_basic_test(group: str) -> None:
     async with cluster(**options) as peers:
         await check_connections(peers, connections)
         await check_forward_message(peers, **forward)
+
+
+async def test_partisan_basic_test_with_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with cluster(**authority.mutual(authority.issue("127.0.0.1"))) as peers:
+        await check_connections(peers, PLAIN)
+        await check_forward_message(peers)
+
+
+async def test_partisan_ack_test() -> None:
+    """A message that is lost is not delivered, and is sent again once it may pass."""
+    async with cluster(retransmit_interval=0.2) as [server, client, *_]:
+        await server.tell("omit", client.name)
+        await server.tell("forward", client.name, 1, {"ack": True})
+        await server.past(0, "retransmissions")
+        assert await client.tell("values") == []
+        assert await server.tell("wait_acknowledged", client.name) == 1
+        assert await server.tell("heal") >= 2
+        await client.until([1], "values")
+        await server.until(0, "wait_acknowledged", client.name)
+        assert await client.tell("values") == [1]
+
+
+async def test_partisan_forward_interposition_test() -> None:
+    """What is made nothing on its way out is not delivered; what comes after the function is removed, is."""
+    async with cluster() as [server, client, *_]:
+        await server.tell("interpose", "forward", "drop")
+        await server.tell("forward", client.name, 1, {})
+        assert await server.tell("pass_on", "forward")
+        await server.tell("forward", client.name, 2, {})
+        await client.until([2], "values")
+
+
+async def test_partisan_receive_interposition_test() -> None:
+    async with cluster() as [server, client, *_]:
+        await client.tell("interpose", "receive", "drop")
+        await server.tell("forward", client.name, 1, {})
+        await client.past(0, "dropped")
+        assert await client.tell("pass_on", "receive")
+        await server.tell("forward", client.name, 3, {})
+        await client.until([3], "values")
+
+
+async def test_partisan_forward_delay_interposition_test() -> None:
+    """What is delayed is overtaken, and delivered."""
+    async with cluster() as [server, client, *_]:
+        await server.tell("interpose", "forward", "delay")
+        await server.tell("forward", client.name, 1, {})
+        assert await server.tell("pass_on", "forward")
+        await server.tell("forward", client.name, 2, {})
+        await client.until([2, 1], "values")
 
 
 async def test_partisan_connectivity_test() -> None:

@@ -123,7 +123,8 @@ class Peer:
 
     def vanish(self) -> None:
         """Reset the connection, as a peer does whose process was killed with unread input."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if not self._writer.is_closing():  # else it is closed already
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
