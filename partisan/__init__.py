@@ -3,6 +3,7 @@
 The names here are what most programs need; each acts on the current node or process. Importing starts nothing.
 
     partisan.etf        the external term format
+    partisan.peer_service   the membership: join, leave, hear of members
     partisan.machines   the protocols, as values without I/O
     partisan.names      node specs, contacts, addresses
     partisan.errors     every exception
@@ -23,7 +24,9 @@ from .errors import Exit as Exit
 from .errors import FrameError as FrameError
 from .errors import HandshakeError as HandshakeError
 from .errors import LocalProtocolError as LocalProtocolError
+from .errors import MembershipTooLarge as MembershipTooLarge
 from .errors import NameTaken as NameTaken
+from .errors import NoAvailableSlots as NoAvailableSlots
 from .errors import NodeDown as NodeDown
 from .errors import NoProc as NoProc
 from .errors import NotAcknowledged as NotAcknowledged
@@ -34,6 +37,7 @@ from .errors import PartisanError as PartisanError
 from .errors import ProtocolError as ProtocolError
 from .errors import ReceiveTimeout as ReceiveTimeout
 from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import StateError as StateError
 from .errors import TermError as TermError
 from .errors import Truncated as Truncated
 from .errors import Unacknowledged as Unacknowledged
@@ -64,17 +68,36 @@ else:
     from .runtime.current import node as node
     from .runtime.current import self as self
     from .runtime.facade import cast_message as cast_message
+    from .runtime.facade import channel_opts as channel_opts
+    from .runtime.facade import default_channel as default_channel
+    from .runtime.facade import disconnect_node as disconnect_node
     from .runtime.facade import forward_message as forward_message
+    from .runtime.facade import is_alive as is_alive
     from .runtime.facade import is_connected as is_connected
     from .runtime.facade import is_fully_connected as is_fully_connected
+    from .runtime.facade import is_local as is_local
+    from .runtime.facade import is_local_name as is_local_name
+    from .runtime.facade import is_local_pid as is_local_pid
+    from .runtime.facade import is_local_reference as is_local_reference
+    from .runtime.facade import is_pid as is_pid
+    from .runtime.facade import is_process_alive as is_process_alive
+    from .runtime.facade import is_reference as is_reference
+    from .runtime.facade import is_self as is_self
     from .runtime.facade import join as join
+    from .runtime.facade import kill_connections as kill_connections
     from .runtime.facade import leave as leave
     from .runtime.facade import make_ref as make_ref
     from .runtime.facade import members as members
+    from .runtime.facade import node_info as node_info
+    from .runtime.facade import node_spec as node_spec
     from .runtime.facade import nodes as nodes
+    from .runtime.facade import nodestring as nodestring
     from .runtime.facade import reconfigure as reconfigure
     from .runtime.facade import register as register
+    from .runtime.facade import send_message as send_message
     from .runtime.facade import spawn as spawn
+    from .runtime.facade import start as start
+    from .runtime.facade import stop as stop
     from .runtime.facade import unregister as unregister
     from .runtime.facade import whereis as whereis
     from .runtime.node import Node as Node

@@ -321,6 +321,33 @@ class Config:
     periodic_interval: float = option(
         10.0, "Time between such gossips.", source="partisan 5.0.3", unit="s", live=True, positive=True
     )
+    max_members: int = option(
+        16_384,
+        "The largest membership that is taken from a peer or grown to; who is gone and not yet forgotten counts.",
+        unit="nodes",
+        low=1,
+    )
+    tombstone_age: float = option(
+        3600.0,
+        "How long it is remembered at least that a node is gone. One that was removed while it was cut off, and "
+        "comes back later, is a member again; with a real node in the cluster nothing is forgotten.",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    distance_enabled: bool = option(False, "The time to each neighbor and back is measured.", source="partisan 5.0.3")
+    distance_interval: float = option(
+        10.0, "Time between two measurements.", source="partisan 5.0.3", unit="s", positive=True
+    )
+    metadata: Mapping[str, Any] = group(
+        dict, "Whatever else is to be known about the node; `node_info` shows it.", source="partisan 5.0.3"
+    )
+    persist_dir: str | None = option(
+        None, "The directory in which the node keeps its membership; without one it starts afresh."
+    )
+    persist_state: bool = option(
+        True, "Whether the membership is kept, where there is a directory for it.", source="partisan 5.0.3"
+    )
     retransmit_interval: float = option(
         1.0,
         "How long an acknowledged message waits for its acknowledgement before it is sent again; longer on a peer "
@@ -403,8 +430,11 @@ class Config:
         high=64 * MIB,
     )
     peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
-    membership_strategy: Literal["full"] = option(
-        "full", "What the pluggable manager keeps members with.", source="partisan 5.0.3"
+    membership_strategy: str | type = option(
+        "full",
+        "What the pluggable manager keeps members with: `full`, a subclass of "
+        "`partisan.machines.membership.Membership`, or the place of one as `module:Class`.",
+        source="partisan 5.0.3",
     )
     tag: Literal["client", "server"] | None = option(
         None, "The node's role, told to peers in the handshake.", source="partisan 5.0.3"

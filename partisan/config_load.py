@@ -153,7 +153,10 @@ def differences(one: Any, other: Any, prefix: str = "") -> Iterator[tuple[str, b
         elif isinstance(before, Mapping) and isinstance(after, Mapping):
             yield from ((f"{path}.{name}", about(entry).live) for name in before.keys() ^ after.keys())
             for name in before.keys() & after.keys():
-                yield from differences(before[name], after[name], f"{path}.{name}.")
+                if is_dataclass(before[name]):
+                    yield from differences(before[name], after[name], f"{path}.{name}.")
+                elif before[name] != after[name]:
+                    yield f"{path}.{name}", about(entry).live
         elif type(before) is not type(after) or before != after:  # level 1 is not true
             yield path, about(entry).live
 
@@ -286,7 +289,22 @@ def _to_str(value: Any) -> Any:
     return str(value) if isinstance(value, str) else _WRONG
 
 
-_SCALARS: dict[Any, Callable[[Any], Any]] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+def _to_class(value: Any) -> Any:
+    return value if isinstance(value, type) else _WRONG
+
+
+def _to_any(value: Any) -> Any:
+    return str(value) if isinstance(value, str) else value
+
+
+_SCALARS: dict[Any, Callable[[Any], Any]] = {
+    bool: _to_bool,
+    int: _to_int,
+    float: _to_float,
+    str: _to_str,
+    type: _to_class,
+    Any: _to_any,
+}
 
 
 def _group(value: Any, kind: Any, path: str) -> Any:
@@ -365,7 +383,15 @@ def describe(hint: Any) -> str:
         return "a table"
     if origin in (Union, types.UnionType):
         return " or ".join(describe(each) for each in get_args(hint))
-    words = {bool: "true or false", int: "an integer", float: "a number", str: "text", type(None): "none"}
+    words = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        type: "a class",
+        Any: "any value",
+    }
+    words[type(None)] = "none"
     return words[hint]
 
 

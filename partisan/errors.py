@@ -18,7 +18,9 @@ __all__ = [
     "FrameError",
     "HandshakeError",
     "LocalProtocolError",
+    "MembershipTooLarge",
     "NameTaken",
+    "NoAvailableSlots",
     "NoProc",
     "NodeDown",
     "NotAcknowledged",
@@ -29,6 +31,7 @@ __all__ = [
     "ProtocolError",
     "ReceiveTimeout",
     "RemoteProtocolError",
+    "StateError",
     "TermError",
     "Truncated",
     "Unacknowledged",
@@ -106,6 +109,20 @@ class HandshakeError(RemoteProtocolError):
         super().__init__(f"handshake{who} failed: {reason}" + (f" ({detail})" if detail else ""))
         self.reason = reason
         self.peer = peer
+
+
+class MembershipTooLarge(RemoteProtocolError):
+    """A peer told a membership with more elements or tokens than this node takes (`max_members`).
+
+    Attributes:
+        found: how many.
+        limit: how many are taken.
+    """
+
+    def __init__(self, found: int, limit: int, what: str = "elements") -> None:
+        super().__init__(f"a membership of {found} {what} is above the limit of {limit}")
+        self.found = found
+        self.limit = limit
 
 
 class TermError(PartisanError, ValueError):
@@ -200,6 +217,33 @@ class Overloaded(PartisanError):
         self.node = node
         self.channel = channel
         self.queued_octets = queued_octets
+
+
+class NoAvailableSlots(PartisanError):
+    """The overlay has no slots to reserve.
+
+    Attributes:
+        tag: what a slot was asked for.
+    """
+
+    def __init__(self, tag: object) -> None:
+        super().__init__(f"no slot is available for {tag!r}: this overlay reserves none")
+        self.tag = tag
+
+
+class StateError(PartisanError, OSError):
+    """The state that a node keeps on disk cannot be used or written.
+
+    Attributes:
+        reason: one of "newer" (a later version of this package wrote it), "damaged", "foreign" (it is another node's,
+            or another strategy's), "unreadable", "unwritable".
+        path: the file.
+    """
+
+    def __init__(self, reason: str, path: str, detail: str = "") -> None:
+        super().__init__(f"the state in {path} is {reason}" + (f": {detail}" if detail else ""))
+        self.reason = reason
+        self.path = path
 
 
 class Unacknowledged(Overloaded):

@@ -107,7 +107,7 @@ class NodeSpec:
 
     Attributes:
         name: `name@host`.
-        listen_addrs: where it can be dialled, in the order it says.
+        listen_addrs: where it can be dialled, in the order it says; at least one.
         channels: (channel name, options), sorted by name. The default channel's name is "undefined".
     """
 
@@ -118,6 +118,12 @@ class NodeSpec:
 
     def __post_init__(self) -> None:
         check_node_name(self.name)
+        if not self.listen_addrs:
+            raise ConfigError("listen_addrs", f"{self.name} has no address at which it can be dialled")
+        if not all(type(address) is ListenAddress for address in self.listen_addrs):
+            raise ConfigError("listen_addrs", f"{self.listen_addrs!r} are not all ListenAddress")
+        if not all(type(pair) is tuple and [*map(type, pair)] == [str, ChannelOptions] for pair in self.channels):
+            raise ConfigError("channels", f"{self.channels!r} are not all pairs of a name and ChannelOptions")
         object.__setattr__(self, "_hash", hash((self.name, self.listen_addrs, self.channels)))
 
     def __hash__(self) -> int:

@@ -13,7 +13,8 @@ What a driver owes a machine:
 - `Connect(peer)`: keep an edge to the peer from now on: dial, and dial again with back-off, until `Disconnect`. Asking
   twice is asking once. A `Contact` may stand for a peer of which only an address is known;
 - `Connected(peer, contact, greeting)`: the edge asked for as `contact` became usable. If `contact` is not `peer`, the
-  edge is called `peer` from now on and `contact` is forgotten;
+  edge is called `peer` from now on and `contact` is forgotten. It may be said again of a usable edge, when the peer
+  tells its state again;
 - `Disconnected(peer, reason)`: the last connection of an edge is gone; the driver keeps dialling;
 - messages sent on a connected edge arrive in order or the edge reports `Disconnected`; a `Send` to a peer without a
   connected edge is dropped;
@@ -278,6 +279,17 @@ class JoinFailed:
     """
 
     contact: Peer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """We are no member of the cluster any more, and alone.
+
+    Attributes:
+        reason: "removed" (somebody made us leave), or "replaced" (the cluster has another node under our name).
+    """
+
     reason: str
 
 

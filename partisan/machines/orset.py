@@ -6,7 +6,8 @@ active token. Merging takes the union, and a token that both sides know is activ
 therefore commutative, associative and idempotent, and copies that exchange their states in any order become equal.
 
 Paper: Shapiro, Preguica, Baquero, Zawirski, "A comprehensive study of convergent and commutative replicated data types"
-(2011), section 3.3.5. Tombstones are never collected, as in partisan 5.0.3: one token an addition.
+(2011), section 3.3.5. Tombstones are kept until somebody who knows that they are of no use (`machines/tombstones.py`)
+takes them out.
 """
 
 from __future__ import annotations
@@ -71,9 +72,44 @@ class OrSet(Generic[E]):
         gone = {e: dict.fromkeys(self._entries[e], False) for e in elements if e in self}
         return OrSet({**self._entries, **gone}) if gone else self
 
-    def merge(self, other: OrSet[E]) -> OrSet[E]:
+    def without(self, dead: Iterable[bytes]) -> OrSet[E]:
+        """Take these tokens out, and the elements that have no other."""
+        gone = frozenset(dead)
+        if not gone:
+            return self
+        left = {
+            element: tokens
+            if gone.isdisjoint(tokens)
+            else {token: active for token, active in tokens.items() if token not in gone}
+            for element, tokens in self._entries.items()
+        }
+        return OrSet({element: tokens for element, tokens in left.items() if tokens})
+
+    def revives(self, other: OrSet[E]) -> bool:
+        """Whether a token that is dead in `other` is active here."""
+        for element, tokens in self._entries.items():
+            theirs = other.tokens(element)
+            if theirs is not tokens and any(theirs.get(token) is False for token, active in tokens.items() if active):
+                return True
+        return False
+
+    def lacks(self, other: OrSet[E], dead: bool = True) -> bool:
+        """Whether `other` would tell it something; without `dead`, dead tokens that are unknown here are nothing."""
+        for element, theirs in other._entries.items():
+            mine = self.tokens(element)
+            if mine is theirs:
+                continue
+            for token, active in theirs.items():
+                known = mine.get(token)
+                if (active or dead) if known is None else (known and not active):
+                    return True
+        return False
+
+    def merge(self, other: OrSet[E], dead: bool = True) -> OrSet[E]:
         """Join both sets: linear in `other`.
 
+        Args:
+            dead: take up dead tokens that are unknown here.
         Returns:
             `self` itself if `other` told nothing new, `other` itself if it knew everything, or a new set.
         """
@@ -86,9 +122,9 @@ class OrSet(Generic[E]):
             mine = mine_of(element)
             if mine is theirs or mine == theirs:
                 continue
-            both = theirs if mine is None else _merge_tokens(mine, theirs)
+            both = theirs if mine is None and dead else _merge_tokens(mine or _NO_TOKENS, theirs, dead)
             other_knows_all = other_knows_all and both is theirs
-            if both is not mine:
+            if both and both is not mine:
                 if merged is None:
                     merged = dict(self._entries)
                 merged[element] = both
@@ -117,11 +153,12 @@ class OrSet(Generic[E]):
         return f"OrSet({dict(self._entries)!r})"
 
 
-def _merge_tokens(mine: Tokens, theirs: Tokens) -> Tokens:
+def _merge_tokens(mine: Tokens, theirs: Tokens, dead: bool) -> Tokens:
     """Join the tokens of one element; return `theirs` or `mine` itself where that is the result."""
     both = dict(mine)
     for token, active in theirs.items():
-        both[token] = active and both.get(token, True)
+        if active or dead or token in mine:
+            both[token] = active and both.get(token, True)
     if both == theirs:
         return theirs
     return mine if both == mine else both

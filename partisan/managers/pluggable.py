@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
-from partisan.config import Config
-from partisan.errors import ConnectFailed, HandshakeError, NotConnected
-from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.errors import ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
+from partisan.machines.distance import Answer, DistanceConfig, Distances, Question
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -32,19 +33,22 @@ from partisan.machines.machine import (
     NeighborUp,
     Notify,
     Received,
+    Removed,
     Respec,
     Retune,
     Save,
     Send,
     Start,
+    UpdateMembers,
     Violation,
 )
+from partisan.managers.state_file import StateFile
+from partisan.managers.strategies import chosen
 from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
-from partisan.net.link import Link
-from partisan.wire import full
+from partisan.net.link import AcceptedLink, DialledLink, Link
 from partisan.wire.forward import (
     Ack,
     Distance,
@@ -55,7 +59,6 @@ from partisan.wire.forward import (
     distance_to_term,
     inbound_from_term,
 )
-from partisan.wire.order import spec_key
 
 log = logging.getLogger(__name__)
 
@@ -74,43 +77,64 @@ LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"}
 """Reasons of a HandshakeError that another attempt does not change: a join fails at once."""
 
 
-def full_config(config: Config) -> FullConfig:
-    """What the options mean to the machine."""
-    return FullConfig(
-        gossip=config.gossip,
-        period=config.periodic_interval,
-        fanout=None if config.periodic_enabled else 0,
-        key=spec_key,
-    )
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Who in the node is told of its overlay.
+
+    Attributes:
+        edge: callable(node, up): an edge to the node has become usable, or no longer is.
+        lane: callable(node, channel): a connection of the channel is up or gone.
+        members: callable(names): the members are now these.
+        part: callable(node, unless): close what the node has dialled, unless that says that it is wanted again.
+    """
+
+    edge: Callable[[str, bool], None]
+    lane: Callable[[str, str], None]
+    members: Callable[[list[str]], None]
+    part: Callable[[str, Callable[[], bool]], None]
+
+
+MICRO = 10**6
+
+
+def time_of(stamp: int) -> tuple[int, int, int]:
+    """Microseconds as Erlang's {MegaSeconds, Seconds, MicroSeconds}."""
+    return (stamp // MICRO**2, stamp // MICRO % MICRO, stamp % MICRO)
+
+
+def stamp_of(time: object) -> int | None:
+    """The microseconds that a time stands for; None if it is none."""
+    match time:
+        case (int(mega), int(seconds), int(micro)):
+            return mega * MICRO**2 + seconds * MICRO + micro
+    return None
 
 
 class PluggableManager:
-    """The overlay of one node: full membership over a full mesh.
+    """The overlay of one node: a membership over a mesh.
 
     Args:
         context: the node's.
         table: its connections.
         spec: what it tells peers about itself.
-        edges: each a callable(node, up): the edge to the node has become usable, or no longer is.
+        audience: hears of what changes.
+    Raises:
+        ConfigError: the membership strategy is none.
+        StateError: what was saved cannot be used.
     """
 
     wire_name = WIRE_NAME
 
-    def __init__(
-        self,
-        context: Context,
-        table: ConnectionTable,
-        spec: NodeSpec,
-        edges: Iterable[Callable[[str, bool], None]] = (),
-    ) -> None:
+    def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         self._context = context
-        self._edges = tuple(edges)
+        self._audience = audience
         self._spec = spec
-        self._machine = FullMembership(
-            spec,
-            full_config(context.config),
-            context.rng,
-        )
+        config = context.config
+        self._strategy = chosen(config)
+        self._file: StateFile | None = None
+        if config.persist_dir is not None and config.persist_state:
+            self._file = StateFile(config.persist_dir, spec.name, self._strategy.name, context.loop)
+        self._machine = self._strategy.build(spec, self._strategy.options(config), context.rng, self._restored())
         self._dialer = Dialer(context, table, self)
         self._joins: dict[Target, list[asyncio.Future[str]]] = {}
         self._failures: dict[Target, Exception] = {}
@@ -120,9 +144,9 @@ class PluggableManager:
             {
                 Send: lambda effect: self._send(effect.peer, effect.message),
                 Connect: lambda effect: self._dialer.keep(effect.peer),
-                Disconnect: lambda effect: self._dialer.drop(effect.peer, effect.reason),
+                Disconnect: self._disconnect,
                 Notify: lambda effect: self._tell[type(effect.fact)](effect.fact),
-                Save: lambda effect: None,  # a node starts afresh: persistence is not asked for
+                Save: self._save,
             },
         )
         self._tell: dict[type, Callable[[Any], None]] = {
@@ -131,18 +155,36 @@ class PluggableManager:
             Joined: self._joined,
             JoinFailed: self._join_failed,
             NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
-            NeighborDown: lambda fact: self._edge_changed(fact.peer, False),
+            NeighborDown: lambda fact: self._edge_changed(fact.peer, False, fact.reason),
+            Removed: self._removed,
             Violation: self._violation,
         }
+        self._distances = Distances(spec, DistanceConfig(config.distance_interval), context.rng)
+        self._measuring = Driver(
+            self._distances,
+            context.loop,
+            {Send: lambda effect: self._measure(effect.peer, effect.message), Notify: lambda effect: None},
+            clock=time.monotonic,
+        )
         self._known: dict[str, NodeSpec] = {spec.name: spec}
         self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
-        self._written: tuple[Gossip | None, object] = (None, None)  # the gossip last made a term, and that
+        self._written: tuple[object, object] = (None, None)  # the message last made a term, and that
+
+    def _restored(self) -> object:
+        """The greeting that a former life of the node saved."""
+        term = None if self._file is None else self._file.load()
+        if self._file is None or term is None:
+            return None
+        try:
+            return self._strategy.greeting_from_term(term)
+        except RemoteProtocolError as error:
+            raise StateError("damaged", str(self._file.path), str(error)) from error
 
     def retune(self) -> None:
         """The options of the node have changed: gossip, and dial, by the new ones from now on."""
-        self._driver.handle(Retune(full_config(self._context.config)))
+        self._driver.handle(Retune(self._strategy.options(self._context.config)))
 
     def retime(self) -> None:
         """The pauses before dialling have changed."""
@@ -158,16 +200,22 @@ class PluggableManager:
         self._driver.handle(Respec(spec))
 
     def start(self) -> None:
-        """Begin as a cluster of one."""
+        """Begin: as a cluster of one, or as what was saved."""
         self._driver.handle(Start())
+        if self._context.config.distance_enabled:
+            self._measuring.handle(Start())
 
     async def stop(self, grace: float) -> None:
         """Close every connection that this node has dialled, when the peer has read it or after `grace` seconds."""
         self._driver.stop()
+        self._measuring.stop()
         for waiters in self._joins.values():
             for waiter in waiters:
                 waiter.cancel()
-        await self._dialer.close(grace)
+        closing = [self._dialer.close(grace)]
+        if self._file is not None:
+            closing.append(self._file.close(grace))
+        await asyncio.gather(*closing)
 
     def members(self) -> list[str]:
         """Names of the members, in the order of their specs."""
@@ -177,11 +225,54 @@ class PluggableManager:
         """Specs of the members, in Erlang's term order."""
         return list(self._machine.members)
 
-    async def join(self, contact: str | NodeSpec, timeout: float) -> str:
-        """Join the contact's cluster; see `Node.join`."""
-        if not isinstance(contact, str | NodeSpec):
+    def spec_of(self, name: str) -> NodeSpec | None:
+        """The spec of a member."""
+        return self._known.get(name)
+
+    def expects(self, name: str) -> bool:
+        """Whether the node may soon be a member: it is being joined, or has dialled this one."""
+        return name in self._diallers or self._dialer.keeps(name)
+
+    def greeting(self) -> object:
+        """The membership machine's state."""
+        return self._machine.greeting
+
+    def distances(self) -> dict[str, float]:
+        """Seconds to each neighbor and back."""
+        return {peer.name: seconds for peer, seconds in self._distances.seconds.items()}
+
+    def connections(self) -> list[DialledLink]:
+        """The connections that messages are routed to."""
+        return self._dialer.connections()
+
+    @property
+    def state_error(self) -> StateError | None:
+        """Why the membership could not be saved last."""
+        return None if self._file is None else self._file.error
+
+    def target_of(self, contact: str | NodeSpec | Contact) -> Target:
+        """Whom a contact means: a member's own spec if it is one's name, else what it says. Raises ConfigError."""
+        if isinstance(contact, NodeSpec | Contact):
+            return contact
+        if not isinstance(contact, str):
             raise TypeError(f"{contact!r} is no contact: a str such as name@ip:port, or a NodeSpec")
-        target: Target = Contact.parse(contact) if isinstance(contact, str) else contact
+        return self._known.get(contact) or Contact.parse(contact)
+
+    def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:
+        """Make these the members; see `Node.update_members`."""
+        self._driver.handle(UpdateMembers(tuple(self._member(self.target_of(contact)) for contact in contacts)))
+
+    def _member(self, target: Target) -> Target:
+        """The member that a contact means, by its name or else by its address; or the contact."""
+        if isinstance(target, NodeSpec):
+            return target
+        if target.name is not None:
+            return self._known.get(target.name, target)
+        return next((spec for spec in self._known.values() if target.address in spec.listen_addrs), target)
+
+    async def join(self, contact: str | NodeSpec | Contact, timeout: float) -> str:
+        """Join the contact's cluster; see `Node.join`."""
+        target = self.target_of(contact)
         loop = self._context.loop
         end = loop.time() + timeout
         waiter: asyncio.Future[str] = loop.create_future()
@@ -251,7 +342,7 @@ class PluggableManager:
     # The wire.
 
     def local_state(self) -> object:
-        return full.state_to_term(self._machine.greeting)
+        return self._strategy.greeting_to_term(self._spec, self._machine.greeting)
 
     def receive(self, term: object, link: Link | None) -> None:
         """Take a message that is addressed to the manager."""
@@ -267,18 +358,15 @@ class PluggableManager:
 
     def _take(self, inbound: Inbound, link: Link | None) -> None:
         if isinstance(inbound, Strategy):
-            gossip = full.gossip_from_term(inbound.term)
-            sender = link.peer if link is not None else None
-            self._driver.handle(Received(sender or gossip.sender.name, gossip))
+            self._take_strategy(inbound.term, link)
         elif isinstance(inbound, Forward):
             if inbound.acknowledge is not None:
                 self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
             self._context.router.deliver(inbound.target, inbound.message)
         elif isinstance(inbound, Ack):
             self._context.acknowledged.acked(inbound.clock, link)
-        elif isinstance(inbound, Distance) and not inbound.answer:
-            answer = Distance(True, inbound.source, inbound.destination, inbound.time)
-            self._send_term(inbound.source.name, distance_to_term(answer))
+        elif isinstance(inbound, Distance):
+            self._take_distance(inbound)
         elif not (isinstance(inbound, Unknown) and self._context.faults.take_control(inbound.term, link)):
             log.debug("%s has no use for %r", self._context.node, inbound)
 
@@ -289,11 +377,32 @@ class PluggableManager:
         except NotConnected:
             log.debug("%s cannot acknowledge to %s: not connected", self._context.node, node)
 
-    def _send(self, peer: NodeSpec, gossip: Gossip) -> None:
+    def _take_strategy(self, term: object, link: Link | None) -> None:
+        sender, message = self._strategy.message_from_term(term)
+        if link is not None and link.peer not in (None, sender.name):
+            self._violation(Violation(link.peer, f"it speaks of the membership in the name of {sender}"))
+            return
+        self._driver.handle(Received(sender, message))
+        if isinstance(link, AcceptedLink) and self._known.get(sender.name) != sender:
+            link.greet()  # it was removed, or replaced, and has not heard: it learns that from our state
+
+    def _send(self, peer: NodeSpec, message: object) -> None:
         """Send a machine's message; one value that goes to many peers is made a term once."""
-        if self._written[0] is not gossip:
-            self._written = (gossip, full.gossip_to_term(gossip))
+        if self._written[0] is not message:
+            self._written = (message, self._strategy.message_to_term(self._spec, message))
         self._send_term(peer.name, self._written[1])
+
+    def _take_distance(self, distance: Distance) -> None:
+        if not distance.answer:
+            answer = Distance(True, distance.source, distance.destination, distance.time)
+            self._send_term(distance.source.name, distance_to_term(answer))
+            return
+        stamp = stamp_of(distance.time)
+        if stamp is not None and distance.source == self._spec:
+            self._measuring.handle(Received(distance.destination, Answer(stamp)))
+
+    def _measure(self, peer: NodeSpec, question: Question) -> None:
+        self._send_term(peer.name, distance_to_term(Distance(False, self._spec, peer, time_of(question.stamp))))
 
     def _send_term(self, node: str, term: object) -> None:
         try:
@@ -304,13 +413,16 @@ class PluggableManager:
     # What the dialer tells.
 
     def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
-        found = full.speaker(full.state_from_term(state), name, address)
+        found = self._strategy.speaker(state, name, address)
         if found is None:
             raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
         return found
 
-    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
-        self._driver.handle(Connected(peer, target, full.state_from_term(state)))
+    def connected(self, peer: Target, target: Target, state: object) -> None:
+        self._driver.handle(Connected(peer, target, self._strategy.greeting_from_term(state)))
+
+    def lane_changed(self, node: str, channel: str) -> None:
+        self._audience.lane(node, channel)
 
     def renamed(self, peer: NodeSpec) -> None:
         self._renamed.add(peer.name)
@@ -333,14 +445,30 @@ class PluggableManager:
     def _emit(self, event: str, peer: NodeSpec) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
 
-    def _edge_changed(self, peer: NodeSpec, up: bool) -> None:
+    def _disconnect(self, effect: Disconnect) -> None:
+        """Give the edge up, and what the peer has opened to us as well: if it still wants us, it dials again."""
+        self._dialer.drop(effect.peer, effect.reason)
+        name = effect.peer.name
+        if name is not None:
+            self._audience.part(name, lambda: self._dialer.keeps(name))
+
+    def _save(self, effect: Save) -> None:
+        if self._file is not None:
+            self._file.save(lambda: self._strategy.greeting_to_term(self._spec, effect.state))
+
+    def _edge_changed(self, peer: NodeSpec, up: bool, reason: str = "") -> None:
+        if self._context.config.distance_enabled:
+            self._measuring.handle(Connected(peer, peer) if up else Disconnected(peer, reason))
         if peer.name in self._renamed:  # its connections went over to another spec: it was never down
             if up:
                 self._renamed.remove(peer.name)
             return
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
-        for edge in self._edges:
-            edge(peer.name, up)
+        self._audience.edge(peer.name, up)
+
+    def _removed(self, fact: Removed) -> None:
+        why = "another node has come under its name" if fact.reason == "replaced" else "a member made it leave"
+        log.warning("%s is no member of its cluster any more, and alone: %s", self._context.node, why)
 
     def _members_changed(self, fact: MembersChanged) -> None:
         known = {member.name: member for member in fact.members}
@@ -351,6 +479,7 @@ class PluggableManager:
             self._context.acknowledged.forget(name, "it has left")
         self._known = known
         log.info("%s has members %s", self._context.node, ", ".join(known))
+        self._audience.members(list(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
         moved = fact.former.listen_addrs != fact.peer.listen_addrs  # else it has other channels now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from partisan import telemetry
 from partisan.errors import HandshakeError
@@ -14,6 +14,9 @@ from partisan.net.link import NOT_ALLOWED, AcceptedLink, address_of
 from partisan.net.listener import Listener
 
 log = logging.getLogger(__name__)
+
+PART_AFTER = 1.0
+"""Seconds of silence after which what a node has dialled that is wanted no more is closed (ours)."""
 
 
 class Acceptor:
@@ -59,6 +62,27 @@ class Acceptor:
         for link in [link for link in self.links if link.peer == name]:
             link.fail(None)
 
+    def part(self, name: str, unless: Callable[[], bool]) -> None:
+        """Close what the node has dialled once it is silent; not if `unless` says by then that the node is wanted."""
+        self._context.loop.call_later(PART_AFTER, self._part, name, unless)
+
+    def _part(self, name: str, unless: Callable[[], bool]) -> None:
+        links = [link for link in self.links if link.peer == name]
+        if not links or unless():
+            return
+        silent = self._context.loop.time() - PART_AFTER
+        for link in links:
+            if link.stream.read_at <= silent:
+                link.fail(None)
+        self.part(name, unless)
+
+    def check_allowed(self) -> None:
+        """Close the connections of nodes that may not connect any more."""
+        allowed = self._context.config.allowed_nodes
+        if allowed is not None:
+            for link in [link for link in self.links if link.peer is not None and link.peer not in allowed]:
+                link.fail(HandshakeError("refused", link.peer, NOT_ALLOWED))
+
     def _refuse(self, sock: socket.socket, limit: int) -> None:
         address = address_of(sock)
         sock.close()
@@ -67,13 +91,6 @@ class Acceptor:
         context.log(log, logging.WARNING, kind, "%s refuses a connection: it has %d", context.node, limit)
         about = {"node": None, "channel": DEFAULT_CHANNEL, "acceptor": True, "address": address}
         context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": "max_connections"})
-
-    def check_allowed(self) -> None:
-        """Close the connections of nodes that may not connect any more."""
-        allowed = self._context.config.allowed_nodes
-        if allowed is not None:
-            for link in [link for link in self.links if link.peer is not None and link.peer not in allowed]:
-                link.fail(HandshakeError("refused", link.peer, NOT_ALLOWED))
 
     def _accepted(self, sock: socket.socket) -> None:
         limit = self._context.config.max_connections

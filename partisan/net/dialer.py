@@ -41,8 +41,8 @@ class Overlay(Protocol):
     def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
         """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
 
-    def connected(self, peer: NodeSpec, target: Target, state: object) -> None:
-        """The first connection of an edge has shaken hands."""
+    def connected(self, peer: Target, target: Target, state: object) -> None:
+        """The first connection of an edge has shaken hands, or its peer tells its state again."""
 
     def disconnected(self, target: Target, reason: str) -> None:
         """The last connection of an edge is gone."""
@@ -52,6 +52,9 @@ class Overlay(Protocol):
 
     def failed(self, target: Target, error: Exception) -> None:
         """An attempt to connect has failed; another will follow."""
+
+    def lane_changed(self, node: str, channel: str) -> None:
+        """A connection of the channel has come up or is gone."""
 
 
 class Edge:
@@ -116,15 +119,24 @@ class Dialer:
         self._idle = asyncio.Event()  # set once nothing is left of a closed dialer
 
     def keep(self, target: Target) -> None:
-        """Keep an edge to the target from now on."""
-        if target in self._edges:
-            return
-        former = self._former(target)
-        if former is not None and isinstance(target, NodeSpec):
-            self._rename(former, target)
-        else:
+        """Keep an edge to the target from now on; said again, look at once for what it lacks."""
+        edge = self._edges.get(target)
+        if edge is None:
+            former = self._former(target)
+            if former is not None and isinstance(target, NodeSpec):
+                self._rename(former, target)
+                return
             edge = self._edges[target] = Edge(target)
+        if edge.timer is None:
             self._visit(edge)
+
+    def keeps(self, name: str) -> bool:
+        """Whether an edge to a node of that name is wanted."""
+        return any(target.name == name for target in self._edges)
+
+    def connections(self) -> list[DialledLink]:
+        """The connections that messages are routed to."""
+        return [link for edge in self._edges.values() for link in edge.links if link.in_table]
 
     def _former(self, target: Target) -> Edge | None:
         """The edge to what the peer was before it told another spec with the same addresses."""
@@ -365,6 +377,7 @@ class Dialer:
         edge.attempts = 0
         if self._table.connections(link.name, link.channel) == 1:
             self._tell_channel(telemetry.PEER_CHANNEL_UP, link)
+        self._overlay.lane_changed(link.name, link.channel)
         former = next((other for other in edge.stale if other.channel == link.channel), None)
         if former is not None:
             self._part(edge, former)
@@ -373,11 +386,19 @@ class Dialer:
         self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
 
     def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
-        """The peer has sent its state: the first one makes the edge usable and says what else to dial."""
+        """The peer has sent its state: the first one makes the edge usable and says what else to dial.
+
+        One that comes again on a connection is news; those of further connections are not.
+        """
         edge: Edge = link.owner
-        if edge.up or self._edges.get(edge.target) is not edge:
-            return
+        again, link.told = link.told, True
         target = edge.target
+        if self._edges.get(target) is not edge:
+            return
+        if edge.up:
+            if again:
+                self._overlay.connected(target, target, state)
+            return
         spec = self._overlay.identify(link.name, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
@@ -419,6 +440,7 @@ class Dialer:
                 self._table.remove(link.name, link.channel, link.queue)
             if not self._table.is_connected(link.name, link.channel):
                 self._tell_channel(telemetry.PEER_CHANNEL_DOWN, link)
+            self._overlay.lane_changed(link.name, link.channel)
 
     def _released(self, link: DialledLink) -> None:
         """The peer has closed a connection that parted, too, or has had its time."""

@@ -28,9 +28,20 @@ class Driver:
         world: effect type -> callable(effect) that carries it out; timers are the driver's own. An effect that the
             machine never asks for may be missing.
         before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
+        clock: the machine's clock instead of the loop's, which may stand still within a turn and count milliseconds.
     """
 
-    __slots__ = ("_before_timeout", "_carry_out", "_events", "_loop", "_running", "_stopped", "_timers", "machine")
+    __slots__ = (
+        "_before_timeout",
+        "_carry_out",
+        "_clock",
+        "_events",
+        "_loop",
+        "_running",
+        "_stopped",
+        "_timers",
+        "machine",
+    )
 
     def __init__(
         self,
@@ -38,7 +49,9 @@ class Driver:
         loop: asyncio.AbstractEventLoop,
         world: World,
         before_timeout: Callable[[], None] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
+        self._clock = clock or loop.time
         self.machine = machine
         self._before_timeout = before_timeout
         self._loop = loop
@@ -61,7 +74,7 @@ class Driver:
             while self._events and not self._stopped:
                 event = self._events.popleft()
                 log.debug("%s takes %r", self.machine.myself, event)
-                for effect in self.machine.handle(event, self._loop.time()):
+                for effect in self.machine.handle(event, self._clock()):
                     self._carry_out[type(effect)](effect)
         finally:
             self._running = False

@@ -374,7 +374,7 @@ class AcceptedLink(Link):
         self.inbound.channel = greeting.channel
         self.inbound.expect(None)
         self.keepalive.peer = greeting.node
-        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
+        self.greet()
         if not self.up:
             self.context.telemetry.emit(
                 telemetry.SOCKET_ACCEPT, {"count": 1}, {"node": self.peer, "channel": self.channel}
@@ -385,6 +385,10 @@ class AcceptedLink(Link):
             self.context.traffic.shaken(self)
         self.context.manager.dialled_by(greeting.node)
         self.inbound.release()
+
+    def greet(self) -> None:
+        """Tell the dialler what is known here of the membership; it may be told again."""
+        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
 
     def _owner_lost(self, error: Exception | None) -> None:
         if self.peer is not None:
@@ -408,6 +412,7 @@ class DialledLink(Link):
         address: where it was dialled.
         in_table: whether messages are routed here.
         abandoned: it closes at the peer's hello.
+        told: the peer has sent its state.
     """
 
     def __init__(
@@ -425,6 +430,7 @@ class DialledLink(Link):
     ) -> None:
         self.in_table = False
         self.abandoned = False
+        self.told = False
         self._answered = False  # the peer has sent its state
         self.owner: Any = None
         self.address: ListenAddress

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from partisan.config import Config
-from partisan.etf import Pid, Reference
-from partisan.names import NodeSpec
-from partisan.runtime.current import node
+from partisan._core.process import running
+from partisan._core.router import current_router_var
+from partisan.config import ChannelConfig, Config
+from partisan.etf import Atom, Pid, Reference
+from partisan.names import DEFAULT_CHANNEL, NodeSpec
+from partisan.runtime.connection_calls import NodeInfo, NodeKind
+from partisan.runtime.current import current, node
+from partisan.runtime.membership_calls import Who
 from partisan.runtime.message_calls import Target
+from partisan.runtime.node import Node
+
+
+async def start(name: str | None = None, /, *, config: Config | None = None, **options: Any) -> Node:
+    """Start a node and make it the current one; see `Node`. Raises ConfigError, StateError."""
+    started = await Node(name, config=config, **options).start()
+    current.set(started)
+    current_router_var.set(started.router)
+    return started
+
+
+async def stop(*, grace: float = 5.0) -> None:
+    """Stop the current node; see `Node.stop`."""
+    await node().stop(grace=grace)
 
 
 def spawn(function: Callable[..., Awaitable[Any]], *args: Any, name: str | None = None, **options: Any) -> Pid:
@@ -52,7 +70,7 @@ def reconfigure(**options: Any) -> Config:
     return node().reconfigure(**options)
 
 
-async def join(contact: str | NodeSpec, *, timeout: float = 10.0) -> str:
+async def join(contact: Who, *, timeout: float = 10.0) -> str:
     """Join the cluster of a node; return its name. Raises ConnectFailed, HandshakeError."""
     return await node().join(contact, timeout=timeout)
 
@@ -62,14 +80,60 @@ async def leave(name: str | None = None) -> None:
     await node().leave(name)
 
 
+def send_message(name: str, message: object) -> None:
+    """Send a message to the peer service manager of a node."""
+    node().send_message(name, message)
+
+
+async def disconnect_node(name: str) -> bool:
+    """Make the node leave the cluster; return False if it is no member."""
+    return await node().disconnect_node(name)
+
+
+def kill_connections(names: str | Iterable[str]) -> list[str]:
+    """Close every connection to these nodes; members are dialled again. Returns those that had any."""
+    return node().kill_connections(names)
+
+
 def members() -> list[str]:
     """Names of the members, the current node included."""
     return node().members()
 
 
-def nodes() -> list[str]:
-    """Names of the nodes to which a connection is up."""
-    return node().nodes()
+def nodes(*kinds: NodeKind) -> list[str]:
+    """Names of the nodes of these kinds: visible (without any), known, this, hidden."""
+    return node().nodes(*kinds)
+
+
+def nodestring() -> str:
+    """The current node's name."""
+    return node().name
+
+
+def node_info() -> NodeInfo:
+    """Name, channels, addresses, metadata and connection count of the current node."""
+    return node().node_info()
+
+
+async def node_spec(name: str | Atom | None = None, *, timeout: float = 5.0) -> NodeSpec:
+    """The spec of the current node, or of another. Raises NotConnected if that is no member."""
+    return await node().node_spec(name, timeout=timeout)
+
+
+def channel_opts(channel: str) -> ChannelConfig:
+    """The options of a channel. Raises ConfigError if it is not configured."""
+    return node().channel_opts(channel)
+
+
+def default_channel() -> str:
+    """The channel of messages that name none."""
+    return DEFAULT_CHANNEL
+
+
+def is_alive() -> bool:
+    """Whether there is a current node, and it runs."""
+    found = current.get(None)
+    return found is not None and found.is_alive()
 
 
 def is_connected(name: str, channel: str | None = None) -> bool:
@@ -80,3 +144,44 @@ def is_connected(name: str, channel: str | None = None) -> bool:
 def is_fully_connected(name: str) -> bool:
     """Whether every channel of the node's spec has all its connections."""
     return node().is_fully_connected(name)
+
+
+def is_local(target: Any) -> bool:
+    """Whether a pid, a reference or a name belongs to the current node."""
+    return node().is_local(target)
+
+
+def is_local_pid(target: object) -> bool:
+    """Whether it is a pid of the current node."""
+    return node().is_local_pid(target)
+
+
+def is_local_reference(target: object) -> bool:
+    """Whether it is a reference that the current node has made."""
+    return node().is_local_reference(target)
+
+
+def is_local_name(target: object) -> bool:
+    """Whether a process of the current node is registered under the name."""
+    return node().is_local_name(target)
+
+
+def is_pid(term: object) -> bool:
+    """Whether it is a pid, of any node."""
+    return isinstance(term, Pid)
+
+
+def is_reference(term: object) -> bool:
+    """Whether it is a reference, of any node."""
+    return isinstance(term, Reference)
+
+
+def is_process_alive(pid: Pid) -> bool:
+    """Whether a process of the current node lives."""
+    return node().is_process_alive(pid)
+
+
+def is_self(pid: object) -> bool:
+    """Whether it is the pid of the current process; False outside of one."""
+    found = running()
+    return found is not None and found.pid == pid

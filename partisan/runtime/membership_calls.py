@@ -1,21 +1,31 @@
-"""Who belongs to the cluster, and which connections are up."""
+"""Who belongs to the cluster: join and leave, and hear of it."""
 
 from __future__ import annotations
 
-from partisan.names import NodeSpec
-from partisan.runtime.parts import NodePart
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from partisan.errors import ConnectFailed, NoAvailableSlots
+from partisan.names import Contact, NodeSpec, check_node_name
+from partisan.runtime.connection_calls import ConnectionCalls
+from partisan.runtime.current import process
+from partisan.runtime.watching import ANY, Kind, Subscriber, Subscription
+
+Who = str | NodeSpec | Contact
+"""A node to join: the name of a member, `name@ip:port`, `ip:port`, or a spec."""
 
 
-class MembershipCalls(NodePart):
-    """The methods of a node that are about members and connections."""
+class MembershipCalls(ConnectionCalls):
+    """The methods of a node that are about members."""
 
-    async def join(self, contact: str | NodeSpec, *, timeout: float = 10.0) -> str:
+    async def join(self, contact: Who, *, timeout: float = 10.0) -> str:
         """Join the cluster of a node; return its name once it is connected and its members are ours.
 
         A join that fails, or is cancelled before that, is given up, and removes nobody.
 
         Args:
-            contact: `name@ip:port`, `ip:port`, or the node's spec.
+            contact: `name@ip:port`, `ip:port`, the node's spec, or the name of a member.
             timeout: seconds.
         Raises:
             ConnectFailed: it could not be reached or joined in time, or it is this node.
@@ -24,32 +34,115 @@ class MembershipCalls(NodePart):
         self._check()
         return await self._manager.join(contact, timeout)
 
-    async def leave(self, name: str | None = None) -> None:
-        """Leave the cluster, or make another node leave it; what waits is written first."""
+    async def sync_join(self, contact: Who, *, timeout: float = 10.0) -> str:
+        """Join, and wait until every channel of the node has all its connections; see `join`.
+
+        A node is connected to itself: for this node's own name or spec it returns at once.
+        """
         self._check()
-        await self._manager.leave(name)
+        if contact == self.name or self._manager.target_of(contact).name == self.name:
+            return self.name
+        end = self.loop.time() + timeout
+        name = await self._manager.join(contact, timeout)
+        try:
+            async with asyncio.timeout_at(end):
+                await self._watching.until(lambda: self.is_fully_connected(name))
+        except TimeoutError:
+            raise ConnectFailed(str(contact), f"it is a member, but not fully connected within {timeout} s") from None
+        return name
+
+    async def leave(self, name: str | NodeSpec | None = None) -> None:
+        """Leave the cluster, or make another member leave it; what waits is written first.
+
+        Raises NotConnected if the other is no member.
+        """
+        self._check()
+        await self._manager.leave(name.name if isinstance(name, NodeSpec) else name)
+
+    async def update_members(self, members: Iterable[Who]) -> None:
+        """Make these the members: begin to join who is new, make leave who is missing.
+
+        This node must be among them, or it leaves itself. Nobody at all changes nothing. Joins go on in the background
+        until they are done, or until an update without them.
+        """
+        self._check()
+        self._manager.update_members(members)
 
     def members(self) -> list[str]:
         """Names of the members, this node included."""
         self._check()
         return self._manager.members()
 
-    def is_connected(self, name: str, channel: str | None = None) -> bool:
-        """Whether a connection to the node, or one of the channel, is up. A node is connected to itself."""
+    def member(self, name: str | NodeSpec) -> bool:
+        """Whether the node is a member; a spec must be the one by which it is known."""
         self._check()
-        return name == self.name or self.table.is_connected(name, channel)
+        if isinstance(name, NodeSpec):
+            return name in self._manager.specs()
+        return self._manager.spec_of(name) is not None
 
-    def is_fully_connected(self, name: str) -> bool:
-        """Whether every channel of the node's spec has all its connections."""
+    def members_for_orchestration(self) -> list[NodeSpec]:
+        """Specs of the members, this node included, in Erlang's term order."""
         self._check()
-        return name == self.name or self.table.is_fully_connected(name)
+        return self._manager.specs()
 
-    def connection_count(self, name: str | None = None, channel: str | None = None) -> int:
-        """How many connections to the node, or of its channel, or to all nodes, are up."""
+    def get_local_state(self) -> Any:
+        """The state of the membership, as the strategy keeps it and handshakes tell it."""
         self._check()
-        return self.table.count if name is None else self.table.connections(name, channel)
+        return self._manager.greeting()
 
-    def nodes(self) -> list[str]:
-        """Names of the nodes to which a connection is up."""
+    def manager(self) -> str:
+        """The name of the peer service manager, as peers address it."""
         self._check()
-        return self.table.nodes()
+        return self._manager.wire_name
+
+    def send_message(self, name: str, message: object) -> None:
+        """Send a message to the peer service manager of a node; one that it has no use for is dropped there."""
+        self._check()
+        self.router.send((self._manager.wire_name, name), message)
+
+    def reserve(self, tag: object) -> None:
+        """Reserve a slot of the active view for a tag. Raises NoAvailableSlots: a full mesh has no slots."""
+        self._check()
+        raise NoAvailableSlots(tag)
+
+    def distances(self) -> dict[str, float]:
+        """Seconds to each neighbor and back, as measured last; empty unless `distance_enabled`."""
+        self._check()
+        return self._manager.distances()
+
+    def on_up(self, node: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
+        """Tell the subscriber whenever the node comes up: exactly once a change.
+
+        A node is up while the edge to it is usable, a channel of it while a connection of that channel is. One that is
+        up already is not told.
+
+        Args:
+            node: its name, or "_" for every node.
+            subscriber: a function of the node's name or of nothing, called on the loop outside of everything; or a pid,
+                which gets `(nodeup, Node)`, or `(nodeup, Node, Channel)` (of `on_down`: nodedown), until it ends.
+            channel: of this channel instead.
+        Returns:
+            A handle; its `cancel()` ends it.
+        """
+        return self._on("up", node, subscriber, channel)
+
+    def on_down(self, node: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
+        """Tell the subscriber whenever the node goes down; see `on_up`."""
+        return self._on("down", node, subscriber, channel)
+
+    def _on(self, kind: Kind, node: str, subscriber: Subscriber, channel: str | None) -> Subscription:
+        self._check()
+        every = node in (ANY, "any")
+        return self._watching.subscribe(
+            kind, subscriber, node=None if every else check_node_name(node, "node"), channel=channel
+        )
+
+    def add_callback(self, subscriber: Subscriber) -> Subscription:
+        """Call the function with the names of the members whenever they change (a pid gets `(members, [Node])`)."""
+        self._check()
+        return self._watching.subscribe("members", subscriber)
+
+    def add_sup_callback(self, subscriber: Subscriber) -> Subscription:
+        """As `add_callback`, until the current process ends. Raises NotInProcess outside of one."""
+        self._check()
+        return self._watching.subscribe("members", subscriber, owner=process().pid)

@@ -24,7 +24,7 @@ from partisan._core.process import Scheduler
 from partisan._core.router import Router, current_router_var
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
-from partisan.managers.pluggable import PluggableManager
+from partisan.managers.pluggable import Audience, PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
@@ -37,6 +37,7 @@ from partisan.runtime.process_calls import ProcessCalls
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.watch import Sampler
+from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,12 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
             rng=self._rng,
             tls=TlsMaterial(config) if config.tls else None,
         )
+        self._watching = Watching(
+            self.loop,
+            enter=self._enter,
+            send=self.router.send,
+            lane_up=self.table.is_connected,
+        )
         self._begin_faults()
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
@@ -124,12 +131,11 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
-        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
-        self.scheduler.register(self._python.wire_name, self._python.receive)
-        edges = (self._python.edge, self._acknowledged.edge)
-        self._manager = PluggableManager(self._context, self.table, self.spec, edges)
-        self.scheduler.register(self._manager.wire_name, self._manager.receive)
-        self._context.manager = self._manager
+        try:
+            self._make_overlay()
+        except BaseException:
+            self._acceptor.close()
+            raise
         self._sampler = Sampler(self._context, self.table, self.scheduler)
         self._sampler.unacknowledged = self._acknowledged.waiting
         self.telemetry.changed = self._sampler.heed
@@ -141,6 +147,29 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
+
+    def _make_overlay(self) -> None:
+        """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
+        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self.scheduler.register(self._python.wire_name, self._python.receive)
+        self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
+        self.scheduler.register(self._manager.wire_name, self._manager.receive)
+        self._context.manager = self._manager
+
+    def _audience(self) -> Audience:
+        """Who hears of what changes in the overlay."""
+
+        def edge(node: str, up: bool) -> None:
+            self._python.edge(node, up)
+            self._acknowledged.edge(node, up)
+            self._watching.edge(node, up)
+
+        return Audience(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+
+    def _enter(self, context: contextvars.Context) -> None:
+        """Make this node the current one in a context."""
+        context.run(current.set, self)
+        context.run(current_router_var.set, self.router)
 
     async def stop(self, *, grace: float = 5.0) -> None:
         """End every process, then close every connection and listener. Peers keep this node as a member: see `leave`.
@@ -164,6 +193,7 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         finally:
             self._acknowledged.stop()
             self._acceptor.close()
+            self._watching.stop()
             self._context.faults.stop()
             for waiters in self._relief.values():
                 for waiter in waiters:

@@ -12,7 +12,9 @@ from partisan._core.router import Router
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
+from partisan.names import NodeSpec
 from partisan.net.context import Context
+from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 
@@ -22,12 +24,14 @@ class NodePart:
     name: str
     config: Config
     telemetry: Telemetry
+    spec: NodeSpec
     loop: asyncio.AbstractEventLoop
     table: ConnectionTable
     router: Router
     scheduler: Scheduler
     _context: Context
     _manager: PluggableManager
+    _watching: Watching
     _rng: random.Random
     _running: bool
     _thread: int

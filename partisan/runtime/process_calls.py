@@ -100,6 +100,7 @@ class ProcessCalls(NodePart):
 
     def _exited(self, process: Process, reason: object, error: BaseException | None) -> None:
         report_exit(process, reason, error)
+        self._watching.ended(process.pid)
         if not self.scheduler.processes:
             self._ended.set()
 

@@ -35,6 +35,7 @@ APPLIED: Final[Mapping[str, str]] = {
     "gossip": "_apply_gossip",
     "periodic_enabled": "_apply_gossip",
     "periodic_interval": "_apply_gossip",
+    "tombstone_age": "_apply_gossip",
     "retransmit_interval": "_apply_acknowledged",
     "retransmit_backoff_max": "_apply_acknowledged",
     "retransmit_jitter": "_apply_acknowledged",

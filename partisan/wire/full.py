@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from partisan.errors import MembershipTooLarge
 from partisan.etf import Atom
 from partisan.machines.full import FullState, Gossip
 from partisan.machines.machine import Peer
@@ -29,6 +30,9 @@ from partisan.wire.spec import spec_from_term, spec_to_term
 
 _MEMBERSHIP_STRATEGY, _FULL_V1, _STATE_ORSET = Atom("membership_strategy"), Atom("full_v1"), Atom("state_orset")
 
+MOST_TOKENS = 64
+"""Tokens that are taken from a peer for each element that is, on average (ours)."""
+
 _TOKEN_LIMIT = 255
 """Octets of an actor or token that are accepted; real ones have 20 (ours)."""
 
@@ -39,14 +43,14 @@ def gossip_to_term(gossip: Gossip) -> tuple[Any, ...]:
     return (_MEMBERSHIP_STRATEGY, (spec_to_term(sender), _state_term(gossip.actor, gossip.state)))
 
 
-def gossip_from_term(term: object) -> Gossip:
-    """Read what came for the manager; raise MalformedMessage if it is no gossip of full membership."""
+def gossip_from_term(term: object, most: int = 1 << 20) -> Gossip:
+    """Read what came for the manager; see `state_from_term`."""
     if type(term) is not tuple or len(term) != 2 or term[0] is not _MEMBERSHIP_STRATEGY:
         malformed("gossip", term)
     payload = term[1]
     if type(payload) is not tuple or len(payload) != 2:
         malformed("gossip", term)
-    state = state_from_term(payload[1])
+    state = state_from_term(payload[1], most)
     return Gossip(spec_from_term(payload[0]), state.actor, state.state)
 
 
@@ -55,8 +59,15 @@ def state_to_term(state: FullState) -> tuple[Any, ...]:
     return _state_term(state.actor, state.state)
 
 
-def state_from_term(term: object) -> FullState:
-    """Read what a handshake told; raise MalformedMessage if it is no state of full membership. Linear in its size."""
+def state_from_term(term: object, most: int = 1 << 20) -> FullState:
+    """Read what a handshake told. Linear in its size; one that is too large is refused before it is looked at.
+
+    Args:
+        most: elements that are taken, and 64 times as many tokens.
+    Raises:
+        MalformedMessage: it is no state of full membership.
+        MembershipTooLarge: it has more elements or tokens.
+    """
     if type(term) is not tuple or len(term) != 3 or term[0] is not _FULL_V1:
         malformed("membership state", term)
     _, actor, orset = term
@@ -64,6 +75,7 @@ def state_from_term(term: object) -> FullState:
         malformed("actor", actor)
     if type(orset) is not tuple or len(orset) != 2 or orset[0] is not _STATE_ORSET or type(orset[1]) is not list:
         malformed("membership state", term)
+    _check_size(orset[1], most)
     entries: dict[Peer, Mapping[bytes, bool]] = {}
     for pair in orset[1]:
         if type(pair) is not tuple or len(pair) != 2:
@@ -72,6 +84,16 @@ def state_from_term(term: object) -> FullState:
     if len(entries) != len(orset[1]):
         raise MalformedMessage("membership state", "a node spec occurs twice")
     return FullState(actor, OrSet(entries))
+
+
+def _check_size(dictionary: list[Any], most: int) -> None:
+    if len(dictionary) > most:
+        raise MembershipTooLarge(len(dictionary), most)
+    tokens = sum(
+        len(pair[1]) for pair in dictionary if type(pair) is tuple and len(pair) == 2 and type(pair[1]) is list
+    )
+    if tokens > most * MOST_TOKENS:
+        raise MembershipTooLarge(tokens, most * MOST_TOKENS, "tokens")
 
 
 def speaker(state: FullState, name: str, address: ListenAddress | None = None) -> NodeSpec | None:

@@ -25,6 +25,7 @@ from partisan.machines.machine import (
     NeighborUp,
     Notify,
     Received,
+    Removed,
     Respec,
     Retune,
     Save,
@@ -255,12 +256,12 @@ class TestGossip:
         ],
     )
     def test_a_wrong_gossip_is_a_violation(self, peer, message):
-        machine = member(node(max_elements=10, max_tokens=20), B)
+        machine = member(node(max_members=10, max_tokens=20), B)
         (effect,) = machine.handle(Received(peer, message), 1.0)
         assert isinstance(effect.fact, Violation)
 
     def test_many_small_states_cannot_grow_ours_without_bound(self):
-        machine = member(node(max_elements=10), B)
+        machine = member(node(max_members=10), B)
         for n in range(2, 50):
             machine.handle(gossip(B, OrSet({spec("x", n): {b"t": True}})), float(n))
         assert len(machine.state) <= 10
@@ -277,6 +278,29 @@ class TestEdges:
         machine = member(node(), B)
         machine.handle(Disconnected(B, "closed"), 1.0)
         assert machine.handle(Connected(B, B, FullState(b"x", machine.state)), 2.0) == [Notify(NeighborUp(B))]
+
+    def test_each_round_asks_again_for_the_edges_of_members_that_are_not_up(self):
+        machine = member(node(), B, C)
+        machine.handle(Disconnected(C, "closed"), 1.0)
+        machine.handle(Join(D), 2.0)
+        effects = machine.handle(TimedOut(GOSSIP_TIMER), 10.0)
+        assert [e.peer for e in effects if type(e) is Connect] == [C, D]
+
+    def test_a_join_that_an_update_asked_for_ends_with_an_update_without_it(self):
+        machine = node()
+        machine.handle(Join(C), 0.0)
+        assert machine.handle(UpdateMembers((A, B, C)), 1.0) == [Connect(B)]
+        assert machine.handle(UpdateMembers((A, B)), 2.0) == []
+        assert machine.handle(UpdateMembers((A, D)), 3.0) == [
+            Notify(JoinFailed(B, "left")),
+            Disconnect(B, "left"),
+            Connect(D),
+        ]
+
+    def test_an_edge_that_is_up_may_tell_its_state_again(self):
+        machine = member(node(), B)
+        effects = machine.handle(Connected(B, B, FullState(b"x", machine.state.remove([A]))), 1.0)
+        assert facts(effects)[-1] == Removed("removed")
 
     def test_a_lost_member_stays_a_member(self):
         machine = member(node(), B)
@@ -355,6 +379,13 @@ class TestReplacement:
         assert Connect(moved) in effects
         assert MemberReplaced(B, moved) in facts(effects)
 
+    def test_of_two_nodes_of_one_name_the_later_stays_whatever_the_former_goes_on_to_say(self):
+        machine = member(node(), B, C)
+        moved = spec("b", 2000)
+        machine.handle(gossip(moved, OrSet({moved: {b"m": True}})), 1.0)
+        machine.handle(gossip(B, OrSet({B: dict(machine.state.tokens(B)) | {b"t": True}, D: {b"d": True}})), 2.0)
+        assert machine.members == (A, moved, C, D)
+
     def test_what_others_say_about_a_spec_replaces_nothing(self):
         machine = member(node(), B, C)
         moved = spec("b", 2000)
@@ -384,7 +415,7 @@ class TestReplacement:
         machine = member(node(), B)
         effects = machine.handle(gossip(B, machine.state.remove([A])), 1.0)
         assert Disconnect(B, "removed") in effects
-        assert facts(effects) == [NeighborDown(B, "removed"), MembersChanged((A,))]
+        assert facts(effects) == [NeighborDown(B, "removed"), MembersChanged((A,)), Removed("removed")]
         assert sorted(machine.state.tokens(A).values()) == [False, True]
 
 
@@ -422,6 +453,12 @@ class TestRespec:
         machine.handle(Respec(A), 2.0)
         assert machine.members == (A, B)
         assert sorted(machine.state.tokens(A).values()) == [False, True]
+
+    def test_a_value_that_is_dead_with_others_from_earlier_on_lives_again(self):
+        machine, earlier = member(node(), B), node(self.NEW).state.remove([self.NEW])
+        machine.handle(Respec(self.NEW), 1.0)
+        machine.handle(gossip(B, earlier), 2.0)
+        assert machine.members == (self.NEW, B)
 
     def test_old_gossip_does_not_bring_the_former_value_back(self):
         machine = member(node(), B)

@@ -28,14 +28,29 @@ from partisan.machines.machine import (
     TimedOut,
     Violation,
 )
+from partisan.machines.membership import MembershipConfig
 from partisan.machines.orset import OrSet
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+
+from random_gossip import RandomGossip, Table
 
 
 def full(peer, rng, restored):
     return FullMembership(peer, FullConfig(), rng, restored)
 
 
-MACHINES = {"full": full}
+def forgetful(peer, rng, restored):
+    """Forgets tombstones after two rounds, where the default is an hour."""
+    return FullMembership(peer, FullConfig(tombstone_age=20.0), rng, restored)
+
+
+def random_gossip(peer, rng, restored):
+    """The example of a strategy of one's own."""
+    return RandomGossip(peer, MembershipConfig(), rng, restored)
+
+
+MACHINES = {"full": full, "forgetful": forgetful, "random gossip": random_gossip}
 QUIET = 30.0
 """Seconds, three gossip periods: enough for whatever is still to be told."""
 
@@ -61,6 +76,11 @@ GARBAGE = st.one_of(
         st.builds(OrSet, st.dictionaries(st.one_of(st.text(), st.integers()), st.just({b"t": True}))),
     ),
     st.builds(Gossip, st.one_of(st.integers(), st.lists(st.none())), st.binary(), st.one_of(st.none(), st.text())),
+    st.builds(
+        Table,
+        st.one_of(st.none(), st.dictionaries(st.integers(0, 9), st.tuples(st.integers(), st.booleans()))),
+    ),
+    st.builds(Table, st.dictionaries(st.text(), st.tuples(st.integers()))),
     st.builds(
         Gossip,
         st.integers(0, 3),

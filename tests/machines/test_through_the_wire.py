@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from partisan.machines.full import FullConfig, FullMembership, Gossip
 from partisan.machines.machine import Join, Leave, Violation
+from partisan.machines.membership import MembershipConfig
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
+
+from random_gossip import RandomGossip
 
 etf = pytest.importorskip("partisan.etf", reason="needs the compiled codec")
 order = pytest.importorskip("partisan.wire.order")
 wire = pytest.importorskip("partisan.wire.full")
+records = pytest.importorskip("partisan.wire.records")
 
 CHANNELS = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
 SPECS = tuple(NodeSpec.of(f"n{n}@h", (ListenAddress("::1", 1000 + n),), CHANNELS) for n in range(8))
@@ -41,6 +50,26 @@ def test_nodes_agree_also_if_every_message_is_encoded(network):
     net.run(30.0)
     stayed = SPECS[:3] + SPECS[4:]
     assert {node.machine.members for node in net.nodes.values()} == {stayed, (SPECS[3],)}
+    assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
+
+
+def test_a_strategy_of_ones_own_agrees_also_if_every_message_is_encoded(network):
+    kind = RandomGossip
+    translate = records.Records(kind.__name__, kind.messages, 100)
+
+    def encoded(message):
+        return translate.message_from_term(etf.decode(etf.encode(translate.message_to_term(SPECS[0], message))))[1]
+
+    net = network(
+        3, lambda peer, rng, restored: kind(peer, MembershipConfig(key=order.spec_key), rng, restored), encoded
+    )
+    for peer in SPECS:
+        net.boot(peer)
+        net.tell(peer, Join(("contact", SPECS[0])))
+    net.run(30.0)
+    net.tell(SPECS[3], Leave())
+    net.run(30.0)
+    assert {node.machine.members for node in net.nodes.values()} == {SPECS[:3] + SPECS[4:], (SPECS[3],)}
     assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
 
 

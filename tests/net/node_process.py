@@ -64,11 +64,11 @@ class Commands:
         return self._received
 
 
-async def serve(name: str, port: int) -> None:
+async def serve(name: str, port: int, more: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    options = {"connection_interval": 0.05, "connection_jitter": 0.02, "reconnect_backoff_max": 0.2}
+    options = {"connection_interval": 0.05, "connection_jitter": 0.02, "reconnect_backoff_max": 0.2, **more}
     async with Node(f"{name}@127.0.0.1:{port}", channels=CHANNELS, **options) as node:
         commands = Commands(node)
         print(json.dumps({"ready": node.listen_addrs[0].port}), flush=True)
@@ -96,11 +96,18 @@ class NodeProcess:
     def address(self) -> str:
         return f"{self.name}:{self.port}"
 
-    async def start(self, loop_name: str, port: int = 0) -> NodeProcess:
-        """Start it, or start it again after it was killed."""
+    async def start(self, loop_name: str, port: int = 0, **options: Any) -> NodeProcess:
+        """Start it, or start it again after it was killed, with more options."""
         pipe = asyncio.subprocess.PIPE
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, self.short, str(port), loop_name, stdin=pipe, stdout=pipe
+            sys.executable,
+            __file__,
+            self.short,
+            str(port),
+            loop_name,
+            json.dumps(options),
+            stdin=pipe,
+            stdout=pipe,
         )
         self.port = (await self._answer())["ready"]
         return self
@@ -144,4 +151,5 @@ class NodeProcess:
 
 
 if __name__ == "__main__":
-    partisan.run(serve(sys.argv[1], int(sys.argv[2])), loop="asyncio" if sys.argv[3] == "asyncio" else "uvloop")
+    main = serve(sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[4]))
+    partisan.run(main, loop="asyncio" if sys.argv[3] == "asyncio" else "uvloop")

@@ -203,6 +203,47 @@ async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> No
         await eventually(lambda: fully_meshed(a, b, c))
 
 
+async def test_who_watches_a_node_hears_of_its_new_channels_and_not_that_it_was_down() -> None:
+    async with cluster("a", "b") as (a, b):
+        told: list[Any] = []
+        for channel in (None, "data"):
+            a.on_up(B, lambda node, channel=channel: told.append(("up", node, channel)), channel=channel)
+            a.on_down(B, lambda node, channel=channel: told.append(("down", node, channel)), channel=channel)
+        b.reconfigure(channels={"data": {"parallelism": 2}})
+        await eventually(lambda: told and fully_meshed(a, b))
+        b.reconfigure(channels={"data": None})
+        await eventually(lambda: len(told) == 2 and fully_meshed(a, b))
+        assert told == [("up", B, "data"), ("down", B, "data")]
+        b._manager.disconnect(A)
+        a._manager.disconnect(B)
+        await eventually(lambda: len(told) == 4)
+        assert told[2:] == [("down", B, None), ("up", B, None)]
+
+
+async def test_the_distance_is_measured_to_a_node_that_has_told_another_spec_and_forgotten_when_it_leaves() -> None:
+    async with cluster("a", "b", distance_enabled=True, distance_interval=0.05) as (a, b):
+        await eventually(lambda: B in a.distances())
+        b.reconfigure(channels={"data": {}})
+        await eventually(lambda: a._manager.spec_of(B) == b.spec and B in a.distances())
+        first = a.distances()[B]
+        await eventually(lambda: a.distances()[B] != first)
+        await b.leave()
+        await eventually(lambda: a.distances() == {})
+
+
+async def test_what_is_kept_on_disk_is_under_the_spec_that_a_node_has_told_last(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"persist_dir": str(tmp_path)}
+    async with running("b") as [b]:
+        async with running("a", **options) as [a]:
+            await a.sync_join(address_of(b))
+            a.reconfigure(channels={"data": {}})
+            await eventually(lambda: b.is_connected(A, "data"))
+        async with running("a", **options) as [a]:
+            await eventually(lambda: fully_meshed(a, b))
+            assert b._manager.spec_of(A) == a.spec
+            assert a.spec.channel("data") is None
+
+
 async def test_the_parallelism_of_the_node_is_that_of_every_channel_that_does_not_say() -> None:
     async with cluster("a", "b", channels={"data": {}, "one": {"parallelism": 1}}, **PYTHON) as (a, b):
         b.reconfigure(parallelism=3)

@@ -295,6 +295,16 @@ def test_a_change_may_be_given_as_a_list_of_channels_and_as_classes() -> None:
     assert made.channel("a").parallelism == 1
 
 
+def test_metadata_that_stay_as_they_are_keep_nothing_else_from_changing() -> None:
+    config = load({"metadata": {"zone": "east", "weights": [1, 2]}})
+    made, differing = config.changed({"gossip": False, "metadata": {"weights": [1, 2]}})
+    assert made.metadata == config.metadata
+    assert differing == {"gossip"}
+    for metadata in ({"zone": "west"}, {"rack": 1}):
+        with pytest.raises(ConfigError, match=f"metadata.{next(iter(metadata))}"):
+            config.changed({"metadata": metadata})
+
+
 def test_what_is_not_live_cannot_be_changed() -> None:
     config = load()
     with pytest.raises(ConfigError, match=r"option codec\.none: it cannot change .* needs a restart"):

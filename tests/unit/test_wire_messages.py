@@ -50,7 +50,7 @@ OPTIONS = st.builds(
 SPECS = st.builds(
     NodeSpec,
     NODES,
-    st.lists(st.builds(ListenAddress, HOSTS, st.integers(1, 65535)), max_size=3).map(tuple),
+    st.lists(st.builds(ListenAddress, HOSTS, st.integers(1, 65535)), min_size=1, max_size=3).map(tuple),
     st.dictionaries(st.sampled_from(["undefined", "true", "data", "zeta", "\u00fc"]), OPTIONS, max_size=4).map(
         lambda channels: tuple(sorted(channels.items()))
     ),
@@ -164,6 +164,7 @@ class TestSpec:
             {Atom("name"): b"a@h"},
             {Atom("name"): Atom("a")},
             {Atom("listen_addrs"): ()},
+            {Atom("listen_addrs"): []},
             {Atom("listen_addrs"): [{Atom("ip"): (127, 0, 0, 1)}]},
             {Atom("listen_addrs"): [{Atom("ip"): (127, 0, 0, 256), Atom("port"): 1}]},
             {Atom("listen_addrs"): [{Atom("ip"): (127, 0, 0, 1), Atom("port"): 0}]},

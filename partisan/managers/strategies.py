@@ -1,0 +1,162 @@
+"""Membership strategies as the manager sees them: a machine, and how what it says becomes terms."""
+
+from __future__ import annotations
+
+import importlib
+from random import Random
+from typing import Any, Protocol
+
+from partisan.config import Config
+from partisan.errors import ConfigError
+from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.machines.membership import Membership, MembershipConfig
+from partisan.names import ListenAddress, NodeSpec
+from partisan.wire import full
+from partisan.wire.order import spec_key
+from partisan.wire.records import Records
+
+OPTION = "membership_strategy"
+
+
+class Strategy(Protocol):
+    """What the manager wants of a strategy.
+
+    Attributes:
+        name: by which a saved state is known.
+    """
+
+    name: str
+
+    def options(self, config: Config) -> MembershipConfig:
+        """What the node's options say to the machine; `Retune` gives it others."""
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine; `restored` is the greeting that a former life saved, or None."""
+
+    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
+        """What a handshake tells, and what is saved."""
+
+    def greeting_from_term(self, term: object) -> Any:
+        """Raises RemoteProtocolError."""
+
+    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
+        """The spec that the node of that name gives itself in its greeting."""
+
+    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
+        """What is sent to a peer's manager."""
+
+    def message_from_term(self, term: object) -> tuple[NodeSpec, Any]:
+        """Who says it, and what. Raises RemoteProtocolError."""
+
+
+class Full:
+    """Full membership, on the wire of Partisan 5.0.3."""
+
+    name = "full"
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+
+    def options(self, config: Config) -> FullConfig:
+        """Take what concerns it."""
+        return FullConfig(
+            gossip=config.gossip,
+            period=config.periodic_interval,
+            fanout=None if config.periodic_enabled else 0,
+            max_members=config.max_members,
+            max_tokens=config.max_members * full.MOST_TOKENS,
+            tombstone_age=config.tombstone_age,
+            key=spec_key,
+        )
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine."""
+        return FullMembership(myself, options, rng, restored)
+
+    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
+        """The state; who says it is one of its members."""
+        return full.state_to_term(greeting)
+
+    def greeting_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return full.state_from_term(term, self._most)
+
+    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
+        """Find the spec among the members."""
+        return full.speaker(self.greeting_from_term(term), name, address)
+
+    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
+        """A gossip."""
+        return full.gossip_to_term(message)
+
+    def message_from_term(self, term: object) -> tuple[NodeSpec, Gossip]:
+        """Read a gossip."""
+        gossip = full.gossip_from_term(term, self._most)
+        return gossip.sender, gossip
+
+
+class Own:
+    """A strategy that the program brings: a class, whose messages travel as records."""
+
+    def __init__(self, kind: type[Membership], most: int) -> None:
+        self._kind = kind
+        self._records = Records(kind.__name__, kind.messages, most)
+        self.name = kind.__name__
+
+    def options(self, config: Config) -> MembershipConfig:
+        """Take what concerns every membership."""
+        return MembershipConfig(
+            period=config.periodic_interval,
+            fanout=None if config.periodic_enabled else 0,
+            max_members=config.max_members,
+            key=spec_key,
+        )
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine: `kind(myself, options, rng, restored)`."""
+        return self._kind(myself, options, rng, restored)  # type: ignore[call-arg]  # a strategy takes what was saved
+
+    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
+        """The spec and the greeting."""
+        return self._records.greeting_to_term(myself, greeting)
+
+    def greeting_from_term(self, term: object) -> Any:
+        """Read a greeting."""
+        return self._records.greeting_from_term(term)[1]
+
+    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
+        """The greeting says who says it."""
+        spec = self._records.greeting_from_term(term)[0]
+        return spec if spec.name == name else None
+
+    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
+        """The spec and the message."""
+        return self._records.message_to_term(myself, message)
+
+    def message_from_term(self, term: object) -> tuple[NodeSpec, Any]:
+        """Read a message."""
+        return self._records.message_from_term(term)
+
+
+def chosen(config: Config) -> Strategy:
+    """The strategy that the options ask for. Raises ConfigError if it is none."""
+    wanted = config.membership_strategy
+    if wanted == Full.name:
+        return Full(config.max_members)
+    kind = _find(wanted) if isinstance(wanted, str) else wanted
+    if not isinstance(kind, type) or not issubclass(kind, Membership):
+        raise ConfigError(OPTION, f"{wanted!r} is no subclass of partisan.machines.membership.Membership")
+    if not kind.messages:
+        raise ConfigError(OPTION, f"{kind.__name__}.messages names no dataclass, not even that of its greeting")
+    return Own(kind, config.max_members)
+
+
+def _find(place: str) -> Any:
+    """The class at `module:Class`."""
+    module, colon, name = place.partition(":")
+    if not colon:
+        raise ConfigError(OPTION, f"there is no strategy {place!r}: give full, a class, or module:Class")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(OPTION, f"{place!r} cannot be imported: {error}") from error

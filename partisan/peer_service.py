@@ -1,0 +1,140 @@
+"""The membership of the current node, as `partisan_peer_service` in Erlang: each function is the node's method.
+
+The node is that of the current process, or of `async with Node(...)`. What Erlang returns as `{error, Reason}` is
+raised. The exchanges of the broadcast tree come with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from partisan.machines.full import FullState
+from partisan.names import NodeSpec
+from partisan.runtime.connection_calls import ConnectionInfo
+from partisan.runtime.current import node
+from partisan.runtime.membership_calls import Who
+from partisan.runtime.watching import Subscriber, Subscription
+
+__all__ = [
+    "add_callback",
+    "add_sup_callback",
+    "connections",
+    "decode",
+    "get_local_state",
+    "inject_partition",
+    "join",
+    "leave",
+    "manager",
+    "member",
+    "members",
+    "members_for_orchestration",
+    "on_down",
+    "on_up",
+    "partitions",
+    "reserve",
+    "resolve_partition",
+    "stop",
+    "sync_join",
+    "update_members",
+]
+
+
+async def join(contact: Who, *, timeout: float = 10.0) -> str:
+    """Join the cluster of a node; return its name. Raises ConnectFailed, HandshakeError."""
+    return await node().join(contact, timeout=timeout)
+
+
+async def sync_join(contact: Who, *, timeout: float = 10.0) -> str:
+    """Join, and wait until every channel has all its connections. Raises ConnectFailed, HandshakeError."""
+    return await node().sync_join(contact, timeout=timeout)
+
+
+async def leave(name: str | NodeSpec | None = None) -> None:
+    """Leave the cluster, or make another member leave it. Raises NotConnected if it is none."""
+    await node().leave(name)
+
+
+async def update_members(members: Iterable[Who]) -> None:
+    """Make these the members, this node included: join who is new, make leave who is missing."""
+    await node().update_members(members)
+
+
+def members() -> list[str]:
+    """Names of the members, the current node included."""
+    return node().members()
+
+
+def member(name: str | NodeSpec) -> bool:
+    """Whether the node is a member."""
+    return node().member(name)
+
+
+def members_for_orchestration() -> list[NodeSpec]:
+    """Specs of the members, in Erlang's term order."""
+    return node().members_for_orchestration()
+
+
+def get_local_state() -> Any:
+    """The state of the membership, as the strategy keeps it."""
+    return node().get_local_state()
+
+
+def decode(state: FullState | Iterable[NodeSpec]) -> list[str]:
+    """Names of the members in a state of full membership, or in a list of specs."""
+    return [spec.name for spec in (state.state.members if isinstance(state, FullState) else state)]
+
+
+def manager() -> str:
+    """The name of the peer service manager, as peers address it."""
+    return node().manager()
+
+
+def connections() -> list[ConnectionInfo]:
+    """Every connection on which messages go out."""
+    return node().connections()
+
+
+def reserve(tag: object) -> None:
+    """Reserve a slot of the active view. Raises NoAvailableSlots where there are none."""
+    node().reserve(tag)
+
+
+def on_up(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, comes up; `cancel()` ends it."""
+    return node().on_up(name, subscriber, channel=channel)
+
+
+def on_down(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, goes down; `cancel()` ends it."""
+    return node().on_down(name, subscriber, channel=channel)
+
+
+def add_callback(subscriber: Subscriber) -> Subscription:
+    """Call the function with the names of the members whenever they change; `cancel()` ends it."""
+    return node().add_callback(subscriber)
+
+
+def add_sup_callback(subscriber: Subscriber) -> Subscription:
+    """As `add_callback`, until the current process ends."""
+    return node().add_sup_callback(subscriber)
+
+
+def inject_partition(*args: Any, **options: Any) -> Any:
+    """The current node's `inject_partition`."""
+    return node().inject_partition(*args, **options)
+
+
+def resolve_partition(*args: Any, **options: Any) -> Any:
+    """The current node's `resolve_partition`."""
+    return node().resolve_partition(*args, **options)
+
+
+def partitions() -> Any:
+    """The current node's `partitions`."""
+    return node().partitions()
+
+
+async def stop(*, grace: float = 5.0) -> None:
+    """Stop the current node; see `Node.stop`."""
+    await node().stop(grace=grace)
