@@ -97,6 +97,22 @@ class Gossip:
     state: OrSet[Peer]
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a round tells peers of our kind instead of the state; one whose own differs answers with that (ours).
+
+    Attributes:
+        sender: the sender's own value among peers.
+        actor: as in `FullState`.
+        digest: of its state: two states of one digest are equal, as far as that matters to the sender: without dead
+            tokens where all members forget them.
+    """
+
+    sender: Peer
+    actor: bytes
+    digest: bytes
+
+
 class FullMembership(Membership):
     """One node's part in full membership.
 
@@ -111,7 +127,7 @@ class FullMembership(Membership):
 
     def __init__(self, myself: Peer, config: FullConfig, rng: Random, restored: FullState | None = None) -> None:
         super().__init__(myself, config, rng)
-        self._messages[Gossip] = self._on_gossip
+        self._messages |= {Gossip: self._on_gossip, Summary: self._on_summary}
         self._tombstones = Tombstones()
         known = restored is not None and restored.actor.startswith(ACTOR_PREFIX)
         self.actor = restored.actor if restored is not None and known else self._fresh_actor()
@@ -121,6 +137,7 @@ class FullMembership(Membership):
             state = state.add(myself, self._fresh_token() if first in state.tokens(myself) else first)
         self.state = self._without_former(state, myself)
         self.members = tuple(sorted(self.state.members, key=config.key))
+        self._digested: tuple[OrSet[Peer], dict[bool, bytes]] = (self.state, {})  # of dead tokens too, or of live ones
 
     @property
     def greeting(self) -> FullState:
@@ -185,7 +202,39 @@ class FullMembership(Membership):
         if forgettable:
             self.state = state.without(forgettable)
             self._save(self.greeting)
-        self._gossip(self.state, self._some())
+        peers = self._some()
+        like_us = [peer for peer in peers if self._tombstones.follows(peer)]
+        self._gossip(self.state, [peer for peer in peers if not self._tombstones.follows(peer)])
+        if self.config.gossip and like_us:
+            dead = not self._tombstones.all_follow(self.members, self.myself)
+            summary = Summary(self.myself, self.actor, self._digest(dead))
+            for peer in like_us:
+                self._send(peer, summary)
+
+    def _digest(self, dead: bool) -> bytes:
+        """The digest of our state, with dead tokens or without."""
+        if self._digested[0] is not self.state:
+            self._digested = (self.state, {})
+        known = self._digested[1]
+        if dead not in known:
+            entries = sorted(
+                (repr(peer), sorted((token, active) for token, active in tokens.items() if active or dead))
+                for peer, tokens in self.state.items()
+                if dead or any(tokens.values())
+            )
+            known[dead] = hashlib.blake2b(repr((dead, entries)).encode(), digest_size=32).digest()
+        return known[dead]
+
+    def _on_summary(self, peer: Peer, message: Summary, now: float) -> None:
+        problem = self._problem_of_sender(peer, message.sender)
+        if problem is None and (type(message.actor) is not bytes or type(message.digest) is not bytes):
+            problem = "its actor or digest is no octets"
+        if problem is not None:
+            self._violation(peer, f"summary: {problem}")
+        elif message.digest in (self._digest(True), self._digest(False)):
+            self._hear(message.sender, message.actor, self.state, now)
+        elif message.sender in self._up:
+            self._gossip(self.state, [message.sender])
 
     def _on_gossip(self, peer: Peer, message: Gossip, now: float) -> None:
         problem = self._problem_of_gossip(peer, message)
@@ -224,14 +273,17 @@ class FullMembership(Membership):
         return any(told.get(token) for token, active in self.state.tokens(self.myself).items() if not active)
 
     def _problem_of_gossip(self, peer: Peer, message: Gossip) -> str | None:
-        if type(message.sender) is not type(self.myself):
+        return self._problem_of_sender(peer, message.sender) or self._problem_of_state(message)
+
+    def _problem_of_sender(self, peer: Peer, sender: Peer) -> str | None:
+        if type(sender) is not type(self.myself):
             return "the sender is no peer"
-        name = self.config.name(message.sender)
+        name = self.config.name(sender)
         if name == self._name:
             return "the sender calls itself as we are called"
         if name != self.config.name(peer):
             return "the sender is not who the connection says"
-        return self._problem_of_state(message)
+        return None
 
     def _problem_of_greeting(self, greeting: object) -> str | None:
         return self._problem_of_state(greeting)

@@ -42,6 +42,10 @@ class Tombstones:
         if agrees:
             self._agreed[peer] = now
 
+    def follows(self, peer: Peer) -> bool:
+        """Whether the peer has said that it follows the rule."""
+        return self._follows.get(peer, False)
+
     def all_follow(self, members: tuple[Peer, ...], myself: Peer) -> bool:
         """Whether every member is known to follow the rule."""
         return all(peer == myself or self._follows.get(peer, False) for peer in members)

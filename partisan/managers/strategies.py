@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from partisan.config import Config
 from partisan.errors import ConfigError
-from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.machines.full import FullConfig, FullMembership
 from partisan.machines.membership import Membership, MembershipConfig
 from partisan.names import ListenAddress, NodeSpec
 from partisan.wire import full
@@ -89,8 +89,8 @@ class Full:
         """A gossip."""
         return full.gossip_to_term(message)
 
-    def message_from_term(self, term: object) -> tuple[NodeSpec, Gossip]:
-        """Read a gossip."""
+    def message_from_term(self, term: object) -> tuple[NodeSpec, Any]:
+        """Read a gossip or a summary."""
         gossip = full.gossip_from_term(term, self._most)
         return gossip.sender, gossip
 

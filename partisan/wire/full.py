@@ -1,6 +1,7 @@
 """Full membership as terms.
 
     Gossip     {membership_strategy, {SenderSpec, State}}
+    Summary    {membership_strategy, {SenderSpec, {full_digest, Actor, Digest}}}, between Python nodes only
     greeting   State = {full_v1, Actor, {state_orset, [{Spec, [{Token, Active}]}]}}
 
 The lists are ordered dictionaries: ascending by Erlang's term order, without duplicates. Real nodes compare them
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 from partisan.errors import MembershipTooLarge
 from partisan.etf import Atom
-from partisan.machines.full import FullState, Gossip
+from partisan.machines.full import FullState, Gossip, Summary
 from partisan.machines.machine import Peer
 from partisan.machines.orset import OrSet
 from partisan.names import ListenAddress, NodeSpec
@@ -29,6 +30,7 @@ from partisan.wire.order import spec_key
 from partisan.wire.spec import spec_from_term, spec_to_term
 
 _MEMBERSHIP_STRATEGY, _FULL_V1, _STATE_ORSET = Atom("membership_strategy"), Atom("full_v1"), Atom("state_orset")
+_FULL_DIGEST = Atom("full_digest")
 
 MOST_TOKENS = 64
 """Tokens that are taken from a peer for each element that is, on average (ours)."""
@@ -37,19 +39,26 @@ _TOKEN_LIMIT = 255
 """Octets of an actor or token that are accepted; real ones have 20 (ours)."""
 
 
-def gossip_to_term(gossip: Gossip) -> tuple[Any, ...]:
+def gossip_to_term(gossip: Gossip | Summary) -> tuple[Any, ...]:
     """Return what goes to a peer's manager."""
-    sender = cast(NodeSpec, gossip.sender)
-    return (_MEMBERSHIP_STRATEGY, (spec_to_term(sender), _state_term(gossip.actor, gossip.state)))
+    sender = spec_to_term(cast(NodeSpec, gossip.sender))
+    if isinstance(gossip, Summary):
+        return (_MEMBERSHIP_STRATEGY, (sender, (_FULL_DIGEST, gossip.actor, gossip.digest)))
+    return (_MEMBERSHIP_STRATEGY, (sender, _state_term(gossip.actor, gossip.state)))
 
 
-def gossip_from_term(term: object, most: int = 1 << 20) -> Gossip:
+def gossip_from_term(term: object, most: int = 1 << 20) -> Gossip | Summary:
     """Read what came for the manager; see `state_from_term`."""
     if type(term) is not tuple or len(term) != 2 or term[0] is not _MEMBERSHIP_STRATEGY:
         malformed("gossip", term)
     payload = term[1]
     if type(payload) is not tuple or len(payload) != 2:
         malformed("gossip", term)
+    if type(payload[1]) is tuple and len(payload[1]) == 3 and payload[1][0] is _FULL_DIGEST:
+        _, actor, digest = payload[1]
+        if type(actor) is not bytes or type(digest) is not bytes or max(len(actor), len(digest)) > _TOKEN_LIMIT:
+            malformed("summary", payload[1])
+        return Summary(spec_from_term(payload[0]), actor, digest)
     state = state_from_term(payload[1], most)
     return Gossip(spec_from_term(payload[0]), state.actor, state.state)
 

@@ -7,7 +7,15 @@ import random
 import pytest
 
 from partisan.errors import LocalProtocolError
-from partisan.machines.full import GOSSIP_TIMER, FullConfig, FullMembership, FullState, Gossip
+from partisan.machines.full import (
+    ACTOR_PREFIX,
+    GOSSIP_TIMER,
+    FullConfig,
+    FullMembership,
+    FullState,
+    Gossip,
+    Summary,
+)
 from partisan.machines.keepalive import Probe
 from partisan.machines.machine import (
     Connect,
@@ -497,3 +505,57 @@ class TestRetune:
         machine = member(node(), B)
         machine.handle(Retune(FullConfig(key=by_name, gossip=False)), 1.0)
         assert sends(machine.handle(TimedOut(GOSSIP_TIMER), 3.0)) == []
+
+
+PYTHON_ACTOR = ACTOR_PREFIX + bytes(20 - len(ACTOR_PREFIX))
+
+
+class TestSummaries:
+    """Peers of our kind are told a digest in a round, and the state only if theirs differs."""
+
+    def round(self, machine, now=20.0):
+        return [effect for effect in machine.handle(TimedOut(GOSSIP_TIMER), now) if type(effect) is Send]
+
+    def met(self, actor=PYTHON_ACTOR):
+        """A machine that has joined B."""
+        machine = member(node(), B)
+        machine.handle(Received(B, Gossip(B, actor, machine.state)), 1.0)
+        return machine
+
+    def test_a_peer_of_our_kind_is_told_a_digest(self):
+        machine = self.met()
+        [sent] = self.round(machine)
+        assert type(sent.message) is Summary
+        assert sent.peer == B
+
+    def test_a_real_node_is_told_the_state(self):
+        machine = self.met(b"\x01" * 20)
+        [sent] = self.round(machine)
+        assert sent.message == Gossip(A, machine.actor, machine.state)
+
+    def test_one_that_agrees_is_not_answered(self):
+        machine = self.met()
+        [sent] = self.round(machine)
+        same = Summary(B, PYTHON_ACTOR, sent.message.digest)
+        assert machine.handle(Received(B, same), 30.0) == []
+
+    def test_one_that_differs_is_answered_with_the_state(self):
+        machine = self.met()
+        other = Summary(B, PYTHON_ACTOR, b"\x00" * 32)
+        assert machine.handle(Received(B, other), 30.0) == [Send(B, Gossip(A, machine.actor, machine.state))]
+
+    def test_a_digest_changes_with_the_state(self):
+        machine = self.met()
+        [before] = self.round(machine)
+        machine.handle(Received(B, Gossip(B, PYTHON_ACTOR, machine.state.add(C, b"c" * 20))), 30.0)
+        after = [effect.message for effect in self.round(machine, 40.0) if type(effect.message) is Summary]
+        assert after
+        assert before.message.digest not in [message.digest for message in after]
+
+    @pytest.mark.parametrize(
+        "summary",
+        [Summary(C, PYTHON_ACTOR, b""), Summary(A, PYTHON_ACTOR, b""), Summary(B, None, b""), Summary(B, b"", 1)],
+    )
+    def test_a_summary_that_nobody_may_send_is_a_violation(self, summary):
+        [fact] = facts(self.met().handle(Received(B, summary), 30.0))
+        assert isinstance(fact, Violation)

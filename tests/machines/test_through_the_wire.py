@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from partisan.machines.full import FullConfig, FullMembership, Gossip
+from partisan.machines.full import FullConfig, FullMembership, Gossip, Summary
 from partisan.machines.machine import Join, Leave, Violation
 from partisan.machines.membership import MembershipConfig
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
@@ -26,7 +26,7 @@ SPECS = tuple(NodeSpec.of(f"n{n}@h", (ListenAddress("::1", 1000 + n),), CHANNELS
 
 
 def through(message):
-    if isinstance(message, Gossip):
+    if isinstance(message, Gossip | Summary):
         return wire.gossip_from_term(etf.decode(etf.encode(wire.gossip_to_term(message))))
     return wire.state_from_term(etf.decode(etf.encode(wire.state_to_term(message))))
 

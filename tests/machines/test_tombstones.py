@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from partisan.machines.full import ACTOR_PREFIX, GOSSIP_TIMER, FullConfig, FullMembership, FullState, Gossip
+from partisan.machines.full import ACTOR_PREFIX, GOSSIP_TIMER, FullConfig, FullMembership, FullState, Gossip, Summary
 from partisan.machines.machine import Connected, Join, Leave, Received, Save, Send, Start, TimedOut, Violation
 from partisan.machines.orset import OrSet
 
@@ -171,7 +171,7 @@ class TestTheRule:
         effects = machine.handle(TimedOut(GOSSIP_TIMER), 70.0)
         assert ("c", 0) not in list(machine.state)
         assert Save(machine.greeting) in effects
-        assert [effect.message.state for effect in effects if type(effect) is Send] == [machine.state]
+        assert [type(effect.message) for effect in effects if type(effect) is Send] == [Summary]
 
     def test_nothing_is_forgotten_before_every_member_has_told_that_it_knows(self):
         machine, b = with_a_tombstone()
