@@ -47,6 +47,7 @@ class Commands:
         self.stored: list[Any] = []
         self.heard = Gossips()
         self.fault: Fault
+        self.downs: list[str] = []
         node.spawn(self._store, name=STORE)
 
     async def _store(self) -> None:
@@ -58,6 +59,20 @@ class Commands:
 
     async def join(self, contact: str) -> str:
         return await self.node.join(contact)
+
+    async def sync_join(self, contact: str) -> str:
+        name = await self.node.sync_join(contact)
+        assert self.node.is_fully_connected(name)
+        return name
+
+    async def watch(self, name: str) -> None:
+        """Note when the peer goes down, and when anybody does."""
+        self.node.on_down(name, lambda: self.downs.append(name))
+        self.node.on_down("_", lambda gone: self.downs.append(f"any: {gone}"))
+
+    async def down(self) -> list[str]:
+        """Who went down."""
+        return sorted(self.downs)
 
     async def leave(self, name: str | None = None) -> None:
         await self.node.leave(name)

@@ -50,6 +50,22 @@ async def test_partisan_basic_test_with_tls(tmp_path: Path) -> None:
         await check_forward_message(peers)
 
 
+async def test_partisan_basic_test_with_sync_join() -> None:
+    async with cluster(join="sync_join", channels=CHANNELS, parallelism=2) as peers:
+        await check_forward_message(peers, channel="vnode")
+
+
+async def test_partisan_on_down_test() -> None:
+    """Callbacks fire, once each, when a node stops."""
+    async with cluster() as [server, *clients]:
+        *stay, gone = clients
+        for peer in (server, *stay):
+            await peer.tell("watch", gone.name)
+        await gone.kill()
+        for peer in (server, *stay):
+            await peer.until([f"any: {gone.name}", gone.name], "down")
+
+
 async def test_partisan_ack_test() -> None:
     """A message that is lost is not delivered, and is sent again once it may pass."""
     async with cluster(retransmit_interval=0.2) as [server, client, *_]:
