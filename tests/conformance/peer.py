@@ -15,7 +15,7 @@ from typing import Any
 import partisan
 from partisan import Atom, Node
 from partisan.faults import Delayed
-from partisan.machines.full import Gossip
+from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
 from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
@@ -36,7 +36,7 @@ class Gossips(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = record.args[1] if record.args else None  # type: ignore[index]
-        self.count += isinstance(event, Received) and isinstance(event.message, Gossip)
+        self.count += isinstance(event, Received) and isinstance(event.message, Gossip | Summary)
 
 
 class Commands:
