@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from partisan.etf import Reference
 from partisan.machines.full import FullState
 from partisan.names import NodeSpec
 from partisan.runtime.connection_calls import ConnectionInfo
@@ -120,18 +121,18 @@ def add_sup_callback(subscriber: Subscriber) -> Subscription:
     return node().add_sup_callback(subscriber)
 
 
-def inject_partition(*args: Any, **options: Any) -> Any:
-    """The current node's `inject_partition`."""
-    return node().inject_partition(*args, **options)
+def inject_partition(*names: str | NodeSpec) -> Reference:
+    """Cut the current node off from others, both ways, until `resolve_partition`. Raises ConfigError, ValueError."""
+    return node().inject_partition(*names)
 
 
-def resolve_partition(*args: Any, **options: Any) -> Any:
-    """The current node's `resolve_partition`."""
-    return node().resolve_partition(*args, **options)
+def resolve_partition(reference: Reference) -> bool:
+    """Heal the partition of that reference; whether there was one."""
+    return node().resolve_partition(reference)
 
 
-def partitions() -> Any:
-    """The current node's `partitions`."""
+def partitions() -> list[tuple[Reference, tuple[str, ...]]]:
+    """The injected partitions: (reference, names of the nodes that the current one is cut off from)."""
     return node().partitions()
 
 
