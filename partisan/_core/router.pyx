@@ -15,12 +15,13 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
 from partisan._core.acknowledged cimport Acknowledging, beginning
+from partisan._core.bound cimport WAIT
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
 from partisan._core.process cimport Process, Scheduler, running_process
-from partisan._core.sendqueue cimport WAIT, SendQueue
+from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList
 
 from partisan.errors import FrameError, LocalProtocolError, NoProc, NotConnected, TermError, WrongThread

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from partisan._core.bound import Bound
 from partisan._core.process import receive
-from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import FrameError
 from partisan.etf import Atom, Codec, Pid
 from tests.oracle.cases import compressed
