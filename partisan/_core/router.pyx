@@ -20,6 +20,7 @@ from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
+from partisan._core.pids cimport find_pid, read_pid, write_pid
 from partisan._core.process cimport Process, Scheduler, running_process
 from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList
@@ -31,9 +32,7 @@ __all__ = ["Inbound", "Router", "current_router_var", "send"]
 
 cdef enum:
     VERSION = 131
-    SMALL_TUPLE = 104
     FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
-    PID_SIZE = 17      # octets of PID; its Latin-1 twin has one more
     NUMBER_SIZE = 8    # octets of the number of an acknowledged message
     NIL = 106
 
@@ -48,69 +47,6 @@ cdef object PYTHON = Atom("partisan_python")
 # The two ways in which a node writes the beginning of a message: with the atom in UTF-8, and (OTP 25) in Latin-1.
 cdef bytes FORWARD = b"\x83\x68\x03\x77\x0fforward_message"
 cdef bytes FORWARD_LATIN1 = b"\x83\x68\x03\x64\x00\x0fforward_message"
-# {encoded_pid, "...: tuple, atom, the tag of a string and the high octet of its length
-cdef bytes PID = b"\x68\x02\x77\x0bencoded_pid\x6b\x00"
-cdef bytes PID_LATIN1 = b"\x68\x02\x64\x00\x0bencoded_pid\x6b\x00"
-
-
-cdef inline Py_ssize_t write_decimal(uint8_t* out, unsigned long value) noexcept:
-    """Write a number in decimal; returns how many octets it took."""
-    cdef uint8_t digits[20]
-    cdef Py_ssize_t count = 0
-    cdef Py_ssize_t i
-    while True:
-        digits[count] = 48 + value % 10
-        count += 1
-        value //= 10
-        if value == 0:
-            break
-    for i in range(count):
-        out[i] = digits[count - 1 - i]
-    return count
-
-
-cdef inline Py_ssize_t write_pid(uint8_t* out, Pid pid) noexcept:
-    """Write `{encoded_pid, "<0.Id.Serial>"}`; returns how many octets it took (48 at most)."""
-    cdef Py_ssize_t i
-    cdef const uint8_t* fixed = <const uint8_t*><const char*>PID
-    for i in range(PID_SIZE):
-        out[i] = fixed[i]
-    cdef uint8_t* text = out + PID_SIZE + 1
-    cdef Py_ssize_t size = 3
-    text[0] = 60
-    text[1] = 48
-    text[2] = 46
-    size += write_decimal(text + size, pid.id)
-    text[size] = 46
-    size += 1 + write_decimal(text + size + 1, pid.serial)
-    text[size] = 62
-    size += 1
-    out[PID_SIZE] = <uint8_t>size
-    return PID_SIZE + 1 + size
-
-
-cdef inline bint read_pid(const uint8_t* text, Py_ssize_t size, unsigned long long* id,
-                          unsigned long long* serial) noexcept:
-    """Read `<0.Id.Serial>`; whether it has that form."""
-    cdef Py_ssize_t i = 3
-    cdef unsigned long long numbers[2]
-    cdef int which = 0
-    if size < 7 or text[0] != 60 or text[1] != 48 or text[2] != 46 or text[size - 1] != 62:
-        return False
-    numbers[0] = numbers[1] = 0
-    while i < size - 1:
-        if text[i] == 46:
-            which += 1
-            if which > 1:
-                return False
-        elif 48 <= text[i] <= 57 and numbers[which] < (1 << 32):
-            numbers[which] = numbers[which] * 10 + (text[i] - 48)
-        else:
-            return False
-        i += 1
-    id[0] = numbers[0]
-    serial[0] = numbers[1]
-    return which == 1 and numbers[0] < (1 << 32) and numbers[1] < (1 << 32)
 
 
 cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_t* target, size_t size) noexcept:
@@ -593,25 +529,20 @@ cdef class Inbound(FrameReader):
         cdef Process process
         cdef unsigned long long id = 0
         cdef unsigned long long serial = 0
-        cdef Py_ssize_t text = 0
+        cdef Py_ssize_t behind
         if self.held is not None:
             return self.keep(data, size, planted)
         target = None
-        if data[position] == SMALL_TUPLE and size - position > PID_SIZE + 2:
-            if memcmp(data + position, <const char*>PID, PID_SIZE) == 0:
-                text = position + PID_SIZE + 1
-            elif memcmp(data + position, <const char*>PID_LATIN1, PID_SIZE + 1) == 0:
-                text = position + PID_SIZE + 2
-            if text and size - text >= data[text - 1] and read_pid(data + text, data[text - 1], &id, &serial):
-                position = text + data[text - 1]
-                process = router.scheduler.find_process(id, serial)
-                message = self.read_message(data, size, &position, planted)
-                if router.receiving is not None:
-                    router.receiving(Pid(router.node, id, serial), message, self)
-                    return 0
-                if process is not None:
-                    return process.deliver(message)
-                return router.nobody(Pid(router.node, id, serial), message)
+        behind = find_pid(data, size, position, &id, &serial)
+        if behind:
+            process = router.scheduler.find_process(id, serial)
+            message = self.read_message(data, size, &behind, planted)
+            if router.receiving is not None:
+                router.receiving(Pid(router.node, id, serial), message, self)
+                return 0
+            if process is not None:
+                return process.deliver(message)
+            return router.nobody(Pid(router.node, id, serial), message)
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
         if router.receiving is not None:
