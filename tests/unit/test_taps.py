@@ -142,6 +142,21 @@ def test_what_a_tap_has_kept_can_be_replayed_and_wakes_whom_it_is_for(core: Core
     assert found == [message, message]
 
 
+def test_what_waited_for_the_hello_goes_through_the_tap_once(core: Core) -> None:
+    found, inbound = collector(core), core.inbound()
+    seen: list[bytes] = []
+    inbound.tap = lambda body, planted: not seen.append(body)
+    inbound.hold()
+    feed(inbound, *((FORWARD, Atom("sink"), number) for number in range(3)))
+    inbound.release()
+    core.router.rouse()
+    core.run()
+    assert found == [0, 1, 2]
+    assert len(seen) == 3
+    feed(inbound, (FORWARD, Atom("sink"), 3))
+    assert len(seen) == 4
+
+
 def test_a_replayed_frame_may_be_malformed(core: Core) -> None:
     with pytest.raises(FrameError, match="octet 3"):
         core.inbound().replay(b"\x03h")
