@@ -236,6 +236,8 @@ cdef class Router:
                        str channel, object partition_key) except -1:
         """As send_remote, and keep the message; while the node is not connected that is all."""
         cdef SendQueue queue = None
+        if self.acknowledging is None:
+            raise LocalProtocolError("this router keeps no messages: it was given nothing that does")
         try:
             queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
         except NotConnected as error:
@@ -439,9 +441,14 @@ cdef class Inbound(FrameReader):
 
     def release(self):
         """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""
+        cdef bint outer = self.replaying
         held, self.held = self.held, None
-        for body, planted in held or ():
-            self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+        self.replaying = True  # the tap had its say when they came
+        try:
+            for body, planted in held or ():
+                self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+        finally:
+            self.replaying = outer
 
     cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         """Hold a frame."""
@@ -470,6 +477,7 @@ cdef class Inbound(FrameReader):
 
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position
+        cdef unsigned long long number = 0
         if self.tap is not None and not self.replaying \
                 and not self.tap(PyBytes_FromStringAndSize(<const char*>data, size), planted):
             return 0
@@ -479,31 +487,28 @@ cdef class Inbound(FrameReader):
             elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
                 position = FORWARD_SIZE + 1
             else:
-                position = self.accepts(data, size)
-                if position < 0:
-                    return 0
+                position = self.find_number(data, size, &number)
                 if position == 0:
                     return self.on_other(data, size, planted)
-            return self.on_message(data, size, position, planted)
+            return self.on_message(data, size, position, planted, number)
         except TermError as error:
             raise FrameError("malformed", size, str(error)) from error
 
-    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2:
-        """Where the target of an acknowledged message is; -1 if it is a copy; 0 if it is anything else."""
-        cdef unsigned long long number = 0
+    cdef Py_ssize_t find_number(self, const uint8_t* data, Py_ssize_t size, unsigned long long* number) except -1:
+        """Where the target of an acknowledged message is, and its number; 0 if it is anything else."""
         cdef Py_ssize_t length
         cdef int i
-        if self.numbered is None or self.held is not None:
+        if self.numbered is None or self.held is not None or self.router.acknowledging is None:
             return 0
         length = len(self.numbered)
-        if size <= length + NUMBER_SIZE or memcmp(data, <const char*>self.numbered, length) != 0 \
+        if size <= length + NUMBER_SIZE + 1 or memcmp(data, <const char*>self.numbered, length) != 0 \
                 or data[length + NUMBER_SIZE] != NIL:
             return 0
         for i in range(NUMBER_SIZE):
-            number |= <unsigned long long>data[length + i] << (8 * i)
-        if not self.router.acknowledging.takes(self.peer, number):
-            return 0
-        return length + NUMBER_SIZE + 1 if self.router.acknowledging.accept(self.peer, number) else -1
+            number[0] |= <unsigned long long>data[length + i] << (8 * i)
+        if self.router.acknowledging.takes(self.peer, number[0]):
+            return length + NUMBER_SIZE + 1
+        return 0
 
     def replay(self, bytes body not None, list planted=None) -> None:
         """Take a frame that the tap has kept, past the tap: as a burst of its own unless one is under way.
@@ -523,8 +528,14 @@ cdef class Inbound(FrameReader):
             if alone:
                 router.finish_burst()
 
-    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
-        """Deliver `{forward_message, Target, Message}`; position is where the target starts."""
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted,
+                        unsigned long long number) except -1:
+        """Deliver `{forward_message, Target, Message}`.
+
+        Args:
+            position: where the target starts.
+            number: if not 0, that of an acknowledged message: a copy is dropped. What is malformed has not arrived.
+        """
         cdef Router router = self.router
         cdef Process process
         cdef unsigned long long id = 0
@@ -537,6 +548,8 @@ cdef class Inbound(FrameReader):
         if behind:
             process = router.scheduler.find_process(id, serial)
             message = self.read_message(data, size, &behind, planted)
+            if number and not router.acknowledging.accept(self.peer, number):
+                return 0
             if router.receiving is not None:
                 router.receiving(Pid(router.node, id, serial), message, self)
                 return 0
@@ -545,6 +558,8 @@ cdef class Inbound(FrameReader):
             return router.nobody(Pid(router.node, id, serial), message)
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
+        if number and not router.acknowledging.accept(self.peer, number):
+            return 0
         if router.receiving is not None:
             router.receiving(target, message, self)
             return 0

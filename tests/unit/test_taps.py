@@ -69,6 +69,14 @@ def test_a_superseded_frame_is_superseded_past_the_tap_too() -> None:
     assert list(bodies(drain(queue, 1.0)))[-1] == CODEC.encode(2)
 
 
+def test_what_is_no_bytes_is_refused_as_a_frame() -> None:
+    queue = SendQueue(bound())
+    for push in (queue.push_raw, queue.put):
+        with pytest.raises(TypeError):
+            push(None)  # type: ignore[arg-type]
+    assert queue.pushed_frames == 0
+
+
 def test_octets_withheld_count_until_they_are_given_back_or_the_queue_closes() -> None:
     limit = bound()
     queue = SendQueue(limit)
