@@ -33,11 +33,12 @@ cdef class Fresh:
 cdef class Run:
     cdef str peer
     cdef unsigned long long first          # the machine has not heard of the numbers from here on,
-    cdef unsigned long long top            # up to here; and nothing from here on has come
+    cdef unsigned long long top            # up to here; and nothing from here on has come. 0: there is no number here
 
 
 cdef class Acknowledging:
     cdef octets scratch                    # owned; the frame that is being written
+    cdef bint writing                      # into the scratch
     cdef bytes prefix                      # how our frames begin, up to the number
     cdef dict lanes                        # node -> Lane of the machine
     cdef object new_lane                   # callable(node) -> Lane
@@ -53,11 +54,13 @@ cdef class Acknowledging:
     cdef public Py_ssize_t high_water      # messages to one peer above which senders are held
     cdef public Py_ssize_t max_messages
     cdef public Py_ssize_t max_octets
+    cdef public Py_ssize_t max_frame       # octets that a frame may have
     cdef unsigned long long first_number
     cdef public bint owing                 # `owe` has been called
 
     cdef bytes keep(self, Codec codec, str node, const uint8_t* target, size_t size, object place, object message)
-    cdef bytes write(self, Codec codec, unsigned long long number, const uint8_t* target, size_t size, object message)
+    cdef bytes write(self, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message)
+    cdef bytes compose(self, octets* run, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message)
     cdef bint takes(self, str peer, unsigned long long number) except -1
     cdef bint accept(self, str peer, unsigned long long number) except -1
     cdef bint ask(self, str peer, unsigned long long number) except -1

@@ -55,7 +55,7 @@ class Fresh:
         """Hold a parcel no more, and return it; None if it is not held."""
 
     def at(self, number: int) -> float:
-        """When a parcel that is held was sent."""
+        """When a parcel that is held was sent; KeyError if it is not held."""
 
     def drop(self, first: int, last: int) -> tuple[int, float, list[tuple[int, Any]], list[int]]:
         """Hold the parcels from first to last no more.
@@ -81,11 +81,13 @@ class Acknowledging:
     Attributes:
         high_water: how many messages may wait for a node before senders are held.
         max_messages, max_octets: as the machine's options.
+        max_frame: octets that a frame may have.
     """
 
     high_water: int
     max_messages: int
     max_octets: int
+    max_frame: int
     owing: bool
     """Whether `owe` has been called."""
 

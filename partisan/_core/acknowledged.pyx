@@ -13,9 +13,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
+from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
 from partisan._core.identities cimport Atom
-from partisan._core.wire cimport octets_free, octets_reserve
+from partisan._core.wire cimport octets, octets_free, octets_reserve
+
+from partisan.errors import EncodeError
 
 __all__ = ["Acknowledging", "Fresh", "Parcel"]
 
@@ -24,6 +27,9 @@ cdef enum:
     NIL = 106
     KEEP_CAPACITY = 262144  # octets that the scratch may keep allocated
     FIRST_CAPACITY = 16     # of a ring, a power of two
+    MOST_CAPACITY = 131072  # that a ring keeps when it is empty, a power of two
+
+cdef object MASK = (1 << 64) - 1
 
 cdef bytes beginning(str source):
     """How the frames of a node begin, up to the octets of the number: an integer of eight."""
@@ -57,9 +63,14 @@ cdef class Fresh:
     """
 
     def __cinit__(self, unsigned long long first):
+        count(&live.rings, 1)
         self.low = self.high = first
         self.ring = [None] * FIRST_CAPACITY
         self.mask = FIRST_CAPACITY - 1
+
+    def __dealloc__(self):
+        count(&live.rings, -1)
+        count(&live.parcels, -self.count)
 
     def __len__(self):
         return self.count
@@ -87,13 +98,14 @@ cdef class Fresh:
         self.ring[self.high & self.mask] = parcel
         self.high += 1
         self.count += 1
+        count(&live.parcels, 1)
         self.octets += size
         return 0
 
     cdef int widen(self) except -1:
         cdef unsigned long long number
         cdef unsigned long long mask = 2 * self.mask + 1
-        cdef list ring = [None] * (mask + 1)
+        cdef list ring = [None] * <Py_ssize_t>(mask + 1)
         for number in range(self.low, self.high):
             ring[number & mask] = self.ring[number & self.mask]
         self.ring, self.mask = ring, mask
@@ -111,14 +123,20 @@ cdef class Fresh:
             return None
         self.ring[number & self.mask] = None
         self.count -= 1
+        count(&live.parcels, -1)
         self.octets -= (<Parcel>parcel).octets if type(parcel) is Parcel else parcel.octets
         while self.low < self.high and self.ring[self.low & self.mask] is None:
             self.low += 1
+        if self.count == 0 and self.mask >= MOST_CAPACITY:
+            self.ring, self.mask = [None] * FIRST_CAPACITY, FIRST_CAPACITY - 1
         return parcel
 
     def at(self, unsigned long long number):
-        """When a parcel that is held was sent."""
-        return self.ring[number & self.mask].at
+        """When a parcel that is held was sent; KeyError if it is not held."""
+        parcel = self.ring[number & self.mask] if self.low <= number < self.high else None
+        if parcel is None:
+            raise KeyError(number)
+        return parcel.at
 
     def drop(self, unsigned long long first, unsigned long long last):
         """Hold the parcels from first to last no more.
@@ -130,9 +148,13 @@ cdef class Fresh:
         cdef unsigned long long number
         cdef Py_ssize_t count = 0
         cdef double at = 0.0
+        cdef bint more = first <= last
         cdef list tags = []
         cdef list missing = []
-        for number in range(first, last + 1):
+        while more:
+            number = first
+            more = number < last  # no range: `last + 1` may not have 64 bits
+            first += 1
             parcel = self.take(number)
             if parcel is None:
                 missing.append(number)
@@ -152,6 +174,12 @@ cdef class Fresh:
 cdef class Run:
     """Consecutive numbers of one sender that were accepted, and of which the machine will hear in one."""
 
+    def __cinit__(self):
+        count(&live.runs, 1)
+
+    def __dealloc__(self):
+        count(&live.runs, -1)
+
 
 cdef class Acknowledging:
     """What a node keeps and has seen, as its router asks.
@@ -168,6 +196,7 @@ cdef class Acknowledging:
     Attributes:
         high_water: how many messages may wait for a node before senders are held.
         max_messages, max_octets: as the machine's options.
+        max_frame: octets that a frame may have.
     """
 
     def __cinit__(self, str node not None, *, sent, seen, clock, carry_out, owe, hold, expected,
@@ -185,6 +214,7 @@ cdef class Acknowledging:
         self.hold = hold
         self.expected = expected
         self.first_number = first_number
+        self.max_frame = 256 << 20
 
     def __dealloc__(self):
         octets_free(&self.scratch)
@@ -196,45 +226,63 @@ cdef class Acknowledging:
         """
         cdef Fresh fresh
         cdef Parcel parcel
+        cdef double now
         lane = self.lanes.get(node)
         if lane is None:
             lane = self.new_lane(node)
         fresh = lane.fresh
-        frame = self.write(codec, fresh.high, target, size, message)
+        now = self.clock()
+        frame = self.write(codec, fresh, target, size, message)
         parcel = Parcel.__new__(Parcel)
         parcel.frame = frame
         parcel.place = place
         parcel.octets = PyBytes_GET_SIZE(frame)
         # The machine's own way, if this is the first (an alarm is to be set), or there may be no room for it.
         if 0 < fresh.count < self.max_messages and fresh.octets + parcel.octets <= self.max_octets and not lane.kept:
-            parcel.at = self.clock()
+            parcel.at = now
             fresh.put(parcel, parcel.octets)
-        elif self.keep_slowly(lane, parcel, self.clock()):
+        elif self.keep_slowly(lane, parcel, now):
             self.carry_out()
         if fresh.count > self.high_water:
             self.hold(node)
         return frame
 
-    cdef bytes write(self, Codec codec, unsigned long long number, const uint8_t* target, size_t size, object message):
-        cdef size_t length = PyBytes_GET_SIZE(self.prefix)
+    cdef bytes write(self, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message):
+        """The frame of the message that the lane will hold next."""
+        cdef octets apart
+        cdef octets* run = &self.scratch
+        if self.writing:  # a finaliser that ran while another message was written sends with `ack` too
+            apart.data = NULL
+            apart.length = apart.capacity = 0
+            run = &apart
+        self.writing = True
+        try:
+            return self.compose(run, codec, fresh, target, size, message)
+        finally:
+            self.writing = run is not &self.scratch
+            if self.writing or run.capacity > KEEP_CAPACITY:
+                octets_free(run)
+
+    cdef bytes compose(self, octets* run, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message):
+        cdef size_t at = PyBytes_GET_SIZE(self.prefix)
         cdef uint8_t* data
+        cdef unsigned long long number
         cdef int i
-        self.scratch.length = 0
-        if octets_reserve(&self.scratch, length + NUMBER_SIZE + 1 + size) < 0:
+        run.length = 0
+        if octets_reserve(run, at + NUMBER_SIZE + 1 + size) < 0:
             raise MemoryError()
-        data = self.scratch.data
-        memcpy(data, PyBytes_AS_STRING(self.prefix), length)
+        data = run.data
+        memcpy(data, PyBytes_AS_STRING(self.prefix), at)
+        data[at + NUMBER_SIZE] = NIL
+        memcpy(data + at + NUMBER_SIZE + 1, target, size)
+        run.length = at + NUMBER_SIZE + 1 + size
+        codec.encode_into(run, message, None)
+        if run.length > <size_t>self.max_frame:
+            raise EncodeError(f"a frame of {run.length} octets is above the limit of {self.max_frame}")
+        number = fresh.high  # only now: a finaliser may have taken numbers
         for i in range(NUMBER_SIZE):
-            data[length + i] = <uint8_t>(number >> (8 * i))
-        length += NUMBER_SIZE
-        data[length] = NIL
-        memcpy(data + length + 1, target, size)
-        self.scratch.length = length + 1 + size
-        codec.encode_into(&self.scratch, message, None)
-        frame = PyBytes_FromStringAndSize(<const char*>self.scratch.data, self.scratch.length)
-        if self.scratch.capacity > KEEP_CAPACITY:
-            octets_free(&self.scratch)
-        return frame
+            run.data[at + i] = <uint8_t>(number >> (8 * i))
+        return PyBytes_FromStringAndSize(<const char*>run.data, run.length)
 
     cdef bint takes(self, str peer, unsigned long long number) except -1:
         """Whether this may be asked of a number of the peer; if not, the Python driver is."""
@@ -266,7 +314,7 @@ cdef class Acknowledging:
             run.peer = peer
         else:
             run = <Run>found
-        run.first = run.top = self.seen.top(peer, number)
+        run.first = run.top = self.seen.top(peer, number) & MASK
         return fresh
 
     def settle(self) -> None:

@@ -1,6 +1,7 @@
 """The connection table: (node, channel) to the send queues of its connections."""
 
-from partisan._core.sendqueue cimport Bound, SendQueue
+from partisan._core.bound cimport Bound
+from partisan._core.sendqueue cimport SendQueue
 
 
 cdef class Holding(SendQueue):

@@ -5,7 +5,8 @@ from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
-from .sendqueue import Bound, SendQueue
+from .bound import Bound
+from .sendqueue import SendQueue
 
 __all__ = ["ConnectionTable", "Lane", "Peer"]
 

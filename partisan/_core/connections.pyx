@@ -14,7 +14,8 @@ instead of removed: it counts no more as up, and slots that used it hold until i
 
 cimport cython
 
-from partisan._core.sendqueue cimport Bound, SendQueue
+from partisan._core.bound cimport Bound
+from partisan._core.sendqueue cimport SendQueue
 
 from partisan.errors import NotConnected
 from partisan.names import DEFAULT_CHANNEL

@@ -14,6 +14,9 @@ cdef struct counters:
     Py_ssize_t exports      # buffers of send queues that somebody looks at
     Py_ssize_t slabs        # Slab objects
     Py_ssize_t assemblies   # frame readers in the middle of a long frame
+    Py_ssize_t rings        # Fresh objects
+    Py_ssize_t parcels      # parcels in Fresh objects
+    Py_ssize_t runs         # Run objects
 
 
 cdef counters live

@@ -69,8 +69,9 @@ cdef class Inbound(FrameReader):
     cdef public object tap                 # callable(octets, planted) -> whether the frame goes on now; or None
     cdef bint replaying                    # the frame in hand has passed the tap
 
-    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2
+    cdef Py_ssize_t find_number(self, const uint8_t* data, Py_ssize_t size, unsigned long long* number) except -1
     cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
-    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted,
+                        unsigned long long number) except -1
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)

@@ -15,12 +15,14 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcmp
 
 from partisan._core.acknowledged cimport Acknowledging, beginning
+from partisan._core.bound cimport WAIT
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
+from partisan._core.pids cimport find_pid, read_pid, write_pid
 from partisan._core.process cimport Process, Scheduler, running_process
-from partisan._core.sendqueue cimport WAIT, SendQueue
+from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList
 
 from partisan.errors import FrameError, LocalProtocolError, NoProc, NotConnected, TermError, WrongThread
@@ -30,9 +32,7 @@ __all__ = ["Inbound", "Router", "current_router_var", "send"]
 
 cdef enum:
     VERSION = 131
-    SMALL_TUPLE = 104
     FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
-    PID_SIZE = 17      # octets of PID; its Latin-1 twin has one more
     NUMBER_SIZE = 8    # octets of the number of an acknowledged message
     NIL = 106
 
@@ -47,69 +47,6 @@ cdef object PYTHON = Atom("partisan_python")
 # The two ways in which a node writes the beginning of a message: with the atom in UTF-8, and (OTP 25) in Latin-1.
 cdef bytes FORWARD = b"\x83\x68\x03\x77\x0fforward_message"
 cdef bytes FORWARD_LATIN1 = b"\x83\x68\x03\x64\x00\x0fforward_message"
-# {encoded_pid, "...: tuple, atom, the tag of a string and the high octet of its length
-cdef bytes PID = b"\x68\x02\x77\x0bencoded_pid\x6b\x00"
-cdef bytes PID_LATIN1 = b"\x68\x02\x64\x00\x0bencoded_pid\x6b\x00"
-
-
-cdef inline Py_ssize_t write_decimal(uint8_t* out, unsigned long value) noexcept:
-    """Write a number in decimal; returns how many octets it took."""
-    cdef uint8_t digits[20]
-    cdef Py_ssize_t count = 0
-    cdef Py_ssize_t i
-    while True:
-        digits[count] = 48 + value % 10
-        count += 1
-        value //= 10
-        if value == 0:
-            break
-    for i in range(count):
-        out[i] = digits[count - 1 - i]
-    return count
-
-
-cdef inline Py_ssize_t write_pid(uint8_t* out, Pid pid) noexcept:
-    """Write `{encoded_pid, "<0.Id.Serial>"}`; returns how many octets it took (48 at most)."""
-    cdef Py_ssize_t i
-    cdef const uint8_t* fixed = <const uint8_t*><const char*>PID
-    for i in range(PID_SIZE):
-        out[i] = fixed[i]
-    cdef uint8_t* text = out + PID_SIZE + 1
-    cdef Py_ssize_t size = 3
-    text[0] = 60
-    text[1] = 48
-    text[2] = 46
-    size += write_decimal(text + size, pid.id)
-    text[size] = 46
-    size += 1 + write_decimal(text + size + 1, pid.serial)
-    text[size] = 62
-    size += 1
-    out[PID_SIZE] = <uint8_t>size
-    return PID_SIZE + 1 + size
-
-
-cdef inline bint read_pid(const uint8_t* text, Py_ssize_t size, unsigned long long* id,
-                          unsigned long long* serial) noexcept:
-    """Read `<0.Id.Serial>`; whether it has that form."""
-    cdef Py_ssize_t i = 3
-    cdef unsigned long long numbers[2]
-    cdef int which = 0
-    if size < 7 or text[0] != 60 or text[1] != 48 or text[2] != 46 or text[size - 1] != 62:
-        return False
-    numbers[0] = numbers[1] = 0
-    while i < size - 1:
-        if text[i] == 46:
-            which += 1
-            if which > 1:
-                return False
-        elif 48 <= text[i] <= 57 and numbers[which] < (1 << 32):
-            numbers[which] = numbers[which] * 10 + (text[i] - 48)
-        else:
-            return False
-        i += 1
-    id[0] = numbers[0]
-    serial[0] = numbers[1]
-    return which == 1 and numbers[0] < (1 << 32) and numbers[1] < (1 << 32)
 
 
 cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_t* target, size_t size) noexcept:
@@ -299,6 +236,8 @@ cdef class Router:
                        str channel, object partition_key) except -1:
         """As send_remote, and keep the message; while the node is not connected that is all."""
         cdef SendQueue queue = None
+        if self.acknowledging is None:
+            raise LocalProtocolError("this router keeps no messages: it was given nothing that does")
         try:
             queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
         except NotConnected as error:
@@ -502,9 +441,14 @@ cdef class Inbound(FrameReader):
 
     def release(self):
         """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""
+        cdef bint outer = self.replaying
         held, self.held = self.held, None
-        for body, planted in held or ():
-            self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+        self.replaying = True  # the tap had its say when they came
+        try:
+            for body, planted in held or ():
+                self.on_frame(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), planted)
+        finally:
+            self.replaying = outer
 
     cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         """Hold a frame."""
@@ -533,6 +477,7 @@ cdef class Inbound(FrameReader):
 
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
         cdef Py_ssize_t position
+        cdef unsigned long long number = 0
         if self.tap is not None and not self.replaying \
                 and not self.tap(PyBytes_FromStringAndSize(<const char*>data, size), planted):
             return 0
@@ -542,31 +487,28 @@ cdef class Inbound(FrameReader):
             elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
                 position = FORWARD_SIZE + 1
             else:
-                position = self.accepts(data, size)
-                if position < 0:
-                    return 0
+                position = self.find_number(data, size, &number)
                 if position == 0:
                     return self.on_other(data, size, planted)
-            return self.on_message(data, size, position, planted)
+            return self.on_message(data, size, position, planted, number)
         except TermError as error:
             raise FrameError("malformed", size, str(error)) from error
 
-    cdef Py_ssize_t accepts(self, const uint8_t* data, Py_ssize_t size) except -2:
-        """Where the target of an acknowledged message is; -1 if it is a copy; 0 if it is anything else."""
-        cdef unsigned long long number = 0
+    cdef Py_ssize_t find_number(self, const uint8_t* data, Py_ssize_t size, unsigned long long* number) except -1:
+        """Where the target of an acknowledged message is, and its number; 0 if it is anything else."""
         cdef Py_ssize_t length
         cdef int i
-        if self.numbered is None or self.held is not None:
+        if self.numbered is None or self.held is not None or self.router.acknowledging is None:
             return 0
         length = len(self.numbered)
-        if size <= length + NUMBER_SIZE or memcmp(data, <const char*>self.numbered, length) != 0 \
+        if size <= length + NUMBER_SIZE + 1 or memcmp(data, <const char*>self.numbered, length) != 0 \
                 or data[length + NUMBER_SIZE] != NIL:
             return 0
         for i in range(NUMBER_SIZE):
-            number |= <unsigned long long>data[length + i] << (8 * i)
-        if not self.router.acknowledging.takes(self.peer, number):
-            return 0
-        return length + NUMBER_SIZE + 1 if self.router.acknowledging.accept(self.peer, number) else -1
+            number[0] |= <unsigned long long>data[length + i] << (8 * i)
+        if self.router.acknowledging.takes(self.peer, number[0]):
+            return length + NUMBER_SIZE + 1
+        return 0
 
     def replay(self, bytes body not None, list planted=None) -> None:
         """Take a frame that the tap has kept, past the tap: as a burst of its own unless one is under way.
@@ -586,33 +528,38 @@ cdef class Inbound(FrameReader):
             if alone:
                 router.finish_burst()
 
-    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted) except -1:
-        """Deliver `{forward_message, Target, Message}`; position is where the target starts."""
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted,
+                        unsigned long long number) except -1:
+        """Deliver `{forward_message, Target, Message}`.
+
+        Args:
+            position: where the target starts.
+            number: if not 0, that of an acknowledged message: a copy is dropped. What is malformed has not arrived.
+        """
         cdef Router router = self.router
         cdef Process process
         cdef unsigned long long id = 0
         cdef unsigned long long serial = 0
-        cdef Py_ssize_t text = 0
+        cdef Py_ssize_t behind
         if self.held is not None:
             return self.keep(data, size, planted)
         target = None
-        if data[position] == SMALL_TUPLE and size - position > PID_SIZE + 2:
-            if memcmp(data + position, <const char*>PID, PID_SIZE) == 0:
-                text = position + PID_SIZE + 1
-            elif memcmp(data + position, <const char*>PID_LATIN1, PID_SIZE + 1) == 0:
-                text = position + PID_SIZE + 2
-            if text and size - text >= data[text - 1] and read_pid(data + text, data[text - 1], &id, &serial):
-                position = text + data[text - 1]
-                process = router.scheduler.find_process(id, serial)
-                message = self.read_message(data, size, &position, planted)
-                if router.receiving is not None:
-                    router.receiving(Pid(router.node, id, serial), message, self)
-                    return 0
-                if process is not None:
-                    return process.deliver(message)
-                return router.nobody(Pid(router.node, id, serial), message)
+        behind = find_pid(data, size, position, &id, &serial)
+        if behind:
+            process = router.scheduler.find_process(id, serial)
+            message = self.read_message(data, size, &behind, planted)
+            if number and not router.acknowledging.accept(self.peer, number):
+                return 0
+            if router.receiving is not None:
+                router.receiving(Pid(router.node, id, serial), message, self)
+                return 0
+            if process is not None:
+                return process.deliver(message)
+            return router.nobody(Pid(router.node, id, serial), message)
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
+        if number and not router.acknowledging.accept(self.peer, number):
+            return 0
         if router.receiving is not None:
             router.receiving(target, message, self)
             return 0

@@ -1,45 +1,16 @@
-"""Send queues: frames of one connection on their way to the socket, and the octet bound that several queues share."""
+"""Send queues: frames of one connection on their way to the socket."""
 
 from libc.stdint cimport uint8_t
 
+from partisan._core.bound cimport Bound
 from partisan._core.etf cimport Codec
-from partisan._core.process cimport Process
 from partisan._core.wire cimport octets
-
-
-cdef enum Policy:
-    WAIT = 0         # past high water the sending process is held; past the hard limit Overloaded is raised
-    ERROR = 1        # past high water Overloaded is raised
-    DROP_OLDEST = 2  # past high water the oldest frames that wait are dropped and counted
 
 
 ctypedef struct run:
     # Octets that lie together; borrowed, valid until the next push.
     const uint8_t* data
     size_t size
-
-
-cdef class Bound:
-    """How many octets may wait for one (peer, channel); all connections of the channel share it."""
-    cdef readonly str node
-    cdef readonly str channel
-    cdef readonly Policy policy
-    cdef readonly Py_ssize_t queued_octets   # waiting now
-    cdef readonly Py_ssize_t high_water      # octets; above it the policy decides
-    cdef readonly Py_ssize_t low_water       # octets; at or below it the bound is relieved
-    cdef readonly Py_ssize_t hard_limit      # octets; a send that finds so many is refused
-    cdef readonly bint over                  # above high water, and not yet down to low water
-    cdef readonly unsigned long long dropped_frames
-    cdef readonly unsigned long long dropped_octets
-    cdef list held                           # processes that this bound holds
-    cdef object changed                      # callable(bound): `over` has changed; or None
-
-    cdef int admit(self) except -1
-    cdef int charge(self, Py_ssize_t size) except -1
-    cdef int discharge(self, Py_ssize_t size) except -1
-    cdef int hold(self, Process process) except -1
-    cdef int count_dropped(self, Py_ssize_t size) except -1
-    cdef int release_held(self) except -1
 
 
 cdef class SendQueue:

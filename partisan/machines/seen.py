@@ -167,6 +167,10 @@ class Receipts:
 
     def received_run(self, peer: Peer, first: int, last: int) -> None:
         """Take note of messages that are handed over: numbers from first to last, none of them below `top`."""
+        while first >> _GROUP != last >> _GROUP:
+            edge = (first >> _GROUP) + 1 << _GROUP
+            self.received_run(peer, first, edge - 1)
+            first = edge
         self.received(peer, first)
         sender = self._senders[peer]
         sender.groups[first >> _GROUP].ends[-1] = last + 1

@@ -16,7 +16,7 @@ from partisan import telemetry
 from partisan._core.acknowledged import Acknowledging, Fresh, Parcel
 from partisan._core.process import Process, running
 from partisan._core.sendqueue import SendQueue
-from partisan.errors import NotAcknowledged, NotConnected, Overloaded
+from partisan.errors import EncodeError, NotAcknowledged, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.machines.acknowledged import Ack, AcknowledgedDelivery, Acks, Coalesce, Forget, SessionOver
 from partisan.machines.machine import (
@@ -114,6 +114,7 @@ class Acknowledged:
     def _limit(self, options: AcknowledgedConfig) -> None:
         self._high_water = self._fast.high_water = options.max_messages // 2
         self._fast.max_messages, self._fast.max_octets = options.max_messages, options.max_octets
+        self._fast.max_frame = self._context.config.max_frame_octets
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -142,12 +143,14 @@ class Acknowledged:
             NotConnected: the node is no member, and was never connected. Others are waited for.
             Overloaded: the channel's queue is full and its policy refuses more; the message is not kept.
             Unacknowledged: too much to that node is not acknowledged yet; the message is not kept.
-            EncodeError: the message is no term.
+            EncodeError: the message is no term, or its frame would be too large.
         """
         router, loop = self._context.router, self._context.loop
         queue = self._queue(node, target, channel, partition_key)
         lane = self._machine.sent.lane(node)
         body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
+        if len(body) > self._fast.max_frame:
+            raise EncodeError(f"a frame of {len(body)} octets is above the limit of {self._fast.max_frame}")
         kept = Written(body, (target, channel, partition_key))
         if retransmission and expiry is None:
             self._machine.sent.submit(lane, kept, len(body), loop.time(), tag)
@@ -267,6 +270,7 @@ class Acknowledged:
         self._fast.settle()
         for peer, ranges in self._machine.seen.take_acks():
             self._tell(peer, Atom(PYTHON), acks_to_term(ranges), None)
+        self._carry_out()  # what was too much to wait
 
     def _tell(self, peer: str, target: Atom, term: tuple[Any, ...], channel: str | None) -> None:
         """Send an acknowledgement; one that is lost is asked for by a copy."""

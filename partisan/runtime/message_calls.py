@@ -8,7 +8,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from partisan import telemetry
-from partisan._core.sendqueue import Bound
+from partisan._core.bound import Bound
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from partisan import telemetry
+from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process, Scheduler
-from partisan._core.sendqueue import Bound
 from partisan.net.context import Context
 from partisan.runtime.parts import NodePart
 

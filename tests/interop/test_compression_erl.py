@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from partisan import etf
+from partisan._core.bound import Bound
 from partisan._core.process import receive
-from partisan._core.sendqueue import Bound, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.etf import Atom, Codec
 from tests.oracle import etf as oracle
 from tests.oracle.beam import Beam, find

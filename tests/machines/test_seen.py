@@ -116,6 +116,18 @@ class TestReceipts:
         seen.session_over("b")
         assert not seen.received("a", FIRST_NUMBER)
 
+    @pytest.mark.parametrize("group", [(1 << 18) + 1, (1 << 24) - 1])
+    def test_a_run_that_crosses_from_one_group_of_numbers_to_the_next_is_remembered_whole(self, group):
+        seen, _ = receipts()
+        seen.coalesce(PEER, True)
+        first, last = (group << 40) - 3, (group << 40) + 2
+        assert seen.received(PEER, first)
+        seen.received_run(PEER, first + 1, last)
+        assert not any(seen.received(PEER, number) for number in range(first, last + 1))
+        assert seen.top(PEER, last) == last + 1
+        assert seen.received(PEER, last + 1)
+        assert seen.take_acks()[0][1][0] == (first, last)
+
     def test_acknowledgements_are_collected_as_ranges_copies_too(self):
         seen, _ = receipts()
         seen.coalesce(PEER, True)

@@ -12,8 +12,9 @@ from scripted import FORWARD, MANAGER, Connection, Member, dial, greeted, host, 
 from support import Events, Sink, cluster, eventually, running
 
 import partisan
-from partisan import Atom, NotAcknowledged, NotConnected, Unacknowledged
+from partisan import Atom, EncodeError, NotAcknowledged, NotConnected, Unacknowledged
 from partisan.machines.outstanding import FIRST_NUMBER
+from partisan.machines.seen import MOST_RANGES
 
 B = "b@127.0.0.1"
 ACK = Atom("ack")
@@ -151,6 +152,39 @@ async def test_a_sender_of_many_is_held_until_half_of_them_are_acknowledged() ->
         a.spawn(sender)
         await done
         assert await sink.has(2000) == list(range(2000))
+
+
+async def test_a_message_that_would_make_too_large_a_frame_is_refused_and_not_kept() -> None:
+    limit = 4096
+    async with cluster("a", "b", max_frame_octets=limit) as [a, b]:
+        sink = Sink(b)
+        for size in range(limit - 200, limit):  # around where the message fits and its frame does not
+            with contextlib.suppress(EncodeError):
+                a.forward_message(("sink", B), b"x" * size, ack=True)
+            with contextlib.suppress(EncodeError):
+                await a.deliver(("sink", B), b"x" * size)
+        await eventually(lambda: a.unacknowledged(B) == 0)
+        with pytest.raises(EncodeError):
+            a.forward_message(("sink", B), b"x" * (limit - 6), ack=True)
+        assert a.unacknowledged(B) == 0
+        await a.deliver(("sink", B), b"last")
+        assert sink.messages[-1] == b"last"
+
+
+async def test_all_of_many_gaps_in_one_turn_are_acknowledged() -> None:
+    async with running("a") as [a], member(B, {None: 1}) as b, greeted(a, B) as script:
+        await b.joined_by(a)
+        a._context.acknowledged.agreed(B, True)
+        numbers = [FIRST_NUMBER + 2 * index for index in range(2 * MOST_RANGES)]
+        sink = Sink(a)
+        script.tell(*((FORWARD, Atom(B), (None, [(Atom(B), number)]), Atom("sink"), 1) for number in numbers))
+        await sink.has(len(numbers))
+
+        def acknowledged() -> list[int]:
+            found = [term[1] for term in b.messages() if type(term) is tuple and term[0] is Atom("acks")]
+            return sorted(first for ranges in found for first, _ in ranges)
+
+        await eventually(lambda: acknowledged() == numbers)
 
 
 async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> None:

@@ -9,11 +9,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
+from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
 from partisan._core.frame import FrameReader, Slab
 from partisan._core.process import Process, Scheduler
 from partisan._core.router import Inbound, Router
-from partisan._core.sendqueue import Bound, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.etf import Codec
 
 

@@ -1,15 +1,26 @@
-"""The compiled store of what was sent once does what the pure one does."""
+"""The compiled part of acknowledged delivery: its store does what the pure one does, and no number harms it."""
 
 from __future__ import annotations
 
+import gc
+import random
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from partisan._core import acknowledged
+from partisan._core.process import receive
+from partisan.errors import EncodeError, FrameError, LocalProtocolError
+from partisan.etf import Atom, encode
 from partisan.machines import outstanding
+from partisan.machines.acknowledged import AcknowledgedConfig, AcknowledgedDelivery
+from tests.unit.hollow import Core, bodies, drain, framed
 
+PEER = "b@127.0.0.1"
+FORWARD = Atom("forward_message")
+LAST = 2**64 - 1
 FIRST = outstanding.FIRST_NUMBER + 7
 
 STEPS = st.lists(
@@ -48,3 +59,202 @@ def test_both_stores_agree_whatever_is_done(steps: list[Any]) -> None:
         assert (len(compiled), compiled.octets, compiled.next) == (len(pure), pure.octets, pure.next)
         assert list(compiled) == list(pure)
         assert [compiled.at(number) for number in compiled] == [pure.at(number) for number in pure]
+
+
+def parcel(octets: int = 1) -> outstanding.Parcel:
+    return outstanding.Parcel("m", octets)
+
+
+def test_ranges_may_end_at_the_last_number_there_is_and_before_they_begin() -> None:
+    store = acknowledged.Fresh(LAST - 3)
+    for _ in range(3):
+        store.append(parcel(), 1.0)
+    assert store.drop(LAST - 1, LAST) == (1, 1.0, [], [LAST])
+    assert store.drop(LAST, LAST) == (0, 0.0, [], [LAST])
+    assert store.drop(LAST, LAST - 5) == (0, 0.0, [], [])
+    assert list(store) == [LAST - 3, LAST - 2]
+
+
+def test_a_number_that_is_not_held_has_no_time() -> None:
+    store = acknowledged.Fresh(FIRST)
+    store.append(parcel(), 1.0)
+    for number in (FIRST - 1, FIRST + 1, FIRST + 16, FIRST - 16):
+        with pytest.raises(KeyError):
+            store.at(number)
+    assert store.at(FIRST) == 1.0
+
+
+def test_a_store_that_was_stretched_gives_its_room_back_when_it_is_empty() -> None:
+    store = acknowledged.Fresh(FIRST)
+    store.append(parcel(), 1.0)
+    for number in range(1, 200_000):  # all but the first are acknowledged at once
+        store.append(parcel(), 1.0)
+        store.pop(FIRST + number)
+    (ring,) = gc.get_referents(store)
+    assert len(ring) > 200_000
+    del ring
+    store.pop(FIRST)
+    (ring,) = gc.get_referents(store)
+    assert len(ring) == 16
+    store.append(parcel(), 2.0)
+    assert (len(store), list(store), store.at(store.next - 1)) == (1, [FIRST + 200_000], 2.0)
+
+
+# In and out, through a router.
+
+
+class Keeper:
+    """What the router of a core keeps and has seen.
+
+    Attributes:
+        found: messages that came to the process `sink`.
+        owed: how often acknowledgements were asked for.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.owed = 0
+        self.found: list[Any] = []
+        self.machine = AcknowledgedDelivery(
+            core.name,
+            AcknowledgedConfig(),
+            random.Random(1),
+            fresh=acknowledged.Fresh,  # type: ignore[arg-type]
+        )
+        self.fast = core.router.acknowledging = acknowledged.Acknowledging(
+            core.name,
+            sent=self.machine.sent,
+            seen=self.machine.seen,
+            clock=lambda: core.now,
+            carry_out=self.machine.take_effects,
+            owe=self.owe,
+            hold=lambda node: None,
+            expected=lambda node: False,
+            first_number=outstanding.FIRST_NUMBER,
+        )
+        self.fast.max_messages, self.fast.max_octets, self.fast.high_water = 1000, 1 << 24, 500
+        self.machine.seen.coalesce(PEER, True)
+        self.inbound = core.inbound()
+        self.inbound.expect(PEER)
+        core.scheduler.register("sink", core.spawn(self.collect()))
+
+    def owe(self) -> None:
+        self.owed += 1
+
+    async def collect(self) -> None:
+        while True:
+            self.found.append(await receive())
+
+    def feed(self, *numbers: int, message: object = "m") -> None:
+        """What the peer sends under these numbers."""
+        self.inbound.receive_data(
+            b"".join(
+                framed(encode((FORWARD, Atom(PEER), (None, [(Atom(PEER), number)]), Atom("sink"), message)))
+                for number in numbers
+            )
+        )
+
+    def acks(self) -> Any:
+        """What is to be acknowledged at the end of a loop turn."""
+        self.fast.owing = False
+        self.fast.settle()
+        return self.machine.seen.take_acks()
+
+
+@pytest.fixture
+def keeper(core: Core) -> Keeper:
+    return Keeper(core)
+
+
+@pytest.mark.parametrize("first", [outstanding.FIRST_NUMBER, FIRST, LAST - 2])
+def test_numbers_in_line_are_seen_once_and_acknowledged_in_one(keeper: Keeper, first: int) -> None:
+    numbers = [first, first + 1, first + 2]
+    keeper.feed(*numbers)
+    keeper.feed(*numbers)
+    assert len(keeper.found) == 3
+    assert keeper.owed == 1
+    assert {(peer, number) for peer, ranges in keeper.acks() for a, b in ranges for number in range(a, b + 1)} == {
+        (PEER, number) for number in numbers
+    }
+    keeper.feed(*numbers)
+    assert (len(keeper.found), keeper.owed) == (3, 2)
+    assert keeper.core.controlled == []
+
+
+@given(st.lists(st.one_of(st.integers(LAST - 4, LAST), st.integers(FIRST, FIRST + 4), st.just(-1)), max_size=20))
+def test_numbers_in_any_order_are_seen_once_up_to_the_last_there_is(numbers: list[int]) -> None:
+    core = Core()
+    keeper = Keeper(core)
+    came, owing = [], set()
+    for number in numbers:
+        if number < 0:
+            got = {n for _, ranges in keeper.acks() for a, b in ranges for n in range(a, b + 1)}
+            assert got == owing
+            owing = set()
+        else:
+            keeper.feed(number, message=number)
+            came.append(number)
+            owing.add(number)
+    assert keeper.found == list(dict.fromkeys(came))
+    core.close()
+
+
+def test_a_message_that_cannot_be_read_is_not_taken_for_one_that_came(keeper: Keeper) -> None:
+    whole = encode((FORWARD, Atom(PEER), (None, [(Atom(PEER), FIRST)]), Atom("sink"), b"message"))
+    for cut in range(1, len(whole) - whole.index(b"\x6a")):
+        with pytest.raises(FrameError):
+            keeper.inbound.replay(whole[:-cut])
+    assert (keeper.found, keeper.owed) == ([], 0)
+    keeper.inbound.replay(whole)
+    assert (keeper.found, keeper.owed) == ([b"message"], 1)
+
+
+def test_a_frame_that_ends_behind_its_number_is_malformed(keeper: Keeper) -> None:
+    whole = encode((FORWARD, Atom(PEER), (None, [(Atom(PEER), FIRST)]), Atom("sink"), b"message"))
+    with pytest.raises(FrameError):
+        keeper.inbound.receive_data(framed(whole[: whole.index(b"\x6a") + 1]))
+    assert keeper.owed == 0
+
+
+def test_a_message_above_the_limit_of_a_frame_is_not_kept(keeper: Keeper) -> None:
+    queue = keeper.core.connect(PEER)
+    keeper.fast.max_frame = 1000
+    with pytest.raises(EncodeError, match="above the limit of 1000"):
+        keeper.core.send(("sink", PEER), b"x" * 1000, ack=True)
+    assert (len(keeper.machine.sent), len(queue)) == (0, 0)
+    keeper.core.send(("sink", PEER), b"x" * 800, ack=True)
+    assert len(keeper.machine.sent) == 1
+
+
+class Closing(bytearray):
+    """Octets that end, while they are encoded, somebody who has a last word."""
+
+    def __init__(self, core: Core, octets: bytes) -> None:
+        super().__init__(octets)
+        self.core = core
+
+    def __bytes__(self) -> bytes:
+        self.core.send(("sink", PEER), "last word", ack=True)
+        return bytes(memoryview(self))
+
+
+def test_what_is_sent_while_a_message_is_encoded_goes_in_a_frame_of_its_own(keeper: Keeper) -> None:
+    queue = keeper.core.connect(PEER)
+    for message in (Closing(keeper.core, b"octets"), [b"x" * 300_000, Closing(keeper.core, b"more")]):
+        keeper.core.send(("sink", PEER), message, ack=True)
+    terms = [keeper.core.codec.decode(body) for body in bodies(drain(queue))]
+    assert [term[4] for term in terms] == [b"last word", b"octets", b"last word", [b"x" * 300_000, b"more"]]
+    first = terms[0][2][1][0][1]
+    assert [term[2][1][0][1] for term in terms] == [first, first + 1, first + 2, first + 3]
+    assert list(keeper.machine.sent.lane(PEER).fresh) == [first, first + 1, first + 2, first + 3]
+
+
+def test_a_router_that_keeps_nothing_says_so(core: Core) -> None:
+    core.connect(PEER)
+    with pytest.raises(LocalProtocolError, match="keeps no messages"):
+        core.send(("sink", PEER), 1, ack=True)
+    inbound = core.inbound()
+    inbound.expect(PEER)
+    term = (FORWARD, Atom(PEER), (None, [(Atom(PEER), FIRST)]), Atom("sink"), 1)
+    inbound.receive_data(framed(encode(term)))
+    assert core.controlled == [term]

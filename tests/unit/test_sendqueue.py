@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partisan._core.bound import Bound
 from partisan._core.process import Process, checkpoint, receive
-from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import EncodeError, LocalProtocolError, Overloaded
 from partisan.etf import Atom, Codec
 from tests.unit.hollow import Core, bodies, drain, framed, messages

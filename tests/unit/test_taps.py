@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from partisan._core.bound import Bound
 from partisan._core.process import receive
-from partisan._core.sendqueue import Bound, DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import FrameError
 from partisan.etf import Atom, Codec, Pid
 from tests.oracle.cases import compressed
@@ -66,6 +67,14 @@ def test_a_superseded_frame_is_superseded_past_the_tap_too() -> None:
         queue.put(body, key, 1.0)
     assert queue.superseded_frames > 0
     assert list(bodies(drain(queue, 1.0)))[-1] == CODEC.encode(2)
+
+
+def test_what_is_no_bytes_is_refused_as_a_frame() -> None:
+    queue = SendQueue(bound())
+    for push in (queue.push_raw, queue.put):
+        with pytest.raises(TypeError):
+            push(None)  # type: ignore[arg-type]
+    assert queue.pushed_frames == 0
 
 
 def test_octets_withheld_count_until_they_are_given_back_or_the_queue_closes() -> None:
@@ -139,6 +148,21 @@ def test_what_a_tap_has_kept_can_be_replayed_and_wakes_whom_it_is_for(core: Core
     inbound.replay(body, None if planted is None else list(planted))
     inbound.replay(body, planted)
     assert found == [message, message]
+
+
+def test_what_waited_for_the_hello_goes_through_the_tap_once(core: Core) -> None:
+    found, inbound = collector(core), core.inbound()
+    seen: list[bytes] = []
+    inbound.tap = lambda body, planted: not seen.append(body)
+    inbound.hold()
+    feed(inbound, *((FORWARD, Atom("sink"), number) for number in range(3)))
+    inbound.release()
+    core.router.rouse()
+    core.run()
+    assert found == [0, 1, 2]
+    assert len(seen) == 3
+    feed(inbound, (FORWARD, Atom("sink"), 3))
+    assert len(seen) == 4
 
 
 def test_a_replayed_frame_may_be_malformed(core: Core) -> None:
