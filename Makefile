@@ -7,6 +7,7 @@
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
 #   make soak           a thousand kills amid acknowledged messages, and the tests that use chance under SEEDS other seeds
+#   make fuzz           fuzz each of TARGETS (scan, codec, frames) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
 #   make types lint clean
@@ -16,6 +17,8 @@
 
 VENV ?= .venv
 SEEDS ?= 10
+FUZZ_SECONDS ?= 600
+TARGETS ?=
 BENCH_ARGS ?=
 PYTEST_ARGS ?=
 SDIST_VERSIONS ?= 3.11 3.12 3.13
@@ -41,7 +44,7 @@ CORE_TESTS := tests/unit tests/net $(addprefix --ignore=,tests/unit/csrc tests/n
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \
 	tests/unit/test_wire_messages.py)
 
-.PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak bench types lint docs clean
+.PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak fuzz bench types lint docs clean
 .DELETE_ON_ERROR:
 
 compile: build/stamp-release
@@ -94,6 +97,10 @@ test-sdist: $(VENV)/tools-build
 soak: compile $(TEST_TOOLS)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
+
+# Builds its own flavour under out/fuzz and leaves the extensions in place alone.
+fuzz: compile $(VENV)/tools-fuzz
+	PYTHON=$(PY) TARGETS="$(TARGETS)" tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: compile $(TEST_TOOLS)
 	$(PY) -m partisan.bench micro $(BENCH_ARGS)

@@ -412,7 +412,11 @@ class Config:
         high=2**31 - 5,
     )
     max_connections: int = option(
-        16_384, "How many accepted connections may exist at a time; more are closed at once.", unit="connections", low=1
+        16_384,
+        "How many accepted connections may exist at a time; more are closed at once. Fewer where the process's soft "
+        "limit of open files, less 64 that are left to its own dialling, is lower.",
+        unit="connections",
+        low=1,
     )
     write_octets: int = option(
         512 * KIB,

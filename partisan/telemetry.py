@@ -130,7 +130,8 @@ EVENTS: Final[Mapping[str, About]] = {
     ),
     SOCKET_ERROR: About(
         _TROUBLE,
-        "a connection fails, cannot be made, or is refused",
+        "a connection fails, cannot be made, or is refused: with the error `max_connections`, or `descriptors` where "
+        "the process may not have as many (address `?`: it could not even accept)",
         _COUNT,
         {**_LANE, **_ACCEPTOR, **_ADDRESS, **_ERROR},
     ),

@@ -1,8 +1,8 @@
 """One node of the demonstration: `python -m partisan.bench.demo_node NAME [CONTACT]`.
 
-It says where it listens, gets its peers as a line of JSON, says when it reaches them all, gets `go`, and says its
-figures. On each channel a talker a peer sends bursts; the last message of a burst asks for an answer, which tells how
-many arrived.
+It says where it listens, gets its peers as a line of JSON, says when it reaches them all, gets how long to talk,
+and says its figures. On each channel a talker a peer sends bursts; the last message of a burst asks for an answer,
+which tells how many arrived.
 """
 
 from __future__ import annotations
@@ -30,12 +30,17 @@ ANSWER_SECONDS = 0.5
 
 @dataclass(slots=True)
 class Talk:
-    """What one talker did."""
+    """What one talker did.
+
+    Attributes:
+        cut: whether it ended early, its peer being reached no more.
+    """
 
     peer: str
     channel: str
     sent: int = 0
     delivered: int = 0
+    cut: bool = False
 
 
 async def listener(channel: str) -> None:
@@ -81,26 +86,37 @@ async def reach(peers: list[str], reached: asyncio.Event) -> None:
 
 
 async def talker(talk: Talk, seconds: float, done: asyncio.Queue[dict[str, object]]) -> None:
-    """Send bursts for some seconds; put the figures into `done`."""
+    """Send bursts for some seconds, or until the peer is lost; put the figures into `done` either way."""
+    latencies: list[int] = []
+    try:
+        await bursts(talk, seconds, latencies)
+    except partisan.NotConnected:
+        talk.cut = True
+    finally:
+        p50, p99 = percentiles_us(latencies)
+        octets = talk.delivered * BURSTS[talk.channel][1]
+        row = {"to": talk.peer, "channel": talk.channel, "sent": talk.sent, "delivered": talk.delivered}
+        done.put_nowait({**row, "cut": talk.cut, "octets": octets, "p50_us": p50, "p99_us": p99})
+
+
+async def bursts(talk: Talk, seconds: float, latencies: list[int]) -> None:
+    """Send bursts for some seconds, counting in `talk`; append how long each answer took, in ns."""
     burst, octets = BURSTS[talk.channel]
     target, me, payload = (talk.channel, talk.peer), partisan.self(), bytes(octets)
-    latencies: list[int] = []
     stop_at = time.perf_counter() + seconds
     number = 0
     while time.perf_counter() < stop_at:
         for _ in range(burst - 1):
             partisan.send(target, (me, 0, payload), channel=talk.channel)
+            talk.sent += 1
         await partisan.checkpoint()
         number += 1
         before = time.perf_counter_ns()
         answer = await ask(target, talk.channel, number, payload)
-        talk.sent += burst
+        talk.sent += 1
         if answer is not None:
             latencies.append(time.perf_counter_ns() - before)
             talk.delivered += answer
-    p50, p99 = percentiles_us(latencies)
-    row = {"to": talk.peer, "channel": talk.channel, "sent": talk.sent, "delivered": talk.delivered}
-    done.put_nowait({**row, "octets": talk.delivered * octets, "p50_us": p50, "p99_us": p99})
 
 
 async def main(name: str, contact: str | None) -> None:
@@ -116,11 +132,11 @@ async def main(name: str, contact: str | None) -> None:
         node.spawn(reach, order["peers"], reached)
         await reached.wait()
         tell(meshed=True)
-        await asyncio.to_thread(sys.stdin.readline)
+        seconds = json.loads(await asyncio.to_thread(sys.stdin.readline))["seconds"]
         done: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         talks = [Talk(peer, channel) for peer in order["peers"] for channel in CHANNELS]
         for talk in talks:
-            node.spawn(talker, talk, order["seconds"], done)
+            node.spawn(talker, talk, seconds, done)
         rows = [{"from": node.name, **await done.get()} for _ in talks]
         tell(rows=rows)
         # The others may still ask: stay until the parent ends the input.

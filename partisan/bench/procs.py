@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 GRACE = 2.0
 """How long a child may take to end by itself, in seconds."""
@@ -70,13 +70,42 @@ class Child:
             while (end := self._buffer.find(b"\n")) < 0:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     raise self._failure(f"said nothing for {seconds:.0f} s")
-                chunk = os.read(self._stdout.fileno(), 65536)
-                if not chunk:
+                if not self.read_available():
                     raise self._failure("ended")
-                self._buffer += chunk
+        return self._take_line(end)
+
+    def fileno(self) -> int:
+        """Return the descriptor of its standard output, for a selector."""
+        return self._stdout.fileno()
+
+    def read_available(self) -> bool:
+        """Read once what it has written; return False at the end of its output."""
+        chunk = os.read(self._stdout.fileno(), 65536)
+        self._buffer += chunk
+        return bool(chunk)
+
+    def find(self, mark: str) -> str | None:
+        """Return the first line read that contains `mark`, passing over others; None if there is none yet."""
+        while (end := self._buffer.find(b"\n")) >= 0:
+            if mark in (line := self._take_line(end)):
+                return line
+        return None
+
+    def _take_line(self, end: int) -> str:
         line = self._buffer[:end].decode(errors="replace")
         del self._buffer[: end + 1]
         return line
+
+    def fate(self) -> str:
+        """Say how a child whose output has ended did end: `was killed (signal 9)`, `ended with status 1: why`."""
+        try:
+            status = self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        if status < 0:
+            return f"was killed (signal {-status})"
+        words = self.last_words()
+        return f"ended with status {status}" + (f": {words}" if words else "")
 
     def read_until(self, mark: str, seconds: float) -> str:
         """Return the first line that contains `mark`, passing over others; raise ChildFailed as `read_line` does."""
@@ -115,3 +144,41 @@ class Child:
     def _failure(self, what: str) -> ChildFailed:
         words = self.last_words()
         return ChildFailed(f"the {self.title} {what}" + (f": {words}" if words else ""))
+
+
+def gather(
+    children: Sequence[Child], mark: str, seconds: float, failed: Callable[[Child, str], None]
+) -> dict[Child, str]:
+    """Wait for a line that contains `mark` from each of the children, watching all at once.
+
+    Args:
+        seconds: how long to wait at most.
+        failed: callable(child, what became of it): told at once of each that ends before it has said the line, and at
+            last of each that did not say it in time.
+    Returns:
+        The lines of those that said it.
+    """
+    deadline = time.monotonic() + seconds
+    lines: dict[Child, str] = {}
+    with selectors.DefaultSelector() as selector:
+        for child in children:
+            # What was read together with an earlier line may hold this one.
+            if (line := child.find(mark)) is not None:
+                lines[child] = line
+            else:
+                selector.register(child, selectors.EVENT_READ, child)
+        while (waiting := [key.data for key in selector.get_map().values()]) and (
+            ready := selector.select(max(0.0, deadline - time.monotonic()))
+        ):
+            for child in [key.data for key, _ in ready]:
+                open_still = child.read_available()
+                if (line := child.find(mark)) is not None:
+                    lines[child] = line
+                elif open_still:
+                    continue
+                selector.unregister(child)
+                if line is None:
+                    failed(child, child.fate())
+        for child in waiting:
+            failed(child, f"said nothing for {seconds:.0f} s")
+    return lines

@@ -11,7 +11,7 @@ from partisan.errors import HandshakeError
 from partisan.names import DEFAULT_CHANNEL, ListenAddress
 from partisan.net.context import Context
 from partisan.net.link import NOT_ALLOWED, AcceptedLink, address_of
-from partisan.net.listener import Listener
+from partisan.net.listener import Listener, most_connections
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Acceptor:
         self.links: set[AcceptedLink] = set()
         try:
             for address in addresses:
-                self._listeners.append(Listener(context.loop, address, self._accepted, context.log))
+                self._listeners.append(Listener(context.loop, address, self._accepted, self._exhausted, context.log))
         except BaseException:
             self.close()
             raise
@@ -87,13 +87,21 @@ class Acceptor:
         address = address_of(sock)
         sock.close()
         context = self._context
-        kind = ("max_connections", address.rpartition(":")[0])
-        context.log(log, logging.WARNING, kind, "%s refuses a connection: it has %d", context.node, limit)
-        about = {"node": None, "channel": DEFAULT_CHANNEL, "acceptor": True, "address": address}
-        context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": "max_connections"})
+        why = "max_connections" if limit == context.config.max_connections else "descriptors"
+        kind = (why, address.rpartition(":")[0])
+        context.log(log, logging.WARNING, kind, "%s refuses a connection: it has %d (%s)", context.node, limit, why)
+        self._tell_error(address, why)
+
+    def _exhausted(self) -> None:
+        # Who knocks is not known before there is a descriptor for it.
+        self._tell_error("?", "descriptors")
+
+    def _tell_error(self, address: str, error: str) -> None:
+        about = {"node": None, "channel": DEFAULT_CHANNEL, "acceptor": True, "address": address, "error": error}
+        self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, about)
 
     def _accepted(self, sock: socket.socket) -> None:
-        limit = self._context.config.max_connections
+        limit = most_connections(self._context.config.max_connections)
         if len(self.links) >= limit:
             self._refuse(sock, limit)
             return

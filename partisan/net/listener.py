@@ -1,7 +1,7 @@
 """Listening sockets: accept connections and hand them on.
 
 A burst of connections is accepted a few at a time, so that other sockets get their turn. When descriptors run out the
-listener rests and tries again; above `max_connections` a connection is accepted and closed at once, and counted.
+listener rests and tries again; above `most_connections` a connection is accepted and closed at once, and counted.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
 from collections.abc import Callable
 
@@ -24,7 +25,18 @@ ACCEPTS_PER_TURN = 64
 REST = 0.5
 """Seconds without accepting after descriptors or memory ran out (ours)."""
 
+RESERVE = 64
+"""Descriptors that accepted connections leave to the node's own dialling and to the rest of the process (ours)."""
+
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def most_connections(configured: int) -> int:
+    """How many connections may be accepted: as configured, or fewer if the process may not have the descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return configured
+    return min(configured, max(soft - RESERVE, soft // 2))
 
 
 class Listener:
@@ -34,6 +46,7 @@ class Listener:
         loop: the node's.
         address: where; port 0 takes a free one.
         accepted: callable(socket): a new connection, non-blocking.
+        exhausted: callable(): descriptors or memory ran out, and it rests.
         throttled: logs that it has to rest.
     Raises:
         ConfigError: the address cannot be bound.
@@ -46,12 +59,14 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         address: ListenAddress,
         accepted: Callable[[socket.socket], None],
+        exhausted: Callable[[], None],
         throttled: ThrottledLog,
         *,
         backlog: int = 4096,
     ) -> None:
         self._loop = loop
         self._accepted = accepted
+        self._exhausted = exhausted
         self._log = throttled
         self._resting: asyncio.TimerHandle | None = None
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -80,6 +95,7 @@ class Listener:
                 self._log(log, logging.WARNING, error.errno, "%s cannot accept connections for %s s: %s", *why)
                 self._loop.remove_reader(self._sock.fileno())
                 self._resting = self._loop.call_later(REST, self._resume)
+                self._exhausted()
                 return
             sock.setblocking(False)
             self._accepted(sock)

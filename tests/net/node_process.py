@@ -7,13 +7,16 @@ Run as a script it starts a node, prints `{"ready": port}` and then answers each
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import os
+import resource
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import partisan
-from partisan import Node
+from partisan import Node, telemetry
 
 CHANNELS = {"data": {"parallelism": 2}, "bulk": {"parallelism": 1, "compression": True}}
 
@@ -24,12 +27,43 @@ class Commands:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._received: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._refused: Counter[str] = Counter()
+        self._hoard: list[int] = []
+        node.telemetry.attach("refused", telemetry.SOCKET_ERROR, self._note)
         node.spawn(self._sink, name="sink")
 
     async def _sink(self) -> None:
         while True:
             sender, channel, number, _ = await partisan.receive()
             self._received[sender.decode()][channel.decode()].append(number)
+
+    def _note(self, event: str, measurements: Any, about: Any) -> None:
+        if about["acceptor"] and isinstance(about["error"], str):
+            assert set(about) == set(telemetry.EVENTS[event].metadata)
+            self._refused[about["error"]] += 1
+
+    async def refused(self) -> dict[str, int]:
+        """How many connections were not accepted, by the reason that the events gave."""
+        return self._refused
+
+    async def reasons(self) -> list[str]:
+        """The reasons that there have been."""
+        return sorted(self._refused)
+
+    async def limit_descriptors(self, soft: int) -> None:
+        """Have no more than so many descriptors from now on."""
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+
+    async def hoard_descriptors(self) -> None:
+        """Take every descriptor that is left."""
+        with contextlib.suppress(OSError):
+            while True:
+                self._hoard.append(os.open(os.devnull, os.O_RDONLY))
+
+    async def free_descriptors(self) -> None:
+        """Give them back."""
+        while self._hoard:
+            os.close(self._hoard.pop())
 
     async def join(self, contact: str) -> str:
         return await self._node.join(contact)

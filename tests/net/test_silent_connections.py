@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from node_process import NodeProcess
 from support import Conversation, cluster, eventually, fully_meshed
 
 from tests.memory import growth_from_now
@@ -76,3 +77,43 @@ async def test_connections_above_the_limit_are_refused_and_counted() -> None:
             await eventually(lambda: a.telemetry.counters().get("partisan.socket.error", 0) >= 150, timeout=PATIENCE)
             assert len(a._acceptor.links) == 50
             await conversation.goes_on()
+
+
+@contextlib.asynccontextmanager
+async def short_of_descriptors(loop_name: str) -> AsyncIterator[tuple[NodeProcess, NodeProcess]]:
+    """Two nodes in processes of their own, the first of which may have 256 descriptors."""
+    a, b = NodeProcess("a"), NodeProcess("b")
+    async with contextlib.AsyncExitStack() as stack:
+        for node in (a, b):
+            await node.start(loop_name)
+            stack.push_async_callback(node.kill)
+        await a.tell("limit_descriptors", 256)
+        yield a, b
+
+
+async def mesh(a: NodeProcess, b: NodeProcess) -> None:
+    for node in (a, b):
+        await node.until("members", [a.name, b.name])
+        await node.until("meshed", True)
+
+
+async def test_mute_connections_leave_descriptors_to_dial_with(loop_name: str) -> None:
+    async with short_of_descriptors(loop_name) as (a, b):
+        async with silent_client(a.port, 400):
+            await a.until("refused", {"descriptors": 400 - (256 - 64)})
+            await a.tell("join", b.address)
+        await mesh(a, b)
+        await a.tell("send", b.name, "data", 1, 10)
+        await b.until("received", {a.name: {"data": [0]}})
+
+
+async def test_a_node_that_has_run_out_of_descriptors_tells_so_and_accepts_again_once_it_has_some(
+    loop_name: str,
+) -> None:
+    async with short_of_descriptors(loop_name) as (a, b):
+        await a.tell("hoard_descriptors")
+        async with silent_client(a.port, 1):
+            await a.until("reasons", ["descriptors"])
+            await a.tell("free_descriptors")
+        await b.tell("join", a.address)
+        await mesh(a, b)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from partisan.bench.procs import Child, ChildFailed
+from partisan.bench.procs import Child, ChildFailed, gather
 
 WAIT = 20.0
 
@@ -95,3 +95,35 @@ def _state(pid: int) -> str:
 def test_a_program_that_is_missing_is_an_os_error() -> None:
     with pytest.raises(FileNotFoundError):
         Child("nobody", ["/no/such/program"])
+
+
+def test_children_are_awaited_at_once_and_each_that_fails_is_told_with_its_fate() -> None:
+    children = [
+        python("print('noise\\nready', flush=True); input()"),
+        python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
+        python("raise SystemExit('no more paper')"),
+        python("input()"),
+    ]
+    fates: dict[Child, str] = {}
+    try:
+        # The silent one comes first: nobody waits for it in order to hear of the others.
+        lines = gather(children[::-1], "ready", 3.0, fates.__setitem__)
+    finally:
+        for child in children:
+            child.stop()
+    assert lines == {children[0]: "ready"}
+    assert set(list(fates.items())[:2]) == {
+        (children[1], "was killed (signal 9)"),
+        (children[2], "ended with status 1: no more paper"),
+    }
+    assert list(fates.items())[2:] == [(children[3], "said nothing for 3 s")]
+
+
+def test_a_line_read_together_with_an_earlier_one_is_not_awaited_again() -> None:
+    child = python("print('one\\ntwo', flush=True); input()")
+    fates: dict[Child, str] = {}
+    try:
+        assert [gather([child], mark, WAIT, fates.__setitem__)[child] for mark in ("one", "two")] == ["one", "two"]
+    finally:
+        child.stop()
+    assert not fates

@@ -118,13 +118,13 @@ def targets() -> set[str]:
 
 
 def test_the_makefile_has_every_target_that_is_promised() -> None:
-    flavours, uses = "compile debug trace asan", "run bench soak types lint docs clean"
+    flavours, uses = "compile debug trace asan", "run bench soak fuzz types lint docs clean"
     tests = "test test-interop test-debug test-asan test-sdist"
     assert targets() == {*flavours.split(), *uses.split(), *tests.split()}
 
 
 def test_scripts_are_executable_and_their_syntax_is_right() -> None:
-    for script in (".ci/run", "tools/find-python", "tools/all-pythons", "tools/test-sdist"):
+    for script in (".ci/run", "tools/find-python", "tools/all-pythons", "tools/test-sdist", "tests/fuzz/run.sh"):
         path = ROOT / script
         assert os.access(path, os.X_OK), script
         shell = path.read_text().splitlines()[0].split()[-1].rpartition("/")[2]
@@ -138,7 +138,7 @@ def workflow(name: str) -> dict[str, dict[str, dict[str, object]]]:
     return loaded
 
 
-@pytest.mark.parametrize("name", ["test.yml", "wheels.yml"])
+@pytest.mark.parametrize("name", ["test.yml", "wheels.yml", "fuzz.yml"])
 def test_a_workflow_is_well_formed_and_pins_its_actions(name: str) -> None:
     loaded = workflow(name)
     assert True in loaded, "YAML reads the key `on` as true"
@@ -150,7 +150,7 @@ def test_a_workflow_is_well_formed_and_pins_its_actions(name: str) -> None:
                 assert re.fullmatch(r"[\w.-]+/[\w.-]+@v\d+\.\d+\.\d+", step["uses"])
 
 
-@pytest.mark.parametrize("name", ["test.yml"])
+@pytest.mark.parametrize("name", ["test.yml", "fuzz.yml"])
 def test_what_a_workflow_makes_is_a_target(name: str) -> None:
     used = re.findall(r"^ +- run: make (.*)$", (ROOT / ".github" / "workflows" / name).read_text(), re.MULTILINE)
     used += re.findall(r"^step (.*)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
@@ -165,3 +165,20 @@ def test_the_versions_tested_are_those_promised() -> None:
     matrix = workflow("test.yml")["jobs"]["test"]["strategy"]["matrix"]["python"]  # type: ignore[index]
     assert set(matrix) == promised
     assert project["requires-python"] == f">={min(promised, key=lambda v: int(v.partition('.')[2]))}"
+
+
+def test_fuzzing_takes_its_time_and_targets_from_the_caller() -> None:
+    command = ["make", "--dry-run", "--no-print-directory", "fuzz"]
+    environment = {**os.environ, "FUZZ_SECONDS": "7", "TARGETS": "scan codec"}
+    dry = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert re.search(r'^PYTHON=\S+ TARGETS="scan codec" tests/fuzz/run.sh 7$', dry.stdout, re.MULTILINE)
+
+
+def test_what_is_fuzzed_on_a_schedule_and_written_down_is_every_target() -> None:
+    script = (ROOT / "tests" / "fuzz" / "run.sh").read_text()
+    found = re.search(r"^targets=\$\{TARGETS:-(.*)\}$", script, re.MULTILINE)
+    assert found is not None
+    every = set(found[1].split())
+    assert set(workflow("fuzz.yml")["jobs"]["fuzz"]["strategy"]["matrix"]["target"]) == every  # type: ignore[index]
+    described = re.findall(r"^\| `(\w+)` \|", (ROOT / "tests" / "fuzz" / "README.md").read_text(), re.MULTILINE)
+    assert sorted(described) == sorted([*every, *every]), "the invariants, and the last clean run"
