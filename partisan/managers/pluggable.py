@@ -255,7 +255,7 @@ class PluggableManager:
         if isinstance(contact, NodeSpec | Contact):
             return contact
         if not isinstance(contact, str):
-            raise TypeError(f"{contact!r} is no contact: a str such as name@ip:port, or a NodeSpec")
+            raise TypeError(f"{contact!r} is no contact: a str such as name@host:port, or a NodeSpec")
         return self._known.get(contact) or Contact.parse(contact)
 
     def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:
@@ -268,7 +268,8 @@ class PluggableManager:
             return target
         if target.name is not None:
             return self._known.get(target.name, target)
-        return next((spec for spec in self._known.values() if target.address in spec.listen_addrs), target)
+        at = {*target.addresses}
+        return next((spec for spec in self._known.values() if not at.isdisjoint(spec.listen_addrs)), target)
 
     async def join(self, contact: str | NodeSpec | Contact, timeout: float) -> str:
         """Join the contact's cluster; see `Node.join`."""
