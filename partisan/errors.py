@@ -130,7 +130,10 @@ class TermError(PartisanError, ValueError):
 
 
 class EncodeError(TermError):
-    """A Python value has no external term format, or is above a limit."""
+    """A Python value has no external term format, or is above a limit.
+
+    If one value inside of the term is to blame, the message shows it and says where it is: `at ['k'][1]`.
+    """
 
 
 class DecodeError(TermError):

@@ -17,6 +17,9 @@ from .config import MEMBERSHIP_CHANNEL as MEMBERSHIP_CHANNEL
 from .config import NODE_NAME, NODE_NAME_FORM
 from .errors import ConfigError
 
+HOST_NAME = r"(?=.{1,253}$)(?:[A-Za-z0-9_-]{1,63}\.)*(?!\d+\.?$)[A-Za-z0-9_-]{1,63}\.?"
+"""What every host name matches; the last label is no number, as in a mistyped IP address."""
+
 
 def check_node_name(name: str, option: str = "name") -> str:
     """Return `name` if it has the form `name@host`; raise ConfigError that blames `option` otherwise."""
@@ -41,7 +44,9 @@ class ListenAddress:
         try:
             canonical = str(ipaddress.ip_address(self.host))
         except ValueError as error:
-            raise ConfigError("listen_addrs", f"{self.host!r} is no numeric IP address") from error
+            raise ConfigError(
+                "listen_addrs", f"{self.host!r} is no numeric IP address (names are not looked up here)"
+            ) from error
         object.__setattr__(self, "host", canonical)
         if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
             raise ConfigError("listen_addrs", f"{self.port!r} is no port between 0 and 65535")
@@ -51,7 +56,7 @@ class ListenAddress:
         """Read `127.0.0.1:10200` or `[::1]:10200`."""
         host, colon, port = text.rpartition(":")
         if not colon or not port.isdecimal():
-            raise ConfigError("listen_addrs", f"{text!r} is no address of the form ip:port")
+            raise ConfigError("listen_addrs", f"{text!r} is no address of the form ip:port, with a numeric ip")
         return cls(host.removeprefix("[").removesuffix("]"), int(port))
 
     def __str__(self) -> str:
@@ -152,10 +157,17 @@ class Contact:
     Attributes:
         address: where to dial.
         name: `name@host` to insist on, or None to take whoever answers.
+        others: where to dial as well, in turn: what else its host name stands for.
     """
 
     address: ListenAddress
     name: str | None = None
+    others: tuple[ListenAddress, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[ListenAddress, ...]:
+        """Where to dial, in turn."""
+        return (self.address, *self.others)
 
     @classmethod
     def parse(cls, text: str, option: str = "contact") -> Contact:
@@ -163,13 +175,47 @@ class Contact:
 
         Raises ConfigError, which blames `option`.
         """
-        name, at, _ = text.partition("@")
+        place = HostContact.parse(text, option)
         try:
-            address = ListenAddress.parse(text[len(name) + 1 :] if at else text)
-            return cls(address, check_node_name(f"{name}@{address.host}") if at else None)
+            return cls(ListenAddress(place.host, place.port), place.name)
         except ConfigError as error:
             problem = f"{text!r} has not the form name@ip:port or ip:port, with a numeric ip"
             raise ConfigError(option, problem) from error
 
     def __str__(self) -> str:
-        return f"{self.name or '?'} at {self.address}"
+        return f"{self.name or '?'} at {', '.join(map(str, self.addresses))}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostContact:
+    """A node to join as it was written: its host may be a name that is yet to be looked up.
+
+    Attributes:
+        host: a numeric IP address in its canonical form, or a host name.
+        port: 0 to 65535.
+        name: `name@host` to insist on, or None to take whoever answers.
+    """
+
+    host: str
+    port: int
+    name: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, option: str = "contact") -> HostContact:
+        """Read `b@myhost:10201`, `myhost:10201`, or the same with an IP address: `b@127.0.0.1:10201`, `[::1]:10201`.
+
+        Raises ConfigError, which blames `option`.
+        """
+        name, at, place = text.rpartition("@")
+        host, _, port = place.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        try:
+            host = str(ipaddress.ip_address(host))
+        except ValueError as error:
+            if not re.fullmatch(HOST_NAME, host):
+                raise ConfigError(option, f"{text!r} has not the form name@host:port or host:port") from error
+        if not port.isascii() or not port.isdecimal():
+            raise ConfigError(option, f"{text!r} has not the form name@host:port or host:port")
+        if len(port) > 5 or int(port) > 65535:
+            raise ConfigError(option, f"the port of {text!r} is not between 0 and 65535")
+        return cls(host, int(port), check_node_name(f"{name}@{host}", option) if at else None)

@@ -36,6 +36,7 @@ from .writer cimport (
 from hashlib import blake2b
 
 from ..errors import EncodeError
+from .culprit import locate, misfit
 
 cdef enum:
     MAX_STRING_ITEMS = 65535    # a longer list of octets is a LIST_EXT, as OTP writes it
@@ -85,7 +86,7 @@ cdef int write_term(writer* w, PyObject* term, int depth) except -1:
     if kind == &PyList_Type:
         return write_list(w, term, depth)
     if kind == &PyFloat_Type:
-        return write_float(w, PyFloat_AS_DOUBLE(term))
+        return write_float(w, term)
     if term == NONE:
         return put_atom(w, UNDEFINED_ATOM if w.options.none == NONE_IS_UNDEFINED else NIL_ATOM)
     if term == TRUE:
@@ -141,7 +142,7 @@ cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
     if PyBytes_Check(term):
         return write_binary(w, term)
     if PyFloat_Check(term):
-        return write_float(w, PyFloat_AS_DOUBLE(term))
+        return write_float(w, term)
     if PyTuple_Check(term):
         return write_tuple(w, term, depth)
     if PyList_Check(term):
@@ -151,7 +152,7 @@ cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
     if PyByteArray_Check(term) or PyMemoryView_Check(term):
         copy = bytes(<object>term)
         return write_binary(w, <PyObject*>copy)
-    raise EncodeError(f"{Py_TYPE(term).tp_name.decode()} has no external term format")
+    raise misfit(f"{Py_TYPE(term).tp_name.decode()} has no external term format", <object>term)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
@@ -168,9 +169,10 @@ cdef int write_int(writer* w, PyObject* term) except -1:
     return 0
 
 
-cdef int write_float(writer* w, double value) except -1:
+cdef int write_float(writer* w, PyObject* term) except -1:
+    cdef double value = PyFloat_AS_DOUBLE(term)
     if not isfinite(value):
-        raise EncodeError(f"{value} is no Erlang float")
+        raise misfit("Erlang has no such float", <object>term)
     room(w, 9)
     w.run.data[w.run.length] = NEW_FLOAT_EXT
     put_double(w.run.data + w.run.length + 1, value)
@@ -191,7 +193,7 @@ cdef int write_text(writer* w, PyObject* term) except -1:
     try:
         text = PyUnicode_AsUTF8AndSize(<object>term, &size)
     except UnicodeEncodeError as error:
-        raise EncodeError("a str is no valid Unicode") from error
+        raise misfit("a str is no valid Unicode", <object>term) from error
     return put_binary(w, text, size)
 
 
@@ -476,6 +478,34 @@ cdef int write_fun(writer* w, Fun term, int depth) except -1:
 # --- entries ---------------------------------------------------------------------------------------------------------
 
 
+ctypedef int (*silent_writer)(writer* w, PyObject* term, int depth) noexcept
+
+
+cdef int raise_pending() except -1:
+    """Go on raising the error that is set."""
+    return -1
+
+
+cdef int raise_located(object term) except -1:
+    """Raise the error that is set, with the place in the term of the value that is to blame."""
+    try:
+        raise_pending()
+    except EncodeError as error:
+        locate(error, term)
+        raise
+    return 0
+
+
+cdef int write_whole(writer* w, object term) except -1:
+    """Write a term that is no part of another one: an error says where in it the value is that is to blame.
+
+    The writer is called as if it raised nothing: to catch an error here would cost every term that is written.
+    """
+    if (<silent_writer>write_term)(w, <PyObject*>term, w.options.max_depth) < 0:
+        return raise_located(term)
+    return 0
+
+
 cdef int encode_term(const codec_options* options, octets* out, object term, list references) except -1:
     cdef writer w
     cdef octets meanwhile
@@ -492,7 +522,7 @@ cdef int encode_term(const codec_options* options, octets* out, object term, lis
     w.items = options.max_items
     w.canonical = False
     try:
-        write_term(&w, <PyObject*>term, options.max_depth)
+        write_whole(&w, term)
         check_size(&w)
         written = True
     finally:
@@ -558,4 +588,8 @@ def canonical(term):
     cdef writer w
     w.options = &_CANONICAL
     w.items = _CANONICAL.max_items
-    return _encode_key(&w, term, _CANONICAL.max_depth)
+    try:
+        return _encode_key(&w, term, _CANONICAL.max_depth)
+    except EncodeError as error:
+        locate(error, term)
+        raise

@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy
 
 from .decoder cimport decode_term
-from .encoder cimport encode_term, write_term
+from .encoder cimport encode_term, write_whole
 from .options cimport (
     FORM_LIST, FORM_PLAIN, FORM_TUPLE, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
     STRINGS_ARE_LISTS,
@@ -120,7 +120,7 @@ cdef class Codec:
         w.canonical = False
         try:
             # What encode_term does, without the care that a run shared with others needs.
-            write_term(&w, <PyObject*>term, self.options.max_depth)
+            write_whole(&w, term)
             check_size(&w)
             if w.referenced == 0:
                 return PyBytes_FromStringAndSize(<const char*>w.run.data, w.run.length)

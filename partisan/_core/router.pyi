@@ -18,6 +18,9 @@ __all__ = ["Inbound", "Router", "current_router_var", "send"]
 
 _Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom]
 
+NO_NODE: str
+"""What is said where there is no current node."""
+
 current_router_var: ContextVar[Router]
 
 def send(

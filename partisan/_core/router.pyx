@@ -67,6 +67,11 @@ cdef int trailing(Py_ssize_t size, Py_ssize_t position) except -1:
     raise FrameError("malformed", size, f"{size - position} octets behind the term")
 
 
+NO_NODE = (
+    "there is no current node: call this inside a process or `async with Node(...)`; from another thread, or where the "
+    "node is not the current one, call `node.threadsafe(...)` or the node's own method"
+)
+
 cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
@@ -76,7 +81,7 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
     cdef PyObject* found = NULL
     PyContextVar_Get(current_router, NULL, &found)
     if found is NULL:
-        raise LocalProtocolError("there is no current node: call this inside a process or `async with Node(...)`")
+        raise LocalProtocolError(NO_NODE)
     router = <Router><object>found
     Py_DECREF(router)
     (<Router>router).post(target, message, channel, partition_key, key, ack)

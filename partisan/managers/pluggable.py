@@ -136,7 +136,7 @@ class PluggableManager:
             self._file = StateFile(config.persist_dir, spec.name, self._strategy.name, context.loop)
         self._machine = self._strategy.build(spec, self._strategy.options(config), context.rng, self._restored())
         self._dialer = Dialer(context, table, self)
-        self._joins: dict[Target, list[asyncio.Future[str]]] = {}
+        self._joins: dict[Target, dict[asyncio.Future[str], float]] = {}  # and until when each is tried
         self._failures: dict[Target, Exception] = {}
         self._driver = Driver(
             self._machine,
@@ -255,7 +255,7 @@ class PluggableManager:
         if isinstance(contact, NodeSpec | Contact):
             return contact
         if not isinstance(contact, str):
-            raise TypeError(f"{contact!r} is no contact: a str such as name@ip:port, or a NodeSpec")
+            raise TypeError(f"{contact!r} is no contact: a str such as name@host:port, or a NodeSpec")
         return self._known.get(contact) or Contact.parse(contact)
 
     def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:
@@ -268,7 +268,8 @@ class PluggableManager:
             return target
         if target.name is not None:
             return self._known.get(target.name, target)
-        return next((spec for spec in self._known.values() if target.address in spec.listen_addrs), target)
+        at = {*target.addresses}
+        return next((spec for spec in self._known.values() if not at.isdisjoint(spec.listen_addrs)), target)
 
     async def join(self, contact: str | NodeSpec | Contact, timeout: float) -> str:
         """Join the contact's cluster; see `Node.join`."""
@@ -276,16 +277,20 @@ class PluggableManager:
         loop = self._context.loop
         end = loop.time() + timeout
         waiter: asyncio.Future[str] = loop.create_future()
-        waiters = self._joins.setdefault(target, [])
-        waiters.append(waiter)
+        if target not in self._joins:
+            self._failures.pop(target, None)
+        waiters = self._joins.setdefault(target, {})
+        waiters[waiter] = end
         try:
             self._driver.handle(Join(target))
             await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
             if not waiter.done():
                 last = self._failures.get(target)
-                raise ConnectFailed(str(contact), f"not within {timeout} s" + (f"; {last}" if last else "")) from last
+                raise ConnectFailed(
+                    str(contact), f"not within {timeout:.3g} s" + (f"; {last}" if last else "")
+                ) from last
         finally:
-            waiters.remove(waiter)
+            del waiters[waiter]
             if not waiters:
                 self._joins.pop(target, None)
                 self._failures.pop(target, None)
@@ -432,6 +437,7 @@ class PluggableManager:
         self._driver.handle(Disconnected(target, reason))
 
     def failed(self, target: Target, error: Exception) -> None:
+        first = target not in self._failures
         self._failures[target] = error
         if isinstance(error, HandshakeError) and error.reason in LASTING:
             for waiter in self._joins.get(target, ()):
@@ -439,6 +445,9 @@ class PluggableManager:
                     waiter.set_exception(error)
             if target in self._joins:
                 self._driver.handle(GiveUp(target))
+        elif first and self._joins.get(target):
+            left = max(self._joins[target].values()) - self._context.loop.time()
+            log.warning("%s cannot reach %s yet: %s; trying for %.1f s", self._context.node, target, error, left)
 
     # What the machine tells.
 
@@ -482,10 +491,13 @@ class PluggableManager:
         self._audience.members(list(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
-        moved = fact.former.listen_addrs != fact.peer.listen_addrs  # else it has other channels now
-        level = logging.WARNING if moved else logging.INFO
-        name = self._context.node
-        log.log(level, "%s: member %s is replaced: %r becomes %r", name, fact.peer, fact.former, fact.peer)
+        name, former, peer = self._context.node, fact.former, fact.peer
+        if former.listen_addrs != peer.listen_addrs:
+            old, new = (", ".join(map(str, spec.listen_addrs)) for spec in (former, peer))
+            log.warning("%s: member %s has moved from %s to %s", name, peer, old, new)
+        else:
+            log.info("%s: member %s has other channels now", name, peer)
+        log.debug("%s: member %s is replaced: %r becomes %r", name, peer, former, peer)
 
     def _joined(self, fact: Joined) -> None:
         for waiter in self._joins.get(fact.contact, ()):

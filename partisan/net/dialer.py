@@ -83,7 +83,7 @@ class Edge:
     def _rotate(self) -> Iterator[ListenAddress]:
         while True:
             target = self.target
-            yield from target.listen_addrs if isinstance(target, NodeSpec) else (target.address,)
+            yield from target.listen_addrs if isinstance(target, NodeSpec) else target.addresses
 
     def pending(self, channel: str) -> int:
         """Connections of the channel that are being made or not yet usable."""

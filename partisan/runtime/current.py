@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from partisan._core.process import Process, running
+from partisan._core.router import NO_NODE
 from partisan.errors import Exit, LocalProtocolError, NotInProcess
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def node() -> Node:
     try:
         return current.get()
     except LookupError:
-        raise LocalProtocolError(
-            "there is no current node: call this inside a process or `async with Node(...)`"
-        ) from None
+        raise LocalProtocolError(NO_NODE) from None
 
 
 def process() -> Process:

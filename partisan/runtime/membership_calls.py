@@ -8,12 +8,16 @@ from typing import Any
 
 from partisan.errors import ConnectFailed, NoAvailableSlots
 from partisan.names import Contact, NodeSpec, check_node_name
+from partisan.net.resolve import resolved
 from partisan.runtime.connection_calls import ConnectionCalls
 from partisan.runtime.current import process
 from partisan.runtime.watching import ANY, Kind, Subscriber, Subscription
 
 Who = str | NodeSpec | Contact
-"""A node to join: the name of a member, `name@ip:port`, `ip:port`, or a spec."""
+"""A node to join: the name of a member, `name@host:port`, `host:port`, or a spec. The host may be a name or an ip."""
+
+RESOLVE_TIMEOUT = 10.0
+"""Seconds in which each host of `update_members` is looked up, at most."""
 
 
 class MembershipCalls(ConnectionCalls):
@@ -25,14 +29,24 @@ class MembershipCalls(ConnectionCalls):
         A join that fails, or is cancelled before that, is given up, and removes nobody.
 
         Args:
-            contact: `name@ip:port`, `ip:port`, the node's spec, or the name of a member.
+            contact: `name@host:port`, `host:port`, the node's spec, or the name of a member. A host name is looked up
+                once, and its addresses are dialled in turn; the node's name stays as given.
             timeout: seconds.
         Raises:
-            ConnectFailed: it could not be reached or joined in time, or it is this node.
+            ConnectFailed: it could not be found, reached or joined in time, or it is this node.
             HandshakeError: another node, or something else, answered.
         """
         self._check()
-        return await self._manager.join(contact, timeout)
+        end = self.loop.time() + timeout
+        found = await self._resolved(contact, timeout)
+        self._check()  # it may have stopped meanwhile
+        return await self._manager.join(found, end - self.loop.time())
+
+    async def _resolved(self, contact: Who, timeout: float) -> Who:
+        """The contact with addresses for its host; a member's name, whatever it looks like, is one already."""
+        if isinstance(contact, str) and self._manager.spec_of(contact) is not None:
+            return contact
+        return await resolved(contact, timeout)
 
     async def sync_join(self, contact: Who, *, timeout: float = 10.0) -> str:
         """Join, and wait until every channel of the node has all its connections; see `join`.
@@ -40,10 +54,12 @@ class MembershipCalls(ConnectionCalls):
         A node is connected to itself: for this node's own name or spec it returns at once.
         """
         self._check()
-        if contact == self.name or self._manager.target_of(contact).name == self.name:
-            return self.name
         end = self.loop.time() + timeout
-        name = await self._manager.join(contact, timeout)
+        found = await self._resolved(contact, timeout)
+        self._check()
+        if found == self.name or self._manager.target_of(found).name == self.name:
+            return self.name
+        name = await self._manager.join(found, end - self.loop.time())
         try:
             async with asyncio.timeout_at(end):
                 await self._watching.until(lambda: self.is_fully_connected(name))
@@ -63,10 +79,13 @@ class MembershipCalls(ConnectionCalls):
         """Make these the members: begin to join who is new, make leave who is missing.
 
         This node must be among them, or it leaves itself. Nobody at all changes nothing. Joins go on in the background
-        until they are done, or until an update without them.
+        until they are done, or until an update without them. Raises ConnectFailed, and changes nothing, if a host name
+        among them is not found.
         """
         self._check()
-        self._manager.update_members(members)
+        found = [await self._resolved(member, RESOLVE_TIMEOUT) for member in members]
+        self._check()
+        self._manager.update_members(found)
 
     def members(self) -> list[str]:
         """Names of the members, this node included."""

@@ -35,6 +35,8 @@ def named(name: str | None, options: dict[str, Any]) -> dict[str, Any]:
     """The options with what the first argument of `Node` says: `name@host` or `name@ip:port`."""
     if name is None:
         return options
+    if not isinstance(name, str):
+        raise ConfigError("name", f"{name!r} is no str such as name@host or name@ip:port")
     if "name" in options:
         raise ConfigError("name", "it is given twice")
     host = name.partition("@")[2]

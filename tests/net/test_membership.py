@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import socket
 import time
 
@@ -136,11 +137,11 @@ async def test_a_node_that_comes_back_under_its_name_elsewhere_replaces_itself_a
             await second.join(address_of(b))
             await eventually(lambda: fully_meshed(a, b, second))
             assert a.members().count("c@127.0.0.1") == 1
-            warnings = [text for text in map(logging.LogRecord.getMessage, caplog.records) if "is replaced" in text]
+            old, new = first.listen_addrs[0], second.listen_addrs[0]
             for node in (a, b):
-                [text] = [text for text in warnings if text.startswith(f"{node.name}: member c@127.0.0.1 is replaced")]
-                assert repr(first.spec) in text
-                assert repr(second.spec) in text
+                moved = f"{node.name}: member c@127.0.0.1 has moved from {old} to {new}"
+                assert [record.levelname for record in caplog.records if record.getMessage() == moved] == ["WARNING"]
+            assert not [text for text in caplog.messages if repr(second.spec) in text]
             sink = Sink(second)
             a.send(("sink", "c@127.0.0.1"), 1)
             assert await sink.has(1) == [1]
@@ -165,6 +166,27 @@ async def test_a_join_to_a_closed_port_fails_in_the_time_given() -> None:
             await a.join(f"127.0.0.1:{port}", timeout=0.4)
         assert time.monotonic() - start >= 0.39  # it goes on trying for as long as it may
         assert a.members() == ["a@127.0.0.1"]
+
+
+async def test_the_first_refusal_of_a_join_is_logged_once_and_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    refusal = f"a@127.0.0.1 cannot reach ? at 127.0.0.1:{port} yet: [Errno {errno.ECONNREFUSED}]"
+
+    def warned() -> list[logging.LogRecord]:
+        return [record for record in caplog.records if record.getMessage().startswith(refusal)]
+
+    async with running("a") as [a]:
+        errors = Events(a, "partisan.socket.error")
+        for times in (1, 2):
+            joining = asyncio.create_task(a.join(f"127.0.0.1:{port}", timeout=60.0))
+            seen = len(errors.of("partisan.socket.error"))
+            await eventually(lambda seen=seen: len(errors.of("partisan.socket.error")) >= seen + 2)  # type: ignore[misc]
+            assert len(warned()) == times
+            assert warned()[-1].levelname == "WARNING"
+            assert re.search(r"; trying for [56]\d\.\d s$", warned()[-1].getMessage())
+            joining.cancel()
+            await asyncio.wait([joining])
 
 
 async def test_a_node_does_not_join_itself() -> None:

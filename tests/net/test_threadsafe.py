@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 
 import pytest
 from support import Sink, address_of, eventually, running
 
+import partisan
 from partisan import ConnectFailed, LocalProtocolError, Node, NoProc, WrongThread
 
 
@@ -21,6 +23,16 @@ async def test_a_plain_function_is_called_on_the_loop_and_gives_its_result() -> 
             await asyncio.to_thread(lambda: a.threadsafe(a.send, "nobody", 1).result(5.0))
         with pytest.raises(WrongThread):
             await asyncio.to_thread(a.members)
+
+
+async def test_who_calls_from_another_thread_is_shown_the_door() -> None:
+    def stranger() -> None:
+        for call in (partisan.members, lambda: partisan.send("sink", 1)):
+            with pytest.raises(LocalProtocolError, match=r"no current node.*node\.threadsafe"):
+                contextvars.Context().run(call)
+
+    async with running("a"):
+        await asyncio.to_thread(stranger)
 
 
 async def test_a_coroutine_function_is_run_to_its_end_on_the_loop() -> None:
