@@ -86,7 +86,7 @@ cdef int write_term(writer* w, PyObject* term, int depth) except -1:
     if kind == &PyList_Type:
         return write_list(w, term, depth)
     if kind == &PyFloat_Type:
-        return write_float(w, term)
+        return write_float(w, PyFloat_AS_DOUBLE(term), term)
     if term == NONE:
         return put_atom(w, UNDEFINED_ATOM if w.options.none == NONE_IS_UNDEFINED else NIL_ATOM)
     if term == TRUE:
@@ -142,7 +142,7 @@ cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
     if PyBytes_Check(term):
         return write_binary(w, term)
     if PyFloat_Check(term):
-        return write_float(w, term)
+        return write_float(w, PyFloat_AS_DOUBLE(term), term)
     if PyTuple_Check(term):
         return write_tuple(w, term, depth)
     if PyList_Check(term):
@@ -169,10 +169,14 @@ cdef int write_int(writer* w, PyObject* term) except -1:
     return 0
 
 
-cdef int write_float(writer* w, PyObject* term) except -1:
-    cdef double value = PyFloat_AS_DOUBLE(term)
+cdef int refuse(object problem, PyObject* term) except -1:
+    """Raise EncodeError; apart, so that what is written often stays small."""
+    raise misfit(problem, <object>term)
+
+
+cdef int write_float(writer* w, double value, PyObject* term) except -1:
     if not isfinite(value):
-        raise misfit("Erlang has no such float", <object>term)
+        return refuse("Erlang has no such float", term)
     room(w, 9)
     w.run.data[w.run.length] = NEW_FLOAT_EXT
     put_double(w.run.data + w.run.length + 1, value)
