@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 
 PYTHON = "partisan_python"
 
+SETTLE = 0.005
+"""Seconds between two looks at what a stopping node still waits for (ours)."""
+
 Place = tuple[Atom | Pid, str | None, int | None]
 """Where a message goes: target, channel, partition key."""
 
@@ -115,6 +118,14 @@ class Acknowledged:
         self._high_water = self._fast.high_water = options.max_messages // 2
         self._fast.max_messages, self._fast.max_octets = options.max_messages, options.max_octets
         self._fast.max_frame = self._context.config.max_frame_octets
+
+    async def settled(self, grace: float) -> None:
+        """Wait until nothing waits for an acknowledgement of a node that is connected, or for `grace` seconds."""
+        table, end = self._context.router.table, self._context.loop.time() + grace
+        while any(len(lane) and table.is_connected(str(peer)) for peer, lane in self._machine.sent.lanes.items()):
+            if self._context.loop.time() >= end:
+                return
+            await asyncio.sleep(SETTLE)
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""

@@ -140,6 +140,11 @@ class Interposition:
         def go_on(message: Any) -> None:
             self._router.forward(node, target, message, channel=channel, partition_key=partition_key, key=key, ack=ack)
 
+        self.pass_on(node, target, message, go_on)
+
+    def pass_on(self, node: str, target: Any, message: Any, go_on: Callable[[Any], None]) -> bool:
+        """Give what is sent to another node to the functions, and what they let pass to `go_on`; False if none is."""
+
         def go_on_later(message: Any) -> None:
             try:
                 go_on(message)
@@ -149,8 +154,8 @@ class Interposition:
 
         if self._is_system(target):
             go_on(message)
-        else:
-            self._pass(FORWARD, node, message, go_on, go_on_later)
+            return True
+        return self._pass(FORWARD, node, message, go_on, go_on_later)
 
     def _received(self, target: Any, message: Any, inbound: Inbound | None) -> None:
         def go_on(message: Any) -> None:
@@ -173,7 +178,8 @@ class Interposition:
         message: Any,
         go_on: Callable[[Any], None],
         go_on_later: Callable[[Any], None],
-    ) -> None:
+    ) -> bool:
+        """Call the functions; whether the message was not dropped."""
         for name, function in list(self._stages[kind, "pre"].items()):
             self._call(name, function, None, kind, peer, message)
         outcome, delay = self._interpose(kind, peer, message)
@@ -187,6 +193,7 @@ class Interposition:
             self._loop.call_later(delay, go_on_later, outcome)
         else:
             self._loop.call_soon(go_on_later, outcome)
+        return outcome is not DROP
 
     def _interpose(self, kind: str, peer: str | None, message: Any) -> tuple[Any, float | None]:
         """The message to go on with, or DROP, and by how much it is delayed, or None."""

@@ -251,7 +251,8 @@ class Link:
         if isinstance(self.stream, TlsStream) and not self.stream.is_secured:
             self.fail(HandshakeError("timeout", self.peer, "no TLS in time: the peer may speak plaintext"))
         else:
-            self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s"))
+            hint = "" if self.acceptor or self.stream.read_at else "; it said nothing at all: it may expect TLS"
+            self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s{hint}"))
 
     def secure_by(self, when: float) -> None:
         """Give TLS until then, in seconds of the loop's clock, and the hello its own time after that."""

@@ -9,9 +9,11 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
+from partisan.errors import NotAcknowledged
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.interposition import Interposition
 from partisan.runtime.parts import NodePart
 
 log = logging.getLogger(__name__)
@@ -24,6 +26,7 @@ class MessageCalls(NodePart):
     """The methods of a node that are about messages."""
 
     _acknowledged: Acknowledged
+    _interposition: Interposition
     _ref_count: int
     _relief: dict[tuple[str, str], list[asyncio.Future[None]]]
 
@@ -100,8 +103,15 @@ class MessageCalls(NodePart):
             self.router.send(target, message)
             if tag is not None:
                 tag.set_result(None)
-        else:
+            return
+
+        def go_on(message: object) -> None:
             self._acknowledged.send(node, name, message, tag=tag, **options)
+
+        if self.router.forwarding is None:
+            go_on(message)
+        elif not self._interposition.pass_on(node, name, message, go_on) and tag is not None:
+            tag.set_exception(NotAcknowledged(node, "a function that was put between dropped it"))
 
     def _place(self, target: Target) -> tuple[str, Pid | Atom]:
         """The node of a target, and what it is there."""

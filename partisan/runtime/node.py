@@ -189,6 +189,7 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         end = self.loop.time() + grace
         try:
             await self._end_processes(grace)
+            await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
             self._acknowledged.stop()

@@ -311,3 +311,12 @@ async def test_a_message_in_the_name_of_another_node_is_delivered_and_not_counte
         forged = (FORWARD, Atom("c@127.0.0.1"), (None, [(Atom("c@127.0.0.1"), FIRST_NUMBER)]), Atom("sink"), 1)
         script.tell(forged, forged)
         assert await sink.has(2) == [1, 1]
+
+
+async def test_a_node_that_stops_waits_for_what_must_be_sent_again() -> None:
+    async with cluster("a", "b", **QUICK) as [a, b]:
+        sink = Sink(b)
+        a.faults.omit(destination=b.name, kind="user", times=1)
+        a.send(("sink", b.name), "important", ack=True)
+        await a.stop(grace=30.0)
+        assert await sink.has(1) == [b"important"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support import Conversation, Events, Sink, cluster, eventually, fully_meshed, running
 
-from partisan import Atom
+from partisan import Atom, NotAcknowledged
 from partisan.faults import DROP, Delayed
 
 FORWARD, RECEIVE = "forward_message", "receive_message"
@@ -174,3 +174,18 @@ async def test_an_unknown_direction_or_stage_is_refused(wrong: dict[str, Any]) -
             a.add_interposition("look", print, **wrong)
         with pytest.raises(TypeError):
             a.add_interposition("look", 5)  # type: ignore[arg-type]
+
+
+async def test_functions_stand_between_whichever_way_a_message_is_acknowledged() -> None:
+    async with cluster("a", "b") as [a, b]:
+        sink = Sink(b)
+        a.add_interposition(
+            "case", lambda kind, peer, message: None if message == "drop" else f"{message}!", on="forward"
+        )
+        with pytest.raises(NotAcknowledged, match="dropped"):
+            await a.deliver(("sink", b.name), "drop")
+        a.forward_message(("sink", b.name), "drop", ack=True, expiry=5.0)
+        a.forward_message(("sink", b.name), "drop", ack=True, retransmission=False)
+        await a.deliver(("sink", b.name), "x")
+        a.forward_message(("sink", b.name), "y", ack=True, expiry=5.0)
+        assert await sink.has(2) == [b"x!", b"y!"]
