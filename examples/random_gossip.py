@@ -1,10 +1,8 @@
 """A membership strategy of one's own: whoever learns something tells a few neighbors at random, not all of them.
-
-    partisan.Node("a@127.0.0.1:10200", membership_strategy=RandomGossip)    # or "random_gossip:RandomGossip"
+A node takes it by the option `membership_strategy=RandomGossip`, or "random_gossip:RandomGossip".
 
 A node keeps a row for every peer that it has heard of: a version, and whether it is a member. The higher version holds,
-of equal ones the departure. A table that lacks something is answered, so whoever a rumour has missed learns it when it
-next tells somebody what it knows. Rows are kept for ever.
+of equal ones the departure. A table that lacks something is answered: whoever a rumour has missed learns it then.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ class Table:
 
 
 def newer(row: Row, other: Row) -> bool:
-    """Whether the first row holds against the second."""
     return (row[0], not row[1]) > (other[0], not other[1])
 
 
@@ -118,15 +115,12 @@ class RandomGossip(Membership):
 
     def _merged(self, sender: Any, theirs: Mapping[Any, Row]) -> dict[Any, Row]:
         rows = self.rows | {p: row for p, row in theirs.items() if newer(row, self.rows.get(p, NEVER))}
-        if self._in(rows, sender):
-            self._supersede(rows, sender)
+        self._supersede(rows, sender)
         return rows
 
     def _supersede(self, rows: dict[Any, Row], peer: Any) -> None:
-        """A node that came back under its name as another value was somebody else before."""
-        name = self.config.name(peer)
-        for other, (version, member) in rows.items():
-            if member and other != peer and self.config.name(other) == name:
+        for other, (version, member) in rows.items() if self._in(rows, peer) else ():
+            if member and other != peer and self.config.name(other) == self.config.name(peer):
                 rows[other] = (version + 1, False)
 
     def _few(self, *first: Any) -> list[Any]:

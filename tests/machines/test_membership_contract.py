@@ -328,3 +328,7 @@ def test_the_first_event_is_a_start(network):
     net.boot(0)
     assert net.facts[0] == [MembersChanged((0,))]
     assert isinstance(net.nodes[0].machine.handle(Start(), 0.0), list)
+
+
+def test_a_strategy_of_ones_own_is_one_short_class():
+    assert len((Path(__file__).parents[2] / "examples" / "random_gossip.py").read_text().splitlines()) < 152
