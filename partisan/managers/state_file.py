@@ -48,7 +48,14 @@ class StateFile:
         self._task: asyncio.Task[None] | None = None
 
     def load(self) -> Any:
-        """The greeting that was saved, as a term; None if there is none. Raises StateError."""
+        """The greeting that was saved, as a term; None if there is none.
+
+        Makes the directory, so that one that cannot be is found at the start. Raises StateError.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateError("unwritable", str(self.path.parent), error.strerror or str(error)) from error
         try:
             octets = self.path.read_bytes()
         except FileNotFoundError:

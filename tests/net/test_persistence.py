@@ -206,3 +206,10 @@ async def test_a_place_that_is_no_directory_is_said_and_the_node_goes_on(
         assert "is not saved" in caplog.text
         await eventually(lambda: fully_meshed(a, b))
     assert saved_members(state_of(place)) == [A]
+
+
+async def test_a_directory_that_cannot_be_made_is_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    node = Node("a@127.0.0.1:0", persist_dir=str(tmp_path / "file" / "state"))
+    with pytest.raises(StateError, match="unwritable"):
+        await node.start()
