@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,10 @@ from typing import Any
 from partisan.machines.machine import Event, Machine, StartTimer, StopTimer, TimedOut, Timer
 
 log = logging.getLogger(__name__)
+
+LONG, GRAIN = 5.0, 1.0
+"""A timer of so many seconds waits for the next multiple of so many of the loop's clock: thousands of pings then wake
+their process, and that of their peers, together and not each by itself (ours)."""
 
 World = Mapping[type, Callable[[Any], None]]
 
@@ -88,7 +93,10 @@ class Driver:
 
     def _start_timer(self, effect: StartTimer) -> None:
         self._stop_timer(effect)
-        self._timers[effect.timer] = self._loop.call_later(effect.after, self._fire, effect.timer)
+        when = self._loop.time() + effect.after
+        if effect.after >= LONG:
+            when = math.ceil(when / GRAIN) * GRAIN
+        self._timers[effect.timer] = self._loop.call_at(when, self._fire, effect.timer)
 
     def _stop_timer(self, effect: StartTimer | StopTimer) -> None:
         handle = self._timers.pop(effect.timer, None)
