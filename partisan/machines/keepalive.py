@@ -207,6 +207,9 @@ class Keepalive(Machine):
             self._notify(Probed(tag, now - sent))
         else:
             self._notify(Heartbeat(now - self._pings.pop(message.id)))
+            self._attempts = 0
+            self._stop_timer(REPLY_TIMER)
+            self._start_timer(IDLE_TIMER, self._idle_timeout)
 
     def _on_probe(self, event: Probe, now: float) -> None:
         self._probes[self._ping(now)] = (event.tag, now)
