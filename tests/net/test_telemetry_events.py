@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scripted import Connection, Member, dial, member
-from support import Events, Sink, cluster, eventually, fully_meshed, running
+from support import Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
 from partisan import Atom, Node, telemetry
@@ -79,8 +79,11 @@ async def channels_are_told_at_the_start() -> Events:
 
 @proves("partisan.connection.client.heartbeat", "partisan.connection.server.heartbeat")
 async def both_ends_of_a_connection_tell_of_its_heartbeat() -> Events:
-    async with cluster("a", "b", connection_ping={"idle_timeout": 0.03}) as (a, _):
+    # An acceptor asks only where the dialler does not.
+    quiet = {"enabled": False}
+    async with running("a", connection_ping={"idle_timeout": 0.03}) as [a], running("b", connection_ping=quiet) as [b]:
         events = Events(a)
+        await b.join(address_of(a))
         await eventually(lambda: events.of(telemetry.CLIENT_HEARTBEAT, node=B, channel="undefined"))
         await eventually(lambda: events.of(telemetry.SERVER_HEARTBEAT, node=B, channel="undefined"))
         assert all(0 <= latency < 5 for latency in measured(events, telemetry.CLIENT_HEARTBEAT, "latency"))
