@@ -100,6 +100,15 @@ else:
     from .runtime.facade import stop as stop
     from .runtime.facade import unregister as unregister
     from .runtime.facade import whereis as whereis
+    from .runtime.facade import spawn_link as spawn_link
+    from .runtime.facade import spawn_monitor as spawn_monitor
+    from .runtime.facade import link as link
+    from .runtime.facade import unlink as unlink
+    from .runtime.facade import monitor as monitor
+    from .runtime.facade import demonitor as demonitor
+    from .runtime.facade import trap_exit as trap_exit
+    from .runtime.facade import send_after as send_after
+    from .runtime.facade import cancel_timer as cancel_timer
     from .runtime.node import Node as Node
     from .runtime.run import run as run
 

@@ -289,11 +289,18 @@ class Exit(PartisanError):
 
     Attributes:
         reason: the reason term, as in Erlang: the atom normal, shutdown, kill, or any term.
+        call: (module, function, arguments) of the call that failed, or None.
     """
 
-    def __init__(self, reason: object = None) -> None:
+    def __init__(self, reason: object = None, call: tuple[object, ...] | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.call = call
+
+    @property
+    def term(self) -> object:
+        """The reason with which a process ends that does not catch this: with the call, if it was one."""
+        return self.reason if self.call is None else (self.reason, self.call)
 
 
 class NoProc(Exit):
@@ -303,8 +310,10 @@ class NoProc(Exit):
         target: the name or pid that nobody has; None if that was not told.
     """
 
-    def __init__(self, reason: object = None, target: object = None) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: object = None, target: object = None, call: tuple[object, ...] | None = None
+    ) -> None:
+        super().__init__(reason, call)
         self.target = target
 
     def __str__(self) -> str:
@@ -316,7 +325,19 @@ class NodeDown(Exit):
 
 
 class CallTimeout(PartisanError, TimeoutError):
-    """A call was not answered in time."""
+    """A call was not answered in time.
+
+    Attributes:
+        seconds: how long was waited.
+        target: who was asked.
+        call: (module, function, arguments).
+    """
+
+    def __init__(self, seconds: float = 0.0, target: object = None, call: tuple[object, ...] | None = None) -> None:
+        super().__init__(f"{target!r} has not answered within {seconds:g} s")
+        self.seconds = seconds
+        self.target = target
+        self.call = call
 
 
 class ConfigError(PartisanError, ValueError):

@@ -59,6 +59,7 @@ cdef class Peer:
     cdef readonly Py_ssize_t lacking      # configured lanes with fewer connections than they want
     cdef readonly bint seen               # a connection was up once
     cdef readonly bint strayed            # messages for channels without a lane may have gone out on the default one
+    cdef public bint watches_calls        # the node tells us itself when a process that we have called ends
     cdef ConnectionTable table
 
     cdef Lane lane(self, str channel)

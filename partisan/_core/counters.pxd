@@ -17,6 +17,7 @@ cdef struct counters:
     Py_ssize_t rings        # Fresh objects
     Py_ssize_t parcels      # parcels in Fresh objects
     Py_ssize_t runs         # Run objects
+    Py_ssize_t watches      # Watch objects that are on something
 
 
 cdef counters live

@@ -11,7 +11,7 @@ from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 
-from .identities cimport Atom, Pid, Port, Reference, atom_from_str
+from .identities cimport Alias, Atom, Pid, Port, Reference, atom_from_str
 from .options cimport (
     FORM_PLAIN, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options,
 )
@@ -149,6 +149,9 @@ cdef int write_rare(writer* w, PyObject* term, int depth) except -1:
         return write_list(w, term, depth)
     if PyDict_Check(term):
         return write_dict(w, term, depth)
+    if isinstance(<object>term, Alias):
+        written = (<Alias>term).term()
+        return write_term(w, <PyObject*>written, depth)
     if PyByteArray_Check(term) or PyMemoryView_Check(term):
         copy = bytes(<object>term)
         return write_binary(w, <PyObject*>copy)

@@ -11,6 +11,13 @@ cdef enum:
     ATOM_NIL
 
 
+cdef class Alias:
+    # The term that is written in its place.
+    cdef object term(self)
+    # It was answered, if it is something that can be.
+    cdef int answered(self, object value) except -1
+
+
 cdef class Atom:
     cdef readonly str name      # at most 255 characters
     cdef bytes ext              # its external form: tag, length, UTF-8; written by one copy

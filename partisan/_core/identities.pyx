@@ -188,6 +188,19 @@ cdef str _form_name(uint8_t code, str plain):
     return plain if code == FORM_PLAIN else "list" if code == FORM_LIST else "tuple"
 
 
+# --- aliases ---------------------------------------------------------------------------------------------------------
+
+
+cdef class Alias:
+    """Abstract: an object of this node that stands in a term for what is written of it."""
+
+    cdef object term(self):
+        raise NotImplementedError(f"{type(self).__name__} does not say what is written of it")
+
+    cdef int answered(self, object value) except -1:
+        raise NotImplementedError(f"{type(self).__name__} takes no answer")
+
+
 # --- pids, references, ports -----------------------------------------------------------------------------------------
 
 

@@ -2,8 +2,10 @@
 
 from cpython.object cimport PyObject
 
+from partisan._core.awaitable cimport Awaitable
 from partisan._core.mailbox cimport Mailbox
 from partisan._core.identities cimport Pid
+from partisan._core.watch cimport Watch, Watched
 
 
 cdef enum ProcessState:
@@ -13,9 +15,10 @@ cdef enum ProcessState:
     AWAITING = 3   # suspended on a future; its completion makes it READY
     HELD = 4       # could run, but a send queue past its high-water mark holds it
     DONE = 5       # its coroutine has ended
+    PARKED = 6     # suspended on a Parked, which makes it READY
 
 
-cdef class Receive:
+cdef class Receive(Awaitable):
     """What `receive()` returns: awaiting it yields the next message that matches."""
     cdef readonly Process process  # whose mailbox it reads
     cdef readonly tuple patterns   # empty: any message
@@ -24,15 +27,16 @@ cdef class Receive:
     cdef object timer              # handle of the running time-out, or None
     cdef bint expired              # the time-out has fired
 
-    cdef object advance(self)
 
-
-cdef class Checkpoint:
+cdef class Checkpoint(Awaitable):
     """What `checkpoint()` returns: awaiting it lets others run if the process has had its share or is held."""
-    cdef object advance(self)
 
 
-cdef class Process:
+cdef class Parked(Awaitable):
+    pass
+
+
+cdef class Process(Watched):
     cdef readonly Pid pid
     cdef readonly Scheduler scheduler
     cdef readonly Mailbox mailbox
@@ -49,6 +53,11 @@ cdef class Process:
     cdef int cancel_requests            # as asyncio.Task.cancelling()
     cdef readonly object exit_reason    # set once DONE
     cdef readonly Py_ssize_t holds      # send queues that hold it now
+    cdef readonly bint trapping         # exit signals come as messages
+    cdef bint doomed                    # an exit signal has told it to end
+    cdef bint killed                    # ... at once
+    cdef object doom_reason             # why, once doomed
+    cdef dict ties                      # watches that it holds: Reference (monitors) or Pid (links) -> Watch; or None
     cdef bint crowded                   # its mailbox was reported as large, and has not been half of that since
 
     cdef int deliver(self, object message) except -1
@@ -56,6 +65,10 @@ cdef class Process:
     cpdef int hold(self) except -1
     cpdef int release(self) except -1
     cdef int interrupt(self, object error) except -1
+    cpdef int signal(self, object reason, Pid sender, bint linked=*) except -1
+    cpdef int doom(self, object reason, bint kill=*) except -1
+    cpdef int tie(self, object key, Watch watch) except -1
+    cpdef Watch untie(self, object key)
 
 
 cdef class Scheduler:
@@ -75,6 +88,11 @@ cdef class Scheduler:
     cdef object leave_task              # callable(loop, task)
     cdef readonly object loop           # opaque: handed to enter_task, leave_task and get_loop()
     cdef object cancelled               # exception class that cancel() raises inside a process
+    cdef object exit_signal             # its subclass that exit signals raise
+    cdef object crash_reason            # callable(exception) -> reason term
+    cdef readonly dict aliases          # number -> Alias: what may be answered from elsewhere
+    cdef public unsigned long long next_alias  # number of the next alias
+    cdef public object forget           # callable(node, target, number): a request to another node is not wanted any more
     cdef object exited                  # callable(process, reason, error or None): a process has ended
     cdef object idle_context            # context in which futures call back
     cdef readonly unsigned long long steps
@@ -87,6 +105,8 @@ cdef class Scheduler:
     cdef Py_ssize_t large_mailbox       # messages; a longer mailbox is reported
     cdef object crowd                   # callable(process)
 
+    cdef bint is_answer(self, object tag)
+    cdef int answer(self, object tag, object value) except -1
     cdef int make_ready(self, Process process) except -1
     cdef Process pop_ready(self)
     cdef int step(self, Process process) except -1

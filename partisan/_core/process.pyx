@@ -17,36 +17,25 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from partisan._core.awaitable cimport SUSPEND, Awaitable
 from partisan._core.counters cimport count, live
-from partisan._core.identities cimport Pid
+from partisan._core.identities cimport Alias, Pid, Reference
 from partisan._core.mailbox cimport Mailbox, matches_any
+from partisan._core.watch cimport Watch, Watched
 
 from partisan._core.identities import Atom
 from partisan.errors import Exit, LocalProtocolError, NameTaken, NotInProcess, ReceiveTimeout
 
-__all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
+__all__ = [
+    "Checkpoint", "Parked", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running",
+]
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
     int PyIter_Send(object iterator, PyObject* argument, PyObject** result) except -1
-    void PyErr_SetObject(object kind, object value) noexcept
-
-cdef extern from *:
-    """
-    /* An awaitable that is ready gives its value through am_send without a StopIteration; interpreters that ask
-       tp_iternext instead find the exception set, and no traceback entry was built for it. */
-    static void partisan_install_awaitable(PyObject *type, int (*send)(PyObject *, PyObject *, PyObject **),
-                                           PyObject *(*next)(PyObject *)) {
-        ((PyTypeObject *)type)->tp_as_async->am_send = (sendfunc)send;
-        ((PyTypeObject *)type)->tp_iternext = next;
-    }
-    """
-    void partisan_install_awaitable(PyObject* kind, int (*send)(PyObject*, PyObject*, PyObject**) except -1,
-                                    PyObject* (*next)(PyObject*) except? NULL) noexcept
 
 cdef enum:
     SEND_RETURN = 0  # PYGEN_RETURN
-    SEND_NEXT = 1    # PYGEN_NEXT
 
 cdef Py_ssize_t STEPS = 64
 cdef Py_ssize_t BUDGET = 1024
@@ -54,8 +43,12 @@ cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one th
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
 cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
 
-cdef object SUSPEND = object()   # what advance() gives when the awaitable has to yield
 cdef object NORMAL = Atom("normal")
+cdef object KILL = Atom("kill")
+cdef object KILLED = Atom("killed")
+cdef object CANCELLED = Atom("cancelled")
+cdef object EXIT = Atom("EXIT")
+cdef object ALIAS = Atom("$alias")
 
 cdef object current_process = PyContextVar_New("partisan_current_process", NULL)
 current_process_var = current_process
@@ -110,16 +103,7 @@ def receive(*patterns, timeout=None) -> Receive:
     return awaitable
 
 
-cdef class Receive:
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        """Replaced at import by `receive_next`; here so that the type has the slot."""
+cdef class Receive(Awaitable):
 
     cdef object advance(self):
         """Give the message, or SUSPEND when there is none yet."""
@@ -127,6 +111,8 @@ cdef class Receive:
         cdef Py_ssize_t position
         if process.scheduler.running is not process:
             raise NotInProcess("receive() belongs to the process itself, not to a task that it started")
+        if process.doomed:
+            raise process.scheduler.exit_signal(process.doom_reason)
         if process.holds == 0 and process.budget > 0:
             position = process.mailbox.find(self.patterns, self.tested)
             if position >= 0:
@@ -171,16 +157,7 @@ def checkpoint() -> Checkpoint:
     return the_checkpoint
 
 
-cdef class Checkpoint:
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        """Replaced at import by `checkpoint_next`; here so that the type has the slot."""
+cdef class Checkpoint(Awaitable):
 
     cdef object advance(self):
         cdef Process process = running_process()
@@ -195,48 +172,11 @@ cdef class Checkpoint:
 cdef Checkpoint the_checkpoint = Checkpoint()
 
 
-cdef int give(PyObject* iterator, object value, PyObject** result) except -1:
-    if value is SUSPEND:
-        value = <object>iterator
-        Py_INCREF(value)
-        result[0] = <PyObject*>value
-        return SEND_NEXT
-    Py_INCREF(value)
-    result[0] = <PyObject*>value
-    return SEND_RETURN
+cdef class Parked(Awaitable):
+    """Abstract: what a process awaits that makes it ready itself, whatever messages come meanwhile."""
 
 
-cdef PyObject* give_next(PyObject* iterator, object value) except? NULL:
-    if value is SUSPEND:
-        Py_INCREF(<object>iterator)
-        return iterator
-    if isinstance(value, (tuple, BaseException)):
-        value = StopIteration(value)  # set bare, these would be taken for the exception's own arguments
-    PyErr_SetObject(StopIteration, value)
-    return NULL
-
-
-cdef int receive_send(PyObject* iterator, PyObject* argument, PyObject** result) except -1:
-    return give(iterator, (<Receive>iterator).advance(), result)
-
-
-cdef PyObject* receive_next(PyObject* iterator) except? NULL:
-    return give_next(iterator, (<Receive>iterator).advance())
-
-
-cdef int checkpoint_send(PyObject* iterator, PyObject* argument, PyObject** result) except -1:
-    return give(iterator, (<Checkpoint>iterator).advance(), result)
-
-
-cdef PyObject* checkpoint_next(PyObject* iterator) except? NULL:
-    return give_next(iterator, (<Checkpoint>iterator).advance())
-
-
-partisan_install_awaitable(<PyObject*>Receive, receive_send, receive_next)
-partisan_install_awaitable(<PyObject*>Checkpoint, checkpoint_send, checkpoint_next)
-
-
-cdef class Process:
+cdef class Process(Watched):
     """An actor: a coroutine with a mailbox and a pid.
 
     While its code runs it stands in for asyncio's current task, so that `asyncio.timeout`, `TaskGroup` and any
@@ -255,6 +195,8 @@ cdef class Process:
 
     cdef int deliver(self, object message) except -1:
         """Append a message; wake the process if it waits for it."""
+        if type(message) is tuple and len(<tuple>message) == 2 and self.scheduler.is_answer((<tuple>message)[0]):
+            return self.scheduler.answer((<tuple>message)[0], (<tuple>message)[1])
         self.mailbox.push(message)
         self.scheduler.delivered += 1
         if self.state == RECEIVING:
@@ -291,10 +233,84 @@ cdef class Process:
     cdef int interrupt(self, object error) except -1:
         """Raise `error` inside the process at its next step, whatever it waits for."""
         self.thrown = error
-        if self.state in (RECEIVING, AWAITING, HELD):
+        if self.state in (RECEIVING, AWAITING, HELD, PARKED):
             self.future = None
             self.scheduler.make_ready(self)
         return 0
+
+    cpdef int signal(self, object reason, Pid sender, bint linked=False) except -1:
+        """Take an exit signal, as a process of BEAM does.
+
+        Args:
+            sender: the process that sent it, or that has ended.
+            linked: it came along a link; then `kill` is a reason like another.
+        """
+        if self.state == DONE:
+            return 0
+        if reason is KILL and not linked:
+            return self.doom(KILLED, True)
+        if self.trapping:
+            return self.deliver((EXIT, sender, reason))
+        if reason is not NORMAL or (not linked and sender == self.pid):
+            return self.doom(reason, False)
+        return 0
+
+    cpdef int doom(self, object reason, bint kill=False) except -1:
+        """End this process, whether it traps exits or not; the first reason counts.
+
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed instead.
+        """
+        future = self.future
+        if self.state == DONE or (self.doomed and not kill):
+            return 0
+        self.doomed = True
+        self.killed = kill
+        self.doom_reason = reason
+        self.interrupt(self.scheduler.exit_signal(reason))
+        if future is not None:
+            future.cancel()
+        return 0
+
+    def trap_exit(self, bint flag):
+        """Get exit signals as messages `(EXIT, pid, reason)` from now on, or no longer; return how it was."""
+        was, self.trapping = self.trapping, flag
+        return was
+
+    @property
+    def alive(self):
+        """Whether it has not ended and is not about to."""
+        return self.state != DONE and not self.doomed
+
+    cpdef int tie(self, object key, Watch watch) except -1:
+        """Hold a watch: it is dropped when this process ends."""
+        if self.ties is None:
+            self.ties = {}
+        self.ties[key] = watch
+        return 0
+
+    cpdef Watch untie(self, object key):
+        """Hold it no longer: the watch, or None if there is none under this key."""
+        return None if self.ties is None else self.ties.pop(key, None)
+
+    @property
+    def links(self):
+        """The pids that it is linked to."""
+        return [key for key in self.ties or () if type(key) is Pid]
+
+    @property
+    def monitors(self):
+        """What it monitors: reference -> Watch."""
+        return {key: tie for key, tie in (self.ties or {}).items() if type(key) is Reference}
+
+    def remove(self, pattern) -> bool:
+        """Take the oldest message that matches out of its mailbox, unread; whether there was one."""
+        cdef Py_ssize_t position = self.mailbox.find((pattern,), 0)
+        if position < 0:
+            return False
+        self.mailbox.take(position)
+        if self.state == RECEIVING:
+            self.waiting.tested = 0
+        return True
 
     def future_done(self, future):
         """The awaited future has completed (a stale one is ignored)."""
@@ -348,21 +364,28 @@ cdef class Scheduler:
         call_later: callable(seconds, function) -> handle with `cancel()`.
         loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
         cancelled: the exception class that cancellation raises.
+        exit_signal: its subclass that an exit signal raises, made with the reason.
+        crash_reason: callable(exception) -> the reason term of a process that it ended.
         exited: callable(process, reason, error): a process has ended; `error` is its exception, if any.
     """
 
-    def __cinit__(self, str node, *, first_key, wake, call_later, loop, enter_task, leave_task, cancelled, exited):
+    def __cinit__(self, str node, *, first_key, wake, call_later, loop, enter_task, leave_task, cancelled, exit_signal,
+                  crash_reason, exited):
+        self.aliases = {}
         self.processes = {}
         self.names = {}
         self.node = node
         self.postponed = []
         self.next_key = first_key % KEY_LIMIT
+        self.next_alias = (first_key << 20) + 1
         self.wake = wake
         self.call_later = call_later
         self.loop = loop
         self.enter_task = enter_task
         self.leave_task = leave_task
         self.cancelled = cancelled
+        self.exit_signal = exit_signal
+        self.crash_reason = crash_reason
         self.exited = exited
         self.large_mailbox = PY_SSIZE_T_MAX
         self.idle_context = PyContext_New()
@@ -457,6 +480,18 @@ cdef class Scheduler:
     def send_local(self, Process process, message) -> None:
         """Put a message into a process's mailbox."""
         process.deliver(message)
+
+    cdef bint is_answer(self, object tag):
+        """Whether a pair that begins with this answers something: with the alias of a request of this node."""
+        return isinstance(tag, Alias) or (type(tag) is tuple and len(<tuple>tag) == 2 and (<tuple>tag)[0] is ALIAS)
+
+    cdef int answer(self, object tag, object value) except -1:
+        """Give an answer to what waits for it; nothing does any more if it is late."""
+        if type(tag) is tuple:
+            tag = self.aliases.get((<tuple>tag)[1])
+        if tag is not None:
+            (<Alias>tag).answered(value)
+        return 0
 
     cdef int make_ready(self, Process process) except -1:
         cdef Py_ssize_t i, capacity
@@ -558,20 +593,20 @@ cdef class Scheduler:
         try:
             yielded = self.resume(process, &ended)
         except Exit as error:
-            return self.finish(process, error.reason, error)
+            return self.finish(process, error.term, error)
         except self.cancelled as error:
-            return self.finish(process, getattr(error, "reason", Atom("cancelled")), error)
+            return self.finish(process, process.doom_reason if process.doomed else CANCELLED, error)
         except (KeyboardInterrupt, SystemExit) as error:
-            self.finish(process, Atom("killed"), error)
+            self.finish(process, KILLED, error)
             raise
         except BaseException as error:
-            return self.finish(process, error, error)
+            return self.finish(process, process.doom_reason if process.doomed else self.crash_reason(error), error)
         finally:
             self.running = None
             PyContext_Exit(context)
             self.leave_task(self.loop, process)
         if ended:
-            return self.finish(process, NORMAL, None)
+            return self.finish(process, process.doom_reason if process.doomed else NORMAL, None)
         return self.suspend(process, yielded)
 
     cdef object resume(self, Process process, bint* ended):
@@ -579,6 +614,9 @@ cdef class Scheduler:
         cdef PyObject* result = NULL
         if process.thrown is not None:
             error, process.thrown = process.thrown, None
+            if process.killed:
+                ended[0] = True
+                return process.coroutine.close()
             try:
                 return process.coroutine.throw(error)
             except StopIteration:
@@ -604,6 +642,9 @@ cdef class Scheduler:
             else:
                 process.waiting = <Receive>yielded
                 process.state = RECEIVING
+            return 0
+        if isinstance(yielded, Parked):
+            process.state = PARKED
             return 0
         if kind is Checkpoint:
             return self.make_ready(process)
@@ -634,5 +675,9 @@ cdef class Scheduler:
         process.names = ()
         del self.processes[(<unsigned long long>process.pid.serial) << ID_BITS | process.pid.id]
         process.mailbox.clear()
+        ties, process.ties = process.ties, None
+        process.tell_watches(reason)
+        for tie in (ties or {}).values():
+            (<Watch>tie).drop()
         self.exited(process, reason, error)
         return 0

@@ -27,6 +27,9 @@ cdef class Router:
     cdef public object receiving           # callable(target, message, inbound): takes what came from other nodes, and
                                            # gives hand_over() what goes on; None for none
     cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
+    cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
+    cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us
+    cdef public object refuse              # callable(caller, tag, channel, reason): nobody will answer the request
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end
@@ -49,6 +52,9 @@ cdef class Router:
                       bint ack) except -1
     cdef int deliver_name(self, str name, object message, Inbound inbound) except -1
     cdef int send_here(self, str name, object message) except -1
+    cdef int give(self, Process process, object message, Inbound inbound) except -1
+    cdef int give_nobody(self, object target, object message, Inbound inbound) except -1
+    cdef object serve(self, tuple message, Process process, Inbound inbound)
     cdef int nobody(self, object target, object message) except -1
     cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1
     cdef int deliver_term(self, object target, object message, Inbound inbound) except -1
@@ -75,3 +81,6 @@ cdef class Inbound(FrameReader):
                         unsigned long long number) except -1
     cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)
+
+
+cdef object current_router                 # ContextVar[Router]

@@ -22,6 +22,7 @@ from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
 from partisan._core.pids cimport find_pid, read_pid, write_pid
 from partisan._core.process cimport Process, Scheduler, running_process
+from partisan._core.requests cimport Served, is_alias
 from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList
 
@@ -43,6 +44,7 @@ cdef object REMOTE_REF = Atom("partisan_remote_ref")
 cdef object ENCODED_NAME = Atom("encoded_name")
 cdef object ENCODED_PID = Atom("encoded_pid")
 cdef object PYTHON = Atom("partisan_python")
+cdef object GEN_CALL = Atom("$gen_call")
 
 # The two ways in which a node writes the beginning of a message: with the atom in UTF-8, and (OTP 25) in Latin-1.
 cdef bytes FORWARD = b"\x83\x68\x03\x77\x0fforward_message"
@@ -308,6 +310,44 @@ cdef class Router:
         queue.push_raw(body)
         self.hold_sender(queue)
 
+    cdef int give(self, Process process, object message, Inbound inbound) except -1:
+        """Deliver what came from another node."""
+        if inbound is not None and type(message) is tuple and len(<tuple>message) == 3:
+            message = self.serve(<tuple>message, process, inbound)
+        return process.deliver(message)
+
+    cdef int give_nobody(self, object target, object message, Inbound inbound) except -1:
+        """What came from another node is for nobody."""
+        if inbound is not None and type(message) is tuple and len(<tuple>message) == 3:
+            self.serve(<tuple>message, None, inbound)
+        return self.nobody(target, message)
+
+    cdef object serve(self, tuple message, Process process, Inbound inbound):
+        """The message as its receiver gets it: a request of another node has a Served for a tag.
+
+        Args:
+            process: whom it is for; None if there is nobody: a node that watches calls is told so.
+        """
+        cdef Served served
+        caller = message[1]
+        if type(caller) is not tuple or len(<tuple>caller) != 2 or type((<tuple>caller)[0]) is not Pid:
+            return message
+        tag = (<tuple>caller)[1]
+        watched = is_alias(tag)
+        if not watched and message[0] is not GEN_CALL:
+            return message
+        served = Served.__new__(Served)
+        served.caller = (<tuple>caller)[0]
+        served.tag = tag
+        served.channel = inbound.channel
+        if watched:
+            served.refuse = self.refuse
+            if process is None:
+                served.fire(NOPROC)
+                return message
+            served.attach(process)
+        return (message[0], (served.caller, served), message[2])
+
     cdef int nobody(self, object target, object message) except -1:
         self.undelivered += 1
         self.undeliverable(target, message)
@@ -327,9 +367,9 @@ cdef class Router:
     cdef int deliver_name(self, str name, object message, Inbound inbound) except -1:
         target = self.scheduler.names.get(name)
         if type(target) is Process:
-            return (<Process>target).deliver(message)
+            return self.give(<Process>target, message, inbound)
         if target is None:
-            return self.nobody(name, message)
+            return self.give_nobody(name, message, inbound)
         target(message, None if inbound is None else inbound.link)
         return 0
 
@@ -343,19 +383,19 @@ cdef class Router:
         if type(target) is Pid and (<Pid>target).home.name == self.node:
             process = self.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
             if process is not None:
-                return process.deliver(message)
+                return self.give(process, message, inbound)
         elif type(target) is tuple and len(<tuple>target) == 2 and type((<tuple>target)[1]) is list:
             try:
                 text = bytes((<tuple>target)[1])
             except (TypeError, ValueError):
-                return self.nobody(target, message)
+                return self.give_nobody(target, message, inbound)
             if (<tuple>target)[0] is ENCODED_NAME:
                 return self.deliver_name(text.decode("utf-8", "replace"), message, inbound)
             if (<tuple>target)[0] is ENCODED_PID \
                     and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
                 process = self.scheduler.find_process(id, serial)
                 if process is not None:
-                    return process.deliver(message)
+                    return self.give(process, message, inbound)
         elif type(target) is tuple and len(<tuple>target) == 3 and (<tuple>target)[0] is REMOTE_REF:
             node, inner = (<tuple>target)[1], (<tuple>target)[2]  # a name: of a pid the codec has made a Pid
             if type(node) is Atom and (<Atom>node).name == self.node and type(inner) is tuple:
@@ -367,7 +407,7 @@ cdef class Router:
                 return self.deliver_name(tail[5:].decode("utf-8", "replace"), message, inbound)
         elif type(target) is bytes:
             return self.deliver_uri(<bytes>target, message, inbound)
-        return self.nobody(target, message)
+        return self.give_nobody(target, message, inbound)
 
     cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1:
         """Deliver to `partisan:pid:Node:0.Id.Serial` or `partisan:name:Node:Name`, padding after a further colon."""
@@ -382,8 +422,8 @@ cdef class Router:
             if parts[1] == "pid" and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
                 process = self.scheduler.find_process(id, serial)
                 if process is not None:
-                    return process.deliver(message)
-        return self.nobody(uri, message)
+                    return self.give(process, message, inbound)
+        return self.give_nobody(uri, message, inbound)
 
     def mark(self, SendQueue queue not None):
         """Write this queue at the end of the burst or of the loop turn."""
@@ -559,8 +599,8 @@ cdef class Inbound(FrameReader):
                 router.receiving(Pid(router.node, id, serial), message, self)
                 return 0
             if process is not None:
-                return process.deliver(message)
-            return router.nobody(Pid(router.node, id, serial), message)
+                return router.give(process, message, self)
+            return router.give_nobody(Pid(router.node, id, serial), message, self)
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
         if number and not router.acknowledging.accept(self.peer, number):

@@ -210,4 +210,5 @@ class ConnectionCalls(NodePart):
         self._check()
         if not self.is_local_pid(pid):
             raise ValueError(f"{pid!r} is no process of this node")
-        return self.scheduler.find(pid) is not None
+        process = self.scheduler.find(pid)
+        return process is not None and process.alive

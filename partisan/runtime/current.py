@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from partisan._core.process import Process, running
 from partisan._core.router import NO_NODE
 from partisan.errors import Exit, LocalProtocolError, NotInProcess
+from partisan.etf import Atom
 
 if TYPE_CHECKING:
     from partisan.etf import Pid
@@ -50,7 +51,11 @@ def exit(*target_and_reason: Any) -> None:
         _exit_self(target_and_reason[0])
     if len(target_and_reason) != 2:
         raise TypeError("exit() takes a reason, or a pid and a reason")
-    node().exit(*target_and_reason)
+    pid, reason = target_and_reason
+    found = running()
+    if found is not None and found.pid == pid and (not found.trapping or reason == Atom("kill")):
+        _exit_self(reason)
+    node().exit(pid, reason)
 
 
 def _exit_self(reason: object) -> NoReturn:

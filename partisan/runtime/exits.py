@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from traceback import walk_tb
+from types import TracebackType
 
 from partisan._core.process import Process
-from partisan.errors import Exit
+from partisan.errors import CallTimeout, Exit
+from partisan.etf import Atom
 
 log = logging.getLogger(__name__)
 
@@ -29,3 +32,31 @@ def report_exit(process: Process, reason: object, error: BaseException | None) -
     """Log, once and with its traceback, the failure of a process; a chosen exit is no failure."""
     if error is not None and not isinstance(error, Exit | asyncio.CancelledError):
         log.error("%s: %r failed", process.pid.node, process, exc_info=error)
+
+
+FRAMES = 32
+"""How many frames of a traceback a reason tells, the innermost first."""
+
+
+def crash_reason(error: BaseException) -> object:
+    """The reason of a process that an exception has ended, in the shape that Erlang gives its own.
+
+    `{{'ValueError', <<"text">>}, [{Module, Function, 0, [{file, File}, {line, Line}]}, ...]}`; a call that was not
+    answered is `{timeout, {Module, Function, Arguments}}`.
+    """
+    if isinstance(error, CallTimeout):
+        return (Atom("timeout"), error.call)
+    return ((Atom(type(error).__name__[:255]), str(error)), stacktrace(error.__traceback__))
+
+
+def stacktrace(traceback: TracebackType | None) -> list[object]:
+    """A traceback as Erlang writes one."""
+    found: list[object] = []
+    for frame, line in walk_tb(traceback):
+        code = frame.f_code
+        if code.co_filename.endswith(".pyx"):  # how the scheduler came to the process
+            continue
+        module = str(frame.f_globals.get("__name__", ""))
+        place = [(Atom("file"), code.co_filename), (Atom("line"), line)]
+        found.append((Atom(module[:255]), Atom(code.co_qualname[:255]), 0, place))
+    return found[::-1][:FRAMES]

@@ -15,6 +15,7 @@ from partisan.runtime.current import current, node
 from partisan.runtime.membership_calls import Who
 from partisan.runtime.message_calls import Target
 from partisan.runtime.node import Node
+from partisan.runtime.tie_calls import DOWN
 
 
 async def start(name: str | None = None, /, *, config: Config | None = None, **options: Any) -> Node:
@@ -185,3 +186,48 @@ def is_self(pid: object) -> bool:
     """Whether it is the pid of the current process; False outside of one."""
     found = running()
     return found is not None and found.pid == pid
+
+
+def spawn_link(function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid:
+    """As `spawn`, and link the current process to it. Raises NotInProcess."""
+    return node().spawn_link(function, *args, **options)
+
+
+def spawn_monitor(function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> tuple[Pid, Reference]:
+    """As `spawn`, and monitor it from the current process. Raises NotInProcess."""
+    return node().spawn_monitor(function, *args, **options)
+
+
+def link(pid: Pid) -> None:
+    """Link the current process to another: when one ends, the other gets an exit signal."""
+    node().link(pid)
+
+
+def unlink(pid: Pid) -> None:
+    """Take the link between the current process and another away."""
+    node().unlink(pid)
+
+
+def monitor(target: Target, *, tag: object = DOWN) -> Reference:
+    """Have (tag, reference, process, item, reason) sent to the current process when another ends."""
+    return node().monitor(target, tag=tag)
+
+
+def demonitor(reference: Reference, *, flush: bool = False, info: bool = False) -> bool:
+    """End a monitor of the current process; see `Node.demonitor`."""
+    return node().demonitor(reference, flush=flush, info=info)
+
+
+def trap_exit(flag: bool = True) -> bool:
+    """Get exit signals as messages (EXIT, pid, reason) in the current process; return how it was before."""
+    return node().trap_exit(flag)
+
+
+def send_after(seconds: float, target: Target, message: object, **options: Any) -> Reference:
+    """Send a message after some seconds; return the timer, for `cancel_timer`."""
+    return node().send_after(seconds, target, message, **options)
+
+
+def cancel_timer(timer: Reference) -> float | None:
+    """Cancel a timer; return how many seconds it had left, None if it has fired."""
+    return node().cancel_timer(timer)

@@ -24,6 +24,7 @@ from partisan._core.process import Scheduler
 from partisan._core.router import Router, current_router_var
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
+from partisan.etf import Pid, Reference
 from partisan.managers.pluggable import Audience, PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
@@ -31,11 +32,15 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.current import current
+from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
-from partisan.runtime.process_calls import ProcessCalls
+from partisan.runtime.tie_calls import TieCalls
+from partisan.runtime.timer_calls import TimerCalls
+
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.requests import CAPABILITY, Requests
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
@@ -43,7 +48,7 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, ProcessCalls, Reconfigure):
+class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -81,6 +86,8 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self._told: dict[str, int] = {}
+        self._timers: dict[Reference, asyncio.TimerHandle] = {}
+        self._outside = Pid(self.name, 0)
         self._ref_count = self._rng.getrandbits(48)
         self.scheduler = Scheduler(
             self.name,
@@ -91,6 +98,8 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
             enter_task=asyncio.tasks._enter_task,
             leave_task=asyncio.tasks._leave_task,
             cancelled=asyncio.CancelledError,
+            exit_signal=ExitSignal,
+            crash_reason=crash_reason,
             exited=self._exited,
         )
         self.table = ConnectionTable(
@@ -150,7 +159,10 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
 
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
-        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name)
+        self._requests = Requests(self._context, self.table, self._tell_python, self.spawn)
+        self._python = PythonPeers(
+            self._context, self.table, PluggableManager.wire_name, {CAPABILITY: self._requests}
+        )
         self.scheduler.register(self._python.wire_name, self._python.receive)
         self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
@@ -162,9 +174,14 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         def edge(node: str, up: bool) -> None:
             self._python.edge(node, up)
             self._acknowledged.edge(node, up)
+            self._requests.edge(node, up)
             self._watching.edge(node, up)
 
         return Audience(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+
+    def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
+        """Send an extra to a Python node. Raises NotConnected, Overloaded."""
+        self.router.send((PythonPeers.wire_name, node), message, channel=channel)
 
     def _enter(self, context: contextvars.Context) -> None:
         """Make this node the current one in a context."""
@@ -192,6 +209,8 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
+            for timer in self._timers.values():
+                timer.cancel()
             self._acknowledged.stop()
             self._acceptor.close()
             self._watching.stop()

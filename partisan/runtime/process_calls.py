@@ -9,12 +9,12 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from partisan._core.process import Process
+from partisan._core.process import Process, running
 from partisan._core.router import current_router_var
 from partisan.errors import NameTaken, NoProc
 from partisan.etf import Atom, Pid
 from partisan.runtime.current import current
-from partisan.runtime.exits import ExitSignal, report_exit
+from partisan.runtime.exits import report_exit
 from partisan.runtime.parts import NodePart
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ class ProcessCalls(NodePart):
     """The methods of a node that are about its processes."""
 
     _ended: asyncio.Event
+    _outside: Pid  # in whose name code that is no process's own sends exit signals
 
     def spawn(
         self, function: Callable[..., Awaitable[Any]], *args: Any, name: str | Atom | None = None, **options: Any
@@ -80,8 +81,9 @@ class ProcessCalls(NodePart):
         """Send a process of this node an exit signal; `normal` is ignored, and so is a dead target."""
         self._check()
         process = self._living(pid)
-        if process is not None and reason != Atom("normal"):
-            self.scheduler.interrupt(process, ExitSignal(reason))
+        if process is not None:
+            sender = running()
+            process.signal(reason, self._outside if sender is None else sender.pid)
 
     def _living(self, pid: Pid) -> Process | None:
         if not isinstance(pid, Pid):
@@ -91,7 +93,7 @@ class ProcessCalls(NodePart):
     async def _end_processes(self, grace: float) -> None:
         self._ended.clear()
         for process in list(self.scheduler.processes.values()):
-            self.scheduler.interrupt(process, ExitSignal(Atom("shutdown")))
+            process.doom(Atom("shutdown"))
         if self.scheduler.processes:
             try:
                 await asyncio.wait_for(self._ended.wait(), grace)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 from partisan._core.connections import ConnectionTable
 from partisan.errors import NotConnected, Overloaded
@@ -25,6 +26,16 @@ MSGPACK = "msgpack"
 _MSGPACK = Atom(MSGPACK)
 
 
+class Handler(Protocol):
+    """Takes the messages of one extra."""
+
+    def receive(self, message: tuple[Any, ...], link: Link) -> None:
+        """Take a message that has the extra's name as its tag. Raises MalformedMessage."""
+
+    def agreed(self, node: str, may: bool) -> None:
+        """Whether the extra may be used towards the node."""
+
+
 class PythonPeers:
     """The extras of one node, between its overlay and its connection table.
 
@@ -32,11 +43,14 @@ class PythonPeers:
         context: the node's.
         table: its connections.
         manager: the name of the peers' managers: what is for them is never anything but plain Partisan.
+        handlers: further extras by their capability.
     """
 
     wire_name = NAME
 
-    def __init__(self, context: Context, table: ConnectionTable, manager: str) -> None:
+    def __init__(
+        self, context: Context, table: ConnectionTable, manager: str, handlers: Mapping[str, Handler]
+    ) -> None:
         self._context = context
         self._table = table
         self._plain = frozenset((Atom(manager), Atom(NAME)))
@@ -45,10 +59,15 @@ class PythonPeers:
         self._extras = Extras(
             context.node,
             send=self._send,
-            handlers={MSGPACK: self._payload, CAPABILITY: context.acknowledged.acked_many},
+            handlers={
+                MSGPACK: self._payload,
+                CAPABILITY: context.acknowledged.acked_many,
+                **{name: handler.receive for name, handler in handlers.items()},
+            },
             agreed=self._agreed,
             wanted=True,
         )
+        self._handlers = handlers
         self.receive = self._extras.receive
 
     def retune(self) -> None:
@@ -74,6 +93,8 @@ class PythonPeers:
         for channel in self._channels:
             self._table.lane(node, channel).envelope = envelope
         self._context.acknowledged.agreed(node, CAPABILITY in capabilities)
+        for name, handler in self._handlers.items():
+            handler.agreed(node, name in capabilities)
         log.info("%s and %s agree on %s", self._context.node, node, ", ".join(sorted(capabilities)) or "nothing")
 
     def _envelope(self, target: Any, message: object) -> tuple[Any, ...] | None:

@@ -16,10 +16,15 @@ from partisan._core.process import Process, Scheduler
 from partisan._core.router import Inbound, Router
 from partisan._core.sendqueue import SendQueue
 from partisan.etf import Codec
+from partisan.runtime.exits import ExitSignal as RealExitSignal
 
 
 class Cancelled(BaseException):
     """What cancel() raises inside a process here."""
+
+
+class ExitSignal(Cancelled):
+    """What an exit signal raises inside a process here."""
 
 
 class Timer:
@@ -80,6 +85,8 @@ class Core:
             enter_task=(lambda loop, task: self.tasks.append(task)) if loop is None else asyncio.tasks._enter_task,
             leave_task=(lambda loop, task: self.tasks.append(None)) if loop is None else asyncio.tasks._leave_task,
             cancelled=Cancelled if loop is None else asyncio.CancelledError,
+            exit_signal=ExitSignal if loop is None else RealExitSignal,
+            crash_reason=lambda error: error,
             exited=lambda process, reason, error: self.exits.append((process, reason, error)),
         )
         self.table = ConnectionTable(

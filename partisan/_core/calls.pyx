@@ -1,0 +1,210 @@
+"""Ask a process and wait for its answer: what `call` of every behaviour is made of."""
+
+from cpython.contextvars cimport PyContextVar_Get
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+
+from partisan._core.awaitable cimport SUSPEND
+from partisan._core.connections cimport Peer
+from partisan._core.identities cimport Atom, Pid
+from partisan._core.process cimport Parked, Process, Scheduler, running_process
+from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request, Served
+from partisan._core.router cimport Router, current_router
+
+from partisan._core.router import NO_NODE
+from partisan.errors import CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, Overloaded
+
+__all__ = ["Response", "ask", "call", "reply", "request"]
+
+cdef object GEN_CALL = Atom("$gen_call")
+cdef object GEN_SERVER = Atom("gen_server")
+cdef object CALL = Atom("call")
+cdef object NOPROC = Atom("noproc")
+cdef object NODEDOWN = Atom("nodedown")
+cdef object NOCONNECTION = Atom("noconnection")
+cdef double DEFAULT_TIMEOUT = 5.0
+
+
+cdef Router the_router():
+    cdef PyObject* found = NULL
+    PyContextVar_Get(current_router, NULL, &found)
+    if found is NULL:
+        raise LocalProtocolError(NO_NODE)
+    router = <Router><object>found
+    Py_DECREF(router)
+    return router
+
+
+cdef str node_of(Router router, object target):
+    """The node of a target, or None if it is this one."""
+    kind = type(target)
+    if kind is Pid:
+        node = (<Pid>target).home.name
+    elif kind is tuple and len(<tuple>target) == 2:
+        node = (<tuple>target)[1]
+        node = (<Atom>node).name if type(node) is Atom else node
+    elif kind is str or kind is Atom:
+        return None
+    else:
+        raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
+    return None if node is router.node or node == router.node else node
+
+
+cdef Process process_here(Router router, object target):
+    """The process of this node that is meant, or None."""
+    kind = type(target)
+    if kind is Pid:
+        return router.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
+    name = (<tuple>target)[0] if kind is tuple else target
+    found = router.scheduler.names.get((<Atom>name).name if type(name) is Atom else name)
+    return <Process>found if type(found) is Process else None
+
+
+cdef Request begin(Router router, Process caller, object target, object message, object label, str channel,
+                   object partition_key):
+    """Send a request; its outcome may be there already: that nobody has the name, or that there is no connection."""
+    cdef Request asked = Request.__new__(Request)
+    cdef Process callee
+    asked.scheduler = router.scheduler
+    asked.caller = caller
+    asked.target = target
+    asked.node = node_of(router, target)
+    request = (label, (caller.pid, asked), message)
+    if asked.node is None:
+        callee = process_here(router, target)
+        if callee is None:
+            asked.settle(FAILED, NOPROC)
+        else:
+            asked.attach(callee)
+            callee.deliver(request)
+        return asked
+    try:
+        router.post(target, request, channel, partition_key, asked, False)
+    except NotConnected:
+        asked.settle(FAILED, (NODEDOWN, Atom(asked.node)))
+    except BaseException:
+        asked.settle(DROPPED, None)
+        raise
+    return asked
+
+
+def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None) -> Request:
+    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError."""
+    cdef Process caller = running_process()
+    cdef Request asked = begin(the_router(), caller, target, message, label, channel, partition_key)
+    if asked.state == PENDING:
+        caller.tie(asked, asked)
+    return asked
+
+
+cdef class Response(Parked):
+    """What awaiting gives the answer to a request."""
+
+    cdef Process process
+    cdef Request request
+    cdef double timeout         # seconds; negative: none
+    cdef object timer           # handle of the running time-out, or None
+    cdef bint expired
+    cdef Router router          # with what follows, until the request is sent
+    cdef object target, message, label, key, where
+    cdef str channel
+
+    cdef object advance(self):
+        if self.request is None:
+            self.request = begin(self.router, self.process, self.target, self.message, self.label, self.channel, self.key)
+        if self.request.state == PENDING and not self.expired:
+            if self.process.doomed:
+                raise self.process.scheduler.exit_signal(self.process.doom_reason)
+            self.request.awaited = True
+            if self.timeout >= 0.0 and self.timer is None:
+                self.timer = self.process.scheduler.call_later(self.timeout, self.expire)
+            return SUSPEND
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.request.state == ANSWERED:
+            return self.request.outcome
+        self.request.drop()
+        where = (self.where, CALL, [self.target, self.message] + ([] if self.timeout == DEFAULT_TIMEOUT else
+                                                                  [None if self.timeout < 0.0 else self.timeout]))
+        if self.request.state == FAILED:
+            raise failure(self.request.outcome, self.target, where)
+        raise CallTimeout(self.timeout, self.target, where)
+
+    def expire(self):
+        """The time-out has fired."""
+        self.timer = None
+        self.expired = True
+        if self.request.awaited:
+            self.request.awaited = False
+            self.process.scheduler.make_ready(self.process)
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise at the await: the answer is not wanted any more."""
+        self.close()
+        raise kind if value is None else value
+
+    def close(self):
+        """The caller ends: the answer is not wanted any more."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        if self.request is not None:
+            self.request.drop()
+
+
+cdef object failure(object reason, object target, object where):
+    """The exception of a call whose callee has ended, or cannot be reached."""
+    if reason is NOPROC:
+        return NoProc(reason, target, where)
+    if reason is NOCONNECTION or (type(reason) is tuple and len(<tuple>reason) == 2
+                                  and (<tuple>reason)[0] is NODEDOWN):
+        return NodeDown(reason, where)
+    return Exit(reason, where)
+
+
+def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_key=None, label=GEN_CALL, where=GEN_SERVER):
+    """Ask a process and await its answer: see `partisan.gen.call`."""
+    cdef Router router = the_router()
+    cdef Process caller = running_process()
+    cdef Response response
+    cdef str node
+    cdef Peer peer
+    if caller is None or router.scheduler.running is not caller:
+        return router.call_outside(target, message, timeout, channel, partition_key, label, where)
+    node = node_of(router, target)
+    if node is not None:
+        peer = router.table.peers.get(node)
+        if peer is not None and peer.count and not peer.watches_calls:
+            return router.call_monitored(target, message, timeout, channel, partition_key, label, where)
+    response = Response.__new__(Response)
+    response.process = caller
+    response.router = router
+    response.target = target
+    response.message = message
+    response.label = label
+    response.channel = channel
+    response.key = partition_key
+    response.where = where
+    response.timeout = -1.0 if timeout is None else timeout
+    return response
+
+
+def reply(caller, answer) -> None:
+    """Answer a request: `caller` is the `From` that came with it. To whom is gone it is no error."""
+    cdef Router router
+    cdef Served served
+    pid, tag = caller
+    if type(tag) is Request:
+        (<Request>tag).answered(answer)
+        return
+    router = the_router()
+    channel = None
+    if type(tag) is Served:
+        served = <Served>tag
+        served.detach()
+        channel = served.channel
+    try:
+        router.post(pid, (tag, answer), channel, None, tag, False)
+    except (NotConnected, Overloaded):
+        router.nobody(pid, (tag, answer))

@@ -1,0 +1,39 @@
+"""Requests that wait for an answer, at the node that asks and at the one that is asked."""
+
+from partisan._core.awaitable cimport Awaitable
+from partisan._core.identities cimport Pid
+from partisan._core.process cimport Process, Scheduler
+from partisan._core.watch cimport Watch
+
+
+cdef enum RequestState:
+    PENDING = 0
+    ANSWERED = 1
+    FAILED = 2      # whom it was for has ended, or cannot be reached
+    DROPPED = 3     # nobody wants the answer any more
+
+
+cdef class Request(Watch):
+    """Of this node: it is on whom it is for, if that is a process of this node, and stands for itself in `From`."""
+    cdef Scheduler scheduler
+    cdef Process caller                 # woken by the outcome while it waits for it
+    cdef readonly object target         # whom it is for: a pid, a name, or (name, node)
+    cdef readonly str node              # whose process that is, if it is of another node
+    cdef unsigned long long number      # under which it is known to other nodes; 0 until it is written
+    cdef readonly int state
+    cdef readonly object outcome        # the answer, or why there is none
+    cdef bint awaited                   # the caller is parked on it
+    cdef public object settled          # callable(request), called with the outcome; or None
+
+    cdef int settle(self, int state, object outcome) except -1
+
+
+cdef class Served(Watch):
+    """Of another node: it stands for the tag in the `From` of a request that came from there."""
+    cdef readonly Pid caller
+    cdef readonly object tag            # as it came
+    cdef readonly str channel           # on which it came
+    cdef object refuse                  # callable(caller, tag, channel, reason): whom it is for has ended
+
+
+cdef bint is_alias(object term)

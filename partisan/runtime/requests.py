@@ -1,0 +1,133 @@
+"""Requests between nodes: who is told that nobody will answer, and what becomes of them when a node goes.
+
+Between Python nodes (the extra `calls`) the node that is asked watches the request itself: `{calls, refuse, Number,
+Reason}` tells that whom it was for has ended, or does not exist, and `{calls, forget, Number, Target}` that nobody
+wants the answer any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from partisan._core.calls import call
+from partisan._core.connections import ConnectionTable
+from partisan._core.requests import Request, Served
+from partisan.errors import NotConnected, Overloaded
+from partisan.etf import Atom, Pid
+from partisan.net.context import Context
+from partisan.wire.atom import malformed
+
+if TYPE_CHECKING:
+    from partisan.net.link import Link
+
+log = logging.getLogger(__name__)
+
+CAPABILITY = "calls"
+_CALLS, _REFUSE, _FORGET = Atom(CAPABILITY), Atom("refuse"), Atom("forget")
+_NODEDOWN = Atom("nodedown")
+
+
+class Requests:
+    """The requests of one node to others, and theirs to it.
+
+    Args:
+        context: the node's.
+        table: its connections.
+        send: callable(node, message, channel): to the node's `partisan_python`.
+        spawn: callable(function, *arguments) -> pid: starts a process.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        table: ConnectionTable,
+        send: Callable[[str, tuple[Any, ...], str | None], None],
+        spawn: Callable[..., Pid],
+    ) -> None:
+        self._table = table
+        self._send = send
+        self._spawn = spawn
+        self._router = context.router
+        self._scheduler = context.router.scheduler
+        self._router.refuse = self._refuse
+        self._router.call_outside = self._call_outside
+        self._scheduler.forget = self._forget
+
+    def agreed(self, node: str, watched: bool) -> None:
+        """Whether the node tells us itself when a process that we have asked ends."""
+        self._table.peer(node).watches_calls = watched
+
+    def edge(self, node: str, up: bool) -> None:
+        """The last connection to a node is lost: nobody there will answer, and nobody there waits any more."""
+        if up or self._table.is_connected(node):
+            return
+        reason = (_NODEDOWN, Atom(node))
+        for alias in list(self._scheduler.aliases.values()):
+            if isinstance(alias, Request) and alias.node == node:
+                alias.fire(reason)
+        for process in self._scheduler.processes.values():
+            for watch in process.watches():
+                if isinstance(watch, Served) and watch.caller.node == node:
+                    watch.unwatch()
+
+    def receive(self, message: tuple[Any, ...], link: Link) -> None:
+        """Take `{calls, ...}` from another node. Raises MalformedMessage."""
+        match message:
+            case (_, Atom("refuse"), int(number), reason):
+                alias = self._scheduler.aliases.get(number)
+                if isinstance(alias, Request) and alias.node == link.peer:
+                    alias.fire(reason)
+            case (_, Atom("forget"), int(number), target):
+                self._unserve(link.peer, number, target)
+            case _:
+                malformed(CAPABILITY, message)
+
+    def _unserve(self, node: str | None, number: int, target: object) -> None:
+        process = self._scheduler.find(target) if isinstance(target, Pid) else None
+        if isinstance(target, Atom):
+            process = self._scheduler.whereis(target.name)
+        for watch in () if process is None else process.watches():
+            if isinstance(watch, Served) and watch.caller.node == node and watch.tag == (Atom("$alias"), number):
+                watch.unwatch()
+
+    def _refuse(self, caller: Pid, tag: tuple[Any, int], channel: str | None, reason: object) -> None:
+        self._tell(caller.node, (_CALLS, _REFUSE, tag[1], reason), channel)
+
+    def _forget(self, node: str, target: Any, number: int) -> None:
+        if isinstance(target, tuple):
+            target = target[0]
+        self._tell(node, (_CALLS, _FORGET, number, target if isinstance(target, Pid | Atom) else Atom(target)), None)
+
+    def _tell(self, node: str, message: tuple[Any, ...], channel: str | None) -> None:
+        try:
+            self._send(node, message, channel)
+        except (NotConnected, Overloaded) as error:  # the loss of the node tells the same
+            log.debug("%s is not told: %s", node, error)
+
+    async def _call_outside(self, *arguments: Any) -> Any:
+        """Call from code that is no process's own: in a process made for it."""
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        pid = self._spawn(_call_for, future, arguments)
+        try:
+            return await future
+        finally:
+            process = self._scheduler.find(pid)
+            if process is not None:
+                process.doom(Atom("kill"), True)
+
+
+async def _call_for(future: asyncio.Future[Any], arguments: tuple[Any, ...]) -> None:
+    target, message, timeout, channel, partition_key, label, where = arguments
+    try:
+        answer = await call(
+            target, message, timeout=timeout, channel=channel, partition_key=partition_key, label=label, where=where
+        )
+    except Exception as error:
+        if not future.done():
+            future.set_exception(error)
+    else:
+        if not future.done():
+            future.set_result(answer)

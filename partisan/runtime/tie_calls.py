@@ -1,0 +1,129 @@
+"""Links, monitors and exit signals of a node's processes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from partisan._core.process import Process, running
+from partisan._core.ties import Monitor, link, unlink
+from partisan.errors import NotInProcess
+from partisan.etf import Atom, Pid, Reference
+from partisan.runtime.message_calls import MessageCalls, Target
+from partisan.runtime.process_calls import ProcessCalls
+
+NORMAL, NOPROC, DOWN, EXIT = Atom("normal"), Atom("noproc"), Atom("DOWN"), Atom("EXIT")
+
+
+class TieCalls(ProcessCalls, MessageCalls):
+    """The methods of a node that tie its processes to others, and end them."""
+
+    def spawn_link(self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid:
+        """As `spawn`, and link the current process to it: no end of it is missed. Raises NotInProcess."""
+        mine = self._mine()
+        pid = self.spawn(function, *args, **options)
+        link(mine, self._living(pid))
+        return pid
+
+    def spawn_monitor(
+        self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> tuple[Pid, Reference]:
+        """As `spawn`, and monitor it from the current process. Raises NotInProcess."""
+        self._mine()
+        pid = self.spawn(function, *args, **options)
+        return pid, self.monitor(pid)
+
+    def link(self, pid: Pid) -> None:
+        """Link the current process to another: when one ends, the other gets an exit signal with the reason.
+
+        To a process that has ended, the signal `noproc` comes at once.
+        """
+        mine = self._mine()
+        if pid.node != self.name:
+            self._link_far(mine, pid)
+            return
+        other = self._living(pid)
+        if other is None:
+            mine.signal(NOPROC, pid, True)
+        else:
+            link(mine, other)
+
+    def unlink(self, pid: Pid) -> None:
+        """Take the link between the current process and another away, if there is one."""
+        mine = self._mine()
+        end = unlink(mine, pid)
+        if end is not None and pid.node != self.name:
+            self._unlink_far(mine, pid)
+
+    def monitor(self, target: Target, *, tag: object = DOWN) -> Reference:
+        """Have a message sent to the current process when another ends: (tag, reference, process, item, reason).
+
+        The item is the pid, or (name, node) of what was given by name. If there is no such process the reason is
+        `noproc`, if its node is not connected `noconnection`; the message comes then, too.
+        """
+        mine = self._mine()
+        node, name = self._place(target)
+        item = name if isinstance(name, Pid) else (name, Atom(node))
+        reference = self.make_ref()
+        monitor = Monitor(mine, reference, item, tag)
+        if node != self.name:
+            self._monitor_far(monitor, node, name)
+            return reference
+        mine.tie(reference, monitor)
+        other = self._living(name) if isinstance(name, Pid) else self.scheduler.whereis(name.name)
+        if other is None:
+            monitor.fire(NOPROC)
+        else:
+            monitor.watch(other)
+        return reference
+
+    def demonitor(self, reference: Reference, *, flush: bool = False, info: bool = False) -> bool:
+        """End a monitor of the current process.
+
+        Args:
+            flush: take its message out of the mailbox, too, if it is there.
+            info: return whether the monitor was there, instead of True; with `flush`, whether no message was taken.
+        """
+        mine = self._mine()
+        monitor = mine.untie(reference)
+        if monitor is not None:
+            monitor.drop()
+        if flush and monitor is None:
+            mine.remove(lambda message: type(message) is tuple and len(message) == 5 and message[1] == reference)
+        return monitor is not None if info else True
+
+    def exit(self, pid: Pid, reason: object) -> None:
+        """Send a process an exit signal; as in Erlang `normal` is ignored, and so is a dead target."""
+        self._check()
+        sender = running()
+        mine = self._outside if sender is None else sender.pid
+        if pid.node != self.name:
+            self._exit_far(mine, pid, reason)
+            return
+        process = self._living(pid)
+        if process is not None:
+            process.signal(reason, mine)
+
+    def trap_exit(self, flag: bool = True) -> bool:
+        """Get exit signals as messages (EXIT, pid, reason) in the current process; return how it was before."""
+        return self._mine().trap_exit(flag)
+
+    def _link_far(self, mine: Process, pid: Pid) -> None:
+        raise NotImplementedError
+
+    def _unlink_far(self, mine: Process, pid: Pid) -> None:
+        raise NotImplementedError
+
+    def _monitor_far(self, monitor: Monitor, node: str, name: Pid | Atom) -> None:
+        raise NotImplementedError
+
+    def _exit_far(self, sender: Pid, pid: Pid, reason: object) -> None:
+        raise NotImplementedError
+
+    def _mine(self) -> Process:
+        """The current process, which must be of this node. Raises NotInProcess."""
+        self._check()
+        process = running()
+        if process is None or process.scheduler is not self.scheduler:
+            raise NotInProcess(f"this works inside a process of {self.name} only")
+        return process
