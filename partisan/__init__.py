@@ -14,6 +14,8 @@ from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from .config import Config as Config
+from .errors import AlreadyStarted as AlreadyStarted
+from .errors import BadReturn as BadReturn
 from .errors import CallTimeout as CallTimeout
 from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
@@ -37,6 +39,7 @@ from .errors import PartisanError as PartisanError
 from .errors import ProtocolError as ProtocolError
 from .errors import ReceiveTimeout as ReceiveTimeout
 from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import StartFailed as StartFailed
 from .errors import StateError as StateError
 from .errors import TermError as TermError
 from .errors import Truncated as Truncated

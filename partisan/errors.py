@@ -8,6 +8,8 @@ catch. Blame has two faces (as in h11): `LocalProtocolError` means that this pro
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyStarted",
+    "BadReturn",
     "CallTimeout",
     "ConfigError",
     "ConnectFailed",
@@ -31,6 +33,7 @@ __all__ = [
     "ProtocolError",
     "ReceiveTimeout",
     "RemoteProtocolError",
+    "StartFailed",
     "StateError",
     "TermError",
     "Truncated",
@@ -338,6 +341,44 @@ class CallTimeout(PartisanError, TimeoutError):
         self.seconds = seconds
         self.target = target
         self.call = call
+
+
+class StartFailed(PartisanError):
+    """A process has not started.
+
+    Attributes:
+        reason: the reason term: with which it ended, or that it gave.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AlreadyStarted(StartFailed):
+    """A process of that name runs already.
+
+    Attributes:
+        pid: the process that has the name.
+    """
+
+    def __init__(self, reason: object, pid: object) -> None:
+        super().__init__(reason)
+        self.pid = pid
+
+
+class BadReturn(PartisanError):
+    """A callback returned what is no control value there; the process ends with `{bad_return_value, Value}`.
+
+    Attributes:
+        callback: its name.
+        value: what it returned.
+    """
+
+    def __init__(self, callback: str, value: object) -> None:
+        super().__init__(f"{callback} returned {value!r}, which is no control value (NoReply, Stop, Continue ...)")
+        self.callback = callback
+        self.value = value
 
 
 class ConfigError(PartisanError, ValueError):

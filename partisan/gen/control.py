@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-_NOTHING: Any = object()
+NOTHING: Any = object()
+"""Stands for a value that was not given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class NoReply:
 
     timeout: float | None = None
     hibernate: bool = False
-    continue_: Any = _NOTHING
+    continue_: Any = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Reply:
     value: Any
     timeout: float | None = None
     hibernate: bool = False
-    continue_: Any = _NOTHING
+    continue_: Any = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Stop:
     """End with a reason, after `terminate`; `reply` answers the call first."""
 
     reason: Any
-    reply: Any = _NOTHING
+    reply: Any = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

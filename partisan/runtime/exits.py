@@ -8,7 +8,7 @@ from traceback import walk_tb
 from types import TracebackType
 
 from partisan._core.process import Process
-from partisan.errors import CallTimeout, Exit
+from partisan.errors import BadReturn, CallTimeout, Exit
 from partisan.etf import Atom
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,8 @@ def crash_reason(error: BaseException) -> object:
     """
     if isinstance(error, CallTimeout):
         return (Atom("timeout"), error.call)
+    if isinstance(error, BadReturn):
+        return (Atom("bad_return_value"), error.value)
     return ((Atom(type(error).__name__[:255]), str(error)), stacktrace(error.__traceback__))
 
 
