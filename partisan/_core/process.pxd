@@ -82,6 +82,7 @@ cdef class Scheduler:
     cdef list postponed                 # processes that asked for the next loop turn (a bare yield)
     cdef Process running                # being stepped now, or None
     cdef bint awake                     # run() is under way or arranged for: no wake() needed
+    cdef public tuple variables         # ((ContextVar, value), ...): set in the context of every process
     cdef object wake                    # callable(): arrange that run() is called soon
     cdef object call_later              # callable(seconds, function) -> handle with cancel()
     cdef object enter_task              # callable(loop, task): asyncio's bookkeeping of current_task()
@@ -107,6 +108,7 @@ cdef class Scheduler:
 
     cdef bint is_answer(self, object tag)
     cdef int answer(self, object tag, object value) except -1
+    cdef object context_of(self, Process process)
     cdef int make_ready(self, Process process) except -1
     cdef Process pop_ready(self)
     cdef int step(self, Process process) except -1

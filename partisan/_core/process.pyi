@@ -190,8 +190,8 @@ class Scheduler:
             crowd: called when a process's mailbox becomes longer; again only after it was half of that.
         """
 
-    def spawn(self, coroutine: Coroutine[Any, Any, Any], title: str, context: Context) -> Process:
-        """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], title: str) -> Process:
+        """Make a process of a coroutine, in a copy of this context; it takes its first step at the next run()."""
 
     def register(self, name: str, target: Process | Callable[[Any, Any], object]) -> None:
         """Give a process, or a sink `callable(message, link)`, a name.

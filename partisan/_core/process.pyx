@@ -10,7 +10,7 @@ BUDGET messages in one step (both ours; BEAM counts 4000 reductions).
 """
 
 from cpython.contextvars cimport (
-    PyContext_Enter, PyContext_Exit, PyContext_New, PyContextVar_Get, PyContextVar_New,
+    PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit, PyContext_New, PyContextVar_Get, PyContextVar_New,
     PyContextVar_Set,
 )
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
@@ -376,6 +376,7 @@ cdef class Scheduler:
         self.names = {}
         self.node = node
         self.postponed = []
+        self.variables = ()
         self.next_key = first_key % KEY_LIMIT
         self.next_alias = (first_key << 20) + 1
         self.wake = wake
@@ -417,8 +418,8 @@ cdef class Scheduler:
         self.large_mailbox = large_mailbox if large_mailbox > 0 else PY_SSIZE_T_MAX
         self.crowd = crowd
 
-    def spawn(self, coroutine, str title, context) -> Process:
-        """Make a process of a coroutine, with a context of its own; it takes its first step at the next run()."""
+    def spawn(self, coroutine, str title) -> Process:
+        """Make a process of a coroutine, in a copy of this context; it takes its first step at the next run()."""
         cdef Process process = Process.__new__(Process)
         while self.next_key in self.processes:
             self.next_key = (self.next_key + 1) % KEY_LIMIT
@@ -434,15 +435,28 @@ cdef class Scheduler:
         process.plain.process = process
         process.plain.patterns = ()
         process.plain.timeout = -1.0
-        process.context = context
-        PyContext_Enter(process.context)
-        try:
-            PyContextVar_Set(current_process, process)
-        finally:
-            PyContext_Exit(process.context)
+        process.context = self.context_of(process)
         self.processes[key] = process
         self.make_ready(process)
         return process
+
+    cdef object context_of(self, Process process):
+        """A copy of the context in force, in which the process is the current one and its node is, too."""
+        cdef PyObject* value
+        context = PyContext_CopyCurrent()
+        PyContext_Enter(context)
+        try:
+            PyContextVar_Set(current_process, process)
+            for variable, wanted in self.variables:
+                value = NULL
+                PyContextVar_Get(variable, NULL, &value)
+                if value is not <PyObject*>wanted:
+                    PyContextVar_Set(variable, wanted)
+                if value is not NULL:
+                    Py_DECREF(<object>value)
+        finally:
+            PyContext_Exit(context)
+        return context
 
     def register(self, str name, target) -> None:
         """Give a process, or a sink `callable(message, link)`, a name. Raises NameTaken, and NoProc's twin for the dead."""

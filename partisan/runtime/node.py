@@ -117,6 +117,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             call_soon=self.loop.call_soon,
             undeliverable=self._undeliverable,
         )
+        self.scheduler.variables = ((current, self), (current_router_var, self.router))
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
         self._context = Context(
             node=self.name,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
+from types import CoroutineType
 from typing import Any
 
 from partisan._core.process import Process, running
-from partisan._core.router import current_router_var
 from partisan.errors import NameTaken, NoProc
 from partisan.etf import Atom, Pid
-from partisan.runtime.current import current
 from partisan.runtime.exits import report_exit
 from partisan.runtime.parts import NodePart
 
@@ -40,17 +38,13 @@ class ProcessCalls(NodePart):
             name = registered(name)
             if name in self.scheduler.names:
                 raise NameTaken(name)
-        if inspect.iscoroutine(function):
+        if type(function) is CoroutineType:
             function.close()
             raise TypeError("pass spawn() the function, not its call: spawn(f, x), not spawn(f(x))")
         coroutine = function(*args, **options)
-        if not inspect.iscoroutine(coroutine):
+        if type(coroutine) is not CoroutineType and not inspect.iscoroutine(coroutine):
             raise TypeError(f"{function!r} gave {type(coroutine).__name__}, not a coroutine: spawn an async function")
-        context = contextvars.copy_context()
-        context.run(current.set, self)  # type: ignore[arg-type]  # whoever has this part is a node
-        context.run(current_router_var.set, self.router)
-        title = getattr(function, "__qualname__", type(function).__name__)
-        process = self.scheduler.spawn(coroutine, title, context)
+        process = self.scheduler.spawn(coroutine, getattr(function, "__qualname__", type(function).__name__))
         if name is not None:
             self.scheduler.register(name, process)
         return process.pid
@@ -101,7 +95,8 @@ class ProcessCalls(NodePart):
                 log.warning("%s leaves processes behind: %s", self.name, list(self.scheduler.processes.values()))
 
     def _exited(self, process: Process, reason: object, error: BaseException | None) -> None:
-        report_exit(process, reason, error)
+        if error is not None:
+            report_exit(process, reason, error)
         self._watching.ended(process.pid)
         if not self.scheduler.processes:
             self._ended.set()

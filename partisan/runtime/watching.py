@@ -112,8 +112,9 @@ class Watching:
 
     def ended(self, pid: Pid) -> None:
         """A process of the node has ended."""
-        for subscription in self._owned.pop(pid, ()):
-            subscription.cancel()
+        if self._owned:
+            for subscription in self._owned.pop(pid, ()):
+                subscription.cancel()
 
     def stop(self) -> None:
         """Tell nobody anything any more."""

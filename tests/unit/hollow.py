@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import struct
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
@@ -135,7 +134,7 @@ class Core:
 
     def start(self, coroutine: Coroutine[Any, Any, Any], title: str = "test") -> Process:
         """Spawn a process without running it."""
-        return self.scheduler.spawn(coroutine, title, contextvars.copy_context())
+        return self.scheduler.spawn(coroutine, title)
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any], title: str = "test") -> Process:
         """Spawn a process and run until nothing is left to do."""

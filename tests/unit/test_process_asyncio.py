@@ -36,7 +36,7 @@ def on_loop(request: pytest.FixtureRequest) -> Run:
             def start() -> None:
                 for body in bodies:
                     arguments = (core, processes) if body.__code__.co_argcount else ()
-                    processes.append(core.scheduler.spawn(body(*arguments), body.__name__, contextvars.copy_context()))
+                    processes.append(core.scheduler.spawn(body(*arguments), body.__name__))
                 watch()
 
             def watch() -> None:
