@@ -102,9 +102,6 @@ cdef class Response(Parked):
 
     cdef Process process
     cdef Request request
-    cdef double timeout         # seconds; negative: none
-    cdef object timer           # handle of the running time-out, or None
-    cdef bint expired
     cdef Router router          # with what follows, until the request is sent
     cdef object target, message, label, key, where
     cdef str channel
@@ -116,12 +113,10 @@ cdef class Response(Parked):
             if self.process.doomed:
                 raise self.process.scheduler.exit_signal(self.process.doom_reason)
             self.request.awaited = True
-            if self.timeout >= 0.0 and self.timer is None:
-                self.timer = self.process.scheduler.call_later(self.timeout, self.expire)
+            if self.timeout >= 0.0 and self.ring is None:
+                self.process.scheduler.deadlines.start(self)
             return SUSPEND
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.stop_timer()
         if self.request.state == ANSWERED:
             return self.request.outcome
         self.request.drop()
@@ -131,13 +126,11 @@ cdef class Response(Parked):
             raise failure(self.request.outcome, self.target, where)
         raise CallTimeout(self.timeout, self.target, where)
 
-    def expire(self):
-        """The time-out has fired."""
-        self.timer = None
-        self.expired = True
+    cdef int on_expired(self) except -1:
         if self.request.awaited:
             self.request.awaited = False
             self.process.scheduler.make_ready(self.process)
+        return 0
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""
@@ -146,9 +139,7 @@ cdef class Response(Parked):
 
     def close(self):
         """The caller ends: the answer is not wanted any more."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.stop_timer()
         if self.request is not None:
             self.request.drop()
 

@@ -3,6 +3,7 @@
 from cpython.object cimport PyObject
 
 from partisan._core.awaitable cimport Awaitable
+from partisan._core.deadlines cimport Deadlines, Timed
 from partisan._core.mailbox cimport Mailbox
 from partisan._core.identities cimport Pid
 from partisan._core.watch cimport Watch, Watched
@@ -18,21 +19,18 @@ cdef enum ProcessState:
     PARKED = 6     # suspended on a Parked, which makes it READY
 
 
-cdef class Receive(Awaitable):
+cdef class Receive(Timed):
     """What `receive()` returns: awaiting it yields the next message that matches."""
     cdef readonly Process process  # whose mailbox it reads
     cdef readonly tuple patterns   # empty: any message
-    cdef double timeout            # seconds; negative: none
     cdef Py_ssize_t tested         # the oldest so many messages are known not to match
-    cdef object timer              # handle of the running time-out, or None
-    cdef bint expired              # the time-out has fired
 
 
 cdef class Checkpoint(Awaitable):
     """What `checkpoint()` returns: awaiting it lets others run if the process has had its share or is held."""
 
 
-cdef class Parked(Awaitable):
+cdef class Parked(Timed):
     pass
 
 
@@ -84,7 +82,7 @@ cdef class Scheduler:
     cdef bint awake                     # run() is under way or arranged for: no wake() needed
     cdef public tuple variables         # ((ContextVar, value), ...): set in the context of every process
     cdef object wake                    # callable(): arrange that run() is called soon
-    cdef object call_later              # callable(seconds, function) -> handle with cancel()
+    cdef readonly Deadlines deadlines   # of what its processes wait for
     cdef object enter_task              # callable(loop, task): asyncio's bookkeeping of current_task()
     cdef object leave_task              # callable(loop, task)
     cdef readonly object loop           # opaque: handed to enter_task, leave_task and get_loop()

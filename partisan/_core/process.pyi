@@ -9,6 +9,7 @@ from typing_extensions import disjoint_base
 
 from partisan.etf import Pid
 
+from .deadlines import Deadlines
 from .mailbox import Mailbox
 
 __all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
@@ -56,9 +57,6 @@ class Receive:
 
     def settle(self) -> None:
         """Forget what this wait has learnt, so that it can be awaited again."""
-
-    def expire(self) -> None:
-        """The time-out has fired: let the process look once more, then raise."""
 
 @disjoint_base
 class Checkpoint:
@@ -130,6 +128,7 @@ class Scheduler:
         node: the node's name.
         first_key: where pid numbers start: pids carry no incarnation, so a node starts at a random point each boot.
         wake: arranges that `run()` is called soon.
+        clock: gives monotonic seconds.
         call_later: starts a timer; gives a handle with `cancel()`.
         loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
         cancelled: the exception class that cancellation raises.
@@ -142,6 +141,7 @@ class Scheduler:
         *,
         first_key: int,
         wake: Callable[[], object],
+        clock: Callable[[], float],
         call_later: Callable[[float, Callable[[], object]], _Handle],
         loop: Any,
         enter_task: Callable[[Any, Any], object],
@@ -161,6 +161,10 @@ class Scheduler:
     def node(self) -> str: ...
     @property
     def loop(self) -> Any: ...
+    @property
+    def deadlines(self) -> Deadlines:
+        """Of what its processes wait for."""
+
     @property
     def steps(self) -> int: ...
     @property

@@ -18,6 +18,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from partisan._core.awaitable cimport SUSPEND, Awaitable
+from partisan._core.deadlines cimport Deadlines, Timed
 from partisan._core.counters cimport count, live
 from partisan._core.identities cimport Alias, Pid, Reference
 from partisan._core.mailbox cimport Mailbox, matches_any
@@ -103,7 +104,7 @@ def receive(*patterns, timeout=None) -> Receive:
     return awaitable
 
 
-cdef class Receive(Awaitable):
+cdef class Receive(Timed):
 
     cdef object advance(self):
         """Give the message, or SUSPEND when there is none yet."""
@@ -123,8 +124,8 @@ cdef class Receive(Awaitable):
             if self.expired or self.timeout == 0:
                 self.settle()
                 raise ReceiveTimeout(self.timeout)
-        if self.timeout > 0 and self.timer is None and not self.expired:
-            self.timer = process.scheduler.call_later(self.timeout, self.expire)
+        if self.timeout > 0 and self.ring is None and not self.expired:
+            process.scheduler.deadlines.start(self)
         return SUSPEND
 
     def throw(self, kind, value=None, traceback=None):
@@ -140,16 +141,13 @@ cdef class Receive(Awaitable):
         """Forget what this wait has learnt, so that it can be awaited again."""
         self.tested = 0
         self.expired = False
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
+        self.stop_timer()
 
-    def expire(self):
-        """The time-out has fired: let the process look once more, then raise."""
-        self.timer = None
-        self.expired = True
+    cdef int on_expired(self) except -1:
+        """Let the process look once more, then raise."""
         if self.process.waiting is self and self.process.state == RECEIVING:
             self.process.scheduler.make_ready(self.process)
+        return 0
 
 
 def checkpoint() -> Checkpoint:
@@ -172,7 +170,7 @@ cdef class Checkpoint(Awaitable):
 cdef Checkpoint the_checkpoint = Checkpoint()
 
 
-cdef class Parked(Awaitable):
+cdef class Parked(Timed):
     """Abstract: what a process awaits that makes it ready itself, whatever messages come meanwhile."""
 
 
@@ -361,6 +359,7 @@ cdef class Scheduler:
         node: the node's name.
         first_key: where pid numbers start: pids carry no incarnation, so a node starts at a random point each boot.
         wake: callable(): arrange that `run()` is called soon.
+        clock: callable() -> monotonic seconds.
         call_later: callable(seconds, function) -> handle with `cancel()`.
         loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
         cancelled: the exception class that cancellation raises.
@@ -369,7 +368,7 @@ cdef class Scheduler:
         exited: callable(process, reason, error): a process has ended; `error` is its exception, if any.
     """
 
-    def __cinit__(self, str node, *, first_key, wake, call_later, loop, enter_task, leave_task, cancelled, exit_signal,
+    def __cinit__(self, str node, *, first_key, wake, clock, call_later, loop, enter_task, leave_task, cancelled, exit_signal,
                   crash_reason, exited):
         self.aliases = {}
         self.processes = {}
@@ -380,7 +379,7 @@ cdef class Scheduler:
         self.next_key = first_key % KEY_LIMIT
         self.next_alias = (first_key << 20) + 1
         self.wake = wake
-        self.call_later = call_later
+        self.deadlines = Deadlines(clock, call_later)
         self.loop = loop
         self.enter_task = enter_task
         self.leave_task = leave_task

@@ -93,6 +93,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             self.name,
             first_key=self._rng.getrandbits(40),
             wake=lambda: self.router.rouse(),
+            clock=self.loop.time,
             call_later=self.loop.call_later,
             loop=self.loop,
             enter_task=asyncio.tasks._enter_task,
@@ -210,6 +211,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
+            self.scheduler.deadlines.stop()
             for timer in self._timers.values():
                 timer.cancel()
             self._acknowledged.stop()

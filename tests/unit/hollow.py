@@ -79,6 +79,7 @@ class Core:
             name,
             first_key=first_key,
             wake=lambda: self.router.rouse(),
+            clock=(lambda: self.now) if loop is None else loop.time,
             call_later=self.call_later if loop is None else loop.call_later,
             loop=self if loop is None else loop,
             enter_task=(lambda loop, task: self.tasks.append(task)) if loop is None else asyncio.tasks._enter_task,
