@@ -1,4 +1,4 @@
-"""The command line: `python -m partisan.bench micro|cluster|tls|memory|demo`."""
+"""The command line: `python -m partisan.bench micro|actors|cluster|tls|memory|demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 
-from . import cluster, demo, goals, memory, micro, tls, transports
+from . import actors, cluster, demo, goals, memory, micro, tls, transports
 from .cluster.run import FIGURES
 from .measure import MeasurementFailed
 from .report import Row, write_json
@@ -76,7 +76,7 @@ def read_count(text: str) -> int:
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,cluster,tls,memory,demo}")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,memory,demo}")
     peers = [name for name in transports.NAMES if name != micro.OURS]
     plan = micro.Plan()
 
@@ -118,6 +118,16 @@ def parser() -> argparse.ArgumentParser:
     )
     secure.add_argument("--repeat", type=read_count, default=5, metavar="N", help="rounds; default 5")
     secure.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
+
+    acting = commands.add_parser("actors", help="calls beside Erlang's, and processes beside asyncio's tasks")
+    acting.add_argument(
+        "--seconds", type=read_seconds, default=1.0, metavar="S", help="of a point in a round; default 1"
+    )
+    acting.add_argument("--repeat", type=read_count, default=5, metavar="N", help="rounds; default 5")
+    acting.add_argument(
+        "--processes", type=read_count, default=actors.PROCESSES, metavar="N", help="whose memory is told; default 1000000"
+    )
+    acting.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 
     idle = commands.add_parser("memory", help="resident memory of an idle node process")
     idle.add_argument("--repeat", type=read_count, default=3, metavar="N", help="processes to measure; default 3")
@@ -172,6 +182,13 @@ def _tls(options: argparse.Namespace) -> int:
     return 0
 
 
+def _actors(options: argparse.Namespace) -> int:
+    results = actors.run(options.repeat, options.seconds, options.processes, say)
+    say(goals.render(results.goals()))
+    _write(options.json, results.rows())
+    return 0
+
+
 def _memory(options: argparse.Namespace) -> int:
     octets = memory.run(options.repeat)
     say(goals.render([goals.memory_goal([each / 2**20 for each in octets])]))
@@ -206,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    commands = {"micro": _micro, "cluster": _cluster, "tls": _tls, "memory": _memory, "demo": _demo}
+    commands = {"micro": _micro, "actors": _actors, "cluster": _cluster, "tls": _tls, "memory": _memory, "demo": _demo}
     try:
         if getattr(options, "json", None) is not None:
             # Before anything is measured: a wrong path must not cost the run.

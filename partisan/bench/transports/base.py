@@ -36,6 +36,8 @@ class Transport(ABC):
         """Say why the transport has no such point, or None if it has."""
         if point.workload == "hol":
             return "it has no channels that keep a small echo and a stream apart"
+        if point.workload == "call":
+            return "it has no calls"
         return None
 
     @property

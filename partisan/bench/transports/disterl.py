@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from partisan.bench.erlang import Erlang, why_not
@@ -15,7 +16,8 @@ MODULE = "partisan_bench_peer"
 SOURCE = r"""
 %% One side of a throughput experiment between two stock nodes.
 -module(partisan_bench_peer).
--export([server/0, client/0]).
+-behaviour(gen_server).
+-export([server/0, client/0, init/1, handle_call/3, handle_cast/2]).
 
 argument(Key) ->
     {ok, [[Value]]} = init:get_argument(Key),
@@ -28,6 +30,7 @@ server() ->
         Last = list_to_integer(argument(actors)) - 1,
         [register(name("sink_", I), spawn(fun() -> sink(0) end)) || I <- lists:seq(0, Last)],
         [register(name("echo_", I), spawn(fun echo/0)) || I <- lists:seq(0, Last)],
+        [{ok, _} = gen_server:start({local, name("call_", I)}, ?MODULE, [], []) || I <- lists:seq(0, Last)],
         io:format("{\"ready\": true, \"node\": \"~s\"}~n", [node()]),
         eof = io:get_line(""),
         halt()
@@ -51,6 +54,12 @@ echo() ->
             From ! Payload,
             echo()
     end.
+
+init([]) -> {ok, none}.
+
+handle_call(Payload, _From, State) -> {reply, Payload, State}.
+
+handle_cast(_Message, State) -> {noreply, State}.
 
 %% ---- the client: senders, stop-and-wait clients, and the one that answers jobs ----
 
@@ -91,6 +100,9 @@ run("echo", _Config, Job) ->
     {Count, Seconds, Latencies} = measure(Job, fun exchange/2),
     Octets = byte_size(maps:get(payload, Job)),
     print(Count / Seconds, Count * Octets / Seconds, Latencies);
+run("call", _Config, Job) ->
+    {Count, Seconds, Latencies} = measure(Job, fun calls/2),
+    print(Count / Seconds, none, Latencies);
 run("hol", "idle", Job) ->
     {Count, Seconds, Latencies} = measure(Job, fun exchange/2),
     print(Count / Seconds, none, Latencies);
@@ -163,6 +175,26 @@ exchange_unseen(N, Target, Request) ->
     end,
     exchange_unseen(N - 1, Target, Request).
 
+calls(I, #{server := Server, payload := Payload, stride := Stride, stop_at := StopAt}) ->
+    calls_until(StopAt, {name("call_", I), Server}, Payload, Stride, 0, []).
+
+calls_until(StopAt, Target, Request, Stride, Count, Latencies) ->
+    ok = calls_unseen(Stride - 1, Target, Request),
+    Before = erlang:monotonic_time(),
+    Request = gen_server:call(Target, Request),
+    After = erlang:monotonic_time(),
+    Latencies1 = [After - Before | Latencies],
+    case After < StopAt of
+        true -> calls_until(StopAt, Target, Request, Stride, Count + Stride, Latencies1);
+        false -> {Count + Stride, Latencies1}
+    end.
+
+calls_unseen(0, _Target, _Request) ->
+    ok;
+calls_unseen(N, Target, Request) ->
+    Request = gen_server:call(Target, Request),
+    calls_unseen(N - 1, Target, Request).
+
 print(MessagesPerSecond, OctetsPerSecond, Latencies) ->
     Sorted = list_to_tuple(lists:sort(Latencies)),
     io:format(
@@ -182,12 +214,17 @@ number(Value) -> io_lib:format("~.3f", [float(Value)]).
 
 
 class Disterl(Transport):
-    """The Erlang distribution between two nodes of the installed OTP."""
+    """The Erlang distribution between two nodes of the installed OTP.
+
+    Args:
+        flags: of both emulators.
+    """
 
     name = "disterl"
 
-    def __init__(self) -> None:
+    def __init__(self, flags: Sequence[str] = ()) -> None:
         super().__init__()
+        self._flags = flags
         self._erlang = Erlang(MODULE, SOURCE)
 
     def why_not(self) -> str | None:
@@ -203,10 +240,10 @@ class Disterl(Transport):
         super().start(actors)
 
     def start_server(self, actors: int) -> Child:
-        return self._erlang.node("b", "server", ["-actors", str(actors)])
+        return self._erlang.node("b", "server", [*self._flags, "-actors", str(actors)])
 
     def start_client(self, facts: dict[str, Any]) -> Child:
-        return self._erlang.node("a", "client", ["-server", facts["node"]])
+        return self._erlang.node("a", "client", [*self._flags, "-server", facts["node"]])
 
     def stop(self) -> None:
         try:

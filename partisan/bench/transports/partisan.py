@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from abc import ABC, abstractmethod
 from typing import Any, TypeAlias
 
 import partisan
 from partisan import Atom
 from partisan.bench import child
 from partisan.bench.measure import Job, Measurement, Point
+from partisan.gen.server import GenServer, call
 
 from .base import PythonTransport
 
@@ -54,8 +56,16 @@ async def _serve(actors: int) -> None:
         for i in range(actors):
             node.spawn(_sink, name=f"sink_{i}")
             node.spawn(_echo, node, name=f"echo_{i}")
+            await Answerer.start(name=f"call_{i}")
         child.announce(node=node.name, address=str(node.listen_addrs[0]))
         await asyncio.Event().wait()
+
+
+class Answerer(GenServer):
+    """Answers a call with what it was asked."""
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        return request
 
 
 async def _greet() -> None:
@@ -128,6 +138,8 @@ async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
     if point.workload == "oneway":
         count, seconds, _ = await _measure(node, server, _Stream(node, job, None))
         return Measurement.of_stream(point, count, seconds)
+    if point.workload == "call":
+        return Measurement.beside(None, *await _measure(node, server, _Calls(node, job)))
     exchange = _Exchange(node, job)
     if point.workload == "echo":
         return Measurement.of_echo(point, *await _measure(node, server, exchange))
@@ -139,7 +151,7 @@ async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
     return Measurement.beside(sent * LARGE / took, *echo)
 
 
-async def _measure(node: partisan.Node, server: str, work: _Stream | _Exchange) -> tuple[int, float, list[int]]:
+async def _measure(node: partisan.Node, server: str, work: _Work) -> tuple[int, float, list[int]]:
     """Run one actor a pair; return the sum of what they completed, the seconds, all latencies in nanoseconds."""
     done: asyncio.Queue[int | Exception] = asyncio.Queue()
     start = time.perf_counter()
@@ -155,7 +167,7 @@ async def _measure(node: partisan.Node, server: str, work: _Stream | _Exchange) 
     return total, time.perf_counter() - start, work.latencies
 
 
-async def _worker(work: _Stream | _Exchange, server: str, i: int, done: asyncio.Queue[int | Exception]) -> None:
+async def _worker(work: _Work, server: str, i: int, done: asyncio.Queue[int | Exception]) -> None:
     """Hand over the count of one actor, or what stopped it: the run must not wait for an actor that is gone."""
     try:
         done.put_nowait(await work.actor(server, i))
@@ -163,13 +175,17 @@ async def _worker(work: _Stream | _Exchange, server: str, i: int, done: asyncio.
         done.put_nowait(error)
 
 
-class _Work:
+class _Work(ABC):
     def __init__(self, node: partisan.Node, job: Job) -> None:
         self.node = node
         self.job = job
         self.payload = bytes(job.point.octets)
         self.latencies: list[int] = []
         self.stop_at = 0.0
+
+    @abstractmethod
+    async def actor(self, server: str, i: int) -> int:
+        """Do the work of one actor; return how much it completed."""
 
 
 class _Stream(_Work):
@@ -214,6 +230,25 @@ class _Exchange(_Work):
             except partisan.Overloaded:
                 await _send_patiently(self.node, target, request)
             await receive()
+            after = clock()
+            latencies.append(after - before)
+            count += stride
+        return count
+
+
+class _Calls(_Work):
+    """Callers, each of a server of its own."""
+
+    async def actor(self, server: str, i: int) -> int:
+        target, payload = (f"call_{i}", server), self.payload
+        clock, latencies, stop_at, count = time.perf_counter_ns, self.latencies, int(self.stop_at * 1e9), 0
+        stride, unseen = self.job.point.stride, range(self.job.point.stride - 1)
+        after = 0
+        while after < stop_at:
+            for _ in unseen:
+                await call(target, payload)
+            before = clock()
+            await call(target, payload)
             after = clock()
             latencies.append(after - before)
             count += stride
