@@ -70,9 +70,11 @@ else:
     from .runtime.current import exit as exit
     from .runtime.current import node as node
     from .runtime.current import self as self
+    from .runtime.facade import cancel_timer as cancel_timer
     from .runtime.facade import cast_message as cast_message
     from .runtime.facade import channel_opts as channel_opts
     from .runtime.facade import default_channel as default_channel
+    from .runtime.facade import demonitor as demonitor
     from .runtime.facade import disconnect_node as disconnect_node
     from .runtime.facade import forward_message as forward_message
     from .runtime.facade import is_alive as is_alive
@@ -89,29 +91,27 @@ else:
     from .runtime.facade import join as join
     from .runtime.facade import kill_connections as kill_connections
     from .runtime.facade import leave as leave
+    from .runtime.facade import link as link
     from .runtime.facade import make_ref as make_ref
     from .runtime.facade import members as members
+    from .runtime.facade import monitor as monitor
     from .runtime.facade import node_info as node_info
     from .runtime.facade import node_spec as node_spec
     from .runtime.facade import nodes as nodes
     from .runtime.facade import nodestring as nodestring
     from .runtime.facade import reconfigure as reconfigure
     from .runtime.facade import register as register
+    from .runtime.facade import send_after as send_after
     from .runtime.facade import send_message as send_message
     from .runtime.facade import spawn as spawn
-    from .runtime.facade import start as start
-    from .runtime.facade import stop as stop
-    from .runtime.facade import unregister as unregister
-    from .runtime.facade import whereis as whereis
     from .runtime.facade import spawn_link as spawn_link
     from .runtime.facade import spawn_monitor as spawn_monitor
-    from .runtime.facade import link as link
-    from .runtime.facade import unlink as unlink
-    from .runtime.facade import monitor as monitor
-    from .runtime.facade import demonitor as demonitor
+    from .runtime.facade import start as start
+    from .runtime.facade import stop as stop
     from .runtime.facade import trap_exit as trap_exit
-    from .runtime.facade import send_after as send_after
-    from .runtime.facade import cancel_timer as cancel_timer
+    from .runtime.facade import unlink as unlink
+    from .runtime.facade import unregister as unregister
+    from .runtime.facade import whereis as whereis
     from .runtime.node import Node as Node
     from .runtime.run import run as run
 

@@ -313,9 +313,7 @@ class NoProc(Exit):
         target: the name or pid that nobody has; None if that was not told.
     """
 
-    def __init__(
-        self, reason: object = None, target: object = None, call: tuple[object, ...] | None = None
-    ) -> None:
+    def __init__(self, reason: object = None, target: object = None, call: tuple[object, ...] | None = None) -> None:
         super().__init__(reason, call)
         self.target = target
 

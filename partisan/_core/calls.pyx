@@ -14,7 +14,7 @@ from partisan._core.router cimport Router, current_router
 from partisan._core.router import NO_NODE
 from partisan.errors import CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, Overloaded
 
-__all__ = ["Response", "ask", "call", "reply", "request"]
+__all__ = ["Response", "call", "reply", "request"]
 
 cdef object GEN_CALL = Atom("$gen_call")
 cdef object GEN_SERVER = Atom("gen_server")

@@ -53,6 +53,9 @@ class Lane:
 class Peer:
     """What is known of the connections to one node."""
 
+    watches_calls: bool
+    """Whether the node tells us itself when a process that we have called ends."""
+
     def __new__(cls, name: str, table: ConnectionTable) -> Self: ...
     @property
     def name(self) -> str: ...

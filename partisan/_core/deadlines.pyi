@@ -22,7 +22,9 @@ class Deadlines:
         call_later: starts a timer; gives a handle with `cancel()`.
     """
 
-    def __init__(self, clock: Callable[[], float], call_later: Callable[[float, Callable[[], object]], Any]) -> None: ...
+    def __init__(
+        self, clock: Callable[[], float], call_later: Callable[[float, Callable[[], object]], Any]
+    ) -> None: ...
     def __len__(self) -> int:
         """How many time-outs run."""
 

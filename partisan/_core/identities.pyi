@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Any, Literal, Self, final
 
+from typing_extensions import disjoint_base
+
 # What the classes have in common; at run time these three do not exist.
 
 class _Reduced:
@@ -19,6 +21,10 @@ class _Identity(_Scalar):
     def creation(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@disjoint_base
+class Alias:
+    """Abstract: an object of this node that stands in a term for what is written of it."""
 
 @final
 class Atom(_Scalar):

@@ -1,18 +1,31 @@
 """Processes and the scheduler that steps them."""
 
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from typing_extensions import disjoint_base
 
-from partisan.etf import Pid
+from partisan.etf import Pid, Reference
 
-from .deadlines import Deadlines
+from .awaitable import Awaitable
+from .deadlines import Deadlines, Timed
+from .identities import Alias
 from .mailbox import Mailbox
+from .watch import Watch, Watched
 
-__all__ = ["Checkpoint", "Process", "Receive", "Scheduler", "checkpoint", "current_process_var", "receive", "running"]
+__all__ = [
+    "Checkpoint",
+    "Parked",
+    "Process",
+    "Receive",
+    "Scheduler",
+    "checkpoint",
+    "current_process_var",
+    "receive",
+    "running",
+]
 
 class _Handle(Protocol):
     def cancel(self) -> object: ...
@@ -39,16 +52,13 @@ def checkpoint() -> Checkpoint:
     """Let others run if this process has had its share, and wait while a full send queue holds it."""
 
 @disjoint_base
-class Receive:
+class Receive(Timed):
     """What `receive()` returns: awaiting it yields the next message that matches."""
 
     @property
     def process(self) -> Process: ...
     @property
     def patterns(self) -> tuple[Any, ...]: ...
-    def __await__(self) -> Generator[Any, Any, Any]: ...
-    def __iter__(self) -> Iterator[Any]: ...
-    def __next__(self) -> Any: ...
     def throw(self, kind: Any, value: BaseException | None = None, traceback: TracebackType | None = None) -> Any:
         """Raise at the await, as an iterator's `throw`: the wait is over."""
 
@@ -58,16 +68,14 @@ class Receive:
     def settle(self) -> None:
         """Forget what this wait has learnt, so that it can be awaited again."""
 
-@disjoint_base
-class Checkpoint:
+class Checkpoint(Awaitable):
     """What `checkpoint()` returns."""
 
-    def __await__(self) -> Generator[Any, Any]: ...
-    def __iter__(self) -> Iterator[Any]: ...
-    def __next__(self) -> Any: ...
+class Parked(Timed):
+    """Abstract: what a process awaits that makes it ready itself, whatever messages come meanwhile."""
 
 @disjoint_base
-class Process:
+class Process(Watched):
     """An actor: a coroutine with a mailbox and a pid.
 
     While its code runs it stands in for asyncio's current task; the methods that asyncio looks for keep asyncio's
@@ -90,7 +98,7 @@ class Process:
 
     @property
     def state(self) -> int:
-        """Ready 0, running 1, receiving 2, awaiting 3, held by a full send queue 4, done 5."""
+        """Ready 0, running 1, receiving 2, awaiting 3, held by a full send queue 4, done 5, in a call 6."""
 
     @property
     def exit_reason(self) -> Any:
@@ -105,6 +113,48 @@ class Process:
 
     def release(self) -> int:
         """What it sends to has room again: the end of one hold()."""
+
+    @property
+    def trapping(self) -> bool:
+        """Whether exit signals come as messages."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended and is not about to."""
+
+    @property
+    def links(self) -> list[Pid]:
+        """The pids that it is linked to."""
+
+    @property
+    def monitors(self) -> dict[Reference, Watch]:
+        """What it monitors."""
+
+    def signal(self, reason: Any, sender: Pid, linked: bool = False) -> int:
+        """Take an exit signal, as a process of BEAM does.
+
+        Args:
+            sender: the process that sent it, or that has ended.
+            linked: it came along a link; then `kill` is a reason like another.
+        """
+
+    def doom(self, reason: Any, kill: bool = False) -> int:
+        """End this process, whether it traps exits or not; the first reason counts.
+
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed instead.
+        """
+
+    def trap_exit(self, flag: bool) -> bool:
+        """Get exit signals as messages `(EXIT, pid, reason)` from now on, or no longer; return how it was."""
+
+    def tie(self, key: Any, watch: Watch) -> int:
+        """Hold a watch: it is dropped when this process ends."""
+
+    def untie(self, key: Any) -> Watch | None:
+        """Hold it no longer: the watch, or None if there is none under this key."""
+
+    def remove(self, pattern: Any) -> bool:
+        """Take the oldest message that matches out of its mailbox, unread; whether there was one."""
 
     def future_done(self, future: Any) -> None:
         """The awaited future has completed (a stale one is ignored)."""
@@ -132,8 +182,19 @@ class Scheduler:
         call_later: starts a timer; gives a handle with `cancel()`.
         loop, enter_task, leave_task: asyncio's loop and its bookkeeping of the current task.
         cancelled: the exception class that cancellation raises.
+        exit_signal: its subclass that an exit signal raises, made with the reason.
+        crash_reason: gives the reason term of a process that an exception has ended.
         exited: called with process, reason and error: a process has ended; `error` is its exception, if any.
     """
+
+    variables: tuple[tuple[ContextVar[Any], Any], ...]
+    """Set in the context of every process."""
+
+    next_alias: int
+    """Number of the next alias."""
+
+    forget: Callable[[str, Any, int], object]
+    """Called with node, target and number: a request to another node is not wanted any more."""
 
     def __new__(
         cls,
@@ -147,6 +208,8 @@ class Scheduler:
         enter_task: Callable[[Any, Any], object],
         leave_task: Callable[[Any, Any], object],
         cancelled: type[BaseException],
+        exit_signal: Callable[[Any], BaseException],
+        crash_reason: Callable[[BaseException], Any],
         exited: Callable[[Process, Any, BaseException | None], object],
     ) -> Self: ...
     @property
@@ -164,6 +227,10 @@ class Scheduler:
     @property
     def deadlines(self) -> Deadlines:
         """Of what its processes wait for."""
+
+    @property
+    def aliases(self) -> dict[int, Alias]:
+        """What may be answered from elsewhere, by number."""
 
     @property
     def steps(self) -> int: ...

@@ -18,7 +18,7 @@ cdef class Router:
     cdef readonly ConnectionTable table
     cdef object clock                      # callable() -> seconds, for queues whose frames may be superseded
     cdef object call_soon                  # callable(function): call it in the next loop turn
-    cdef object undeliverable              # callable(target, message): nobody here has that name or pid
+    cdef public object undeliverable              # callable(target, message): nobody here has that name or pid
     cdef public object after_burst         # callable() at the end of every burst and turn; None for none
     cdef public Acknowledging acknowledging  # of what is sent with `ack`
     cdef tuple place                       # where the last message with `ack` went: (target, channel, partition key)

@@ -1,6 +1,6 @@
 """The way of a message: from send() to a send queue, and from a frame to a mailbox."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -61,6 +61,18 @@ class Router:
     receiving: Callable[[Any, Any, Inbound | None], object] | None
     """Called with target, message and reader (or None) of what came from other nodes; it takes the message, and gives
     `hand_over()` what goes on. None for none."""
+
+    call_outside: Callable[..., Awaitable[Any]]
+    """Called with the arguments of `calls.call`: a call from code that is no process's own."""
+
+    call_monitored: Callable[..., Awaitable[Any]]
+    """The same: a call of a node that watches no calls for us."""
+
+    refuse: Callable[[Pid, Any, str | None, Any], object]
+    """Called with caller, tag, channel and reason: nobody will answer the request."""
+
+    undeliverable: Callable[[Any, Any], object]
+    """Called with target and message for what nobody here is the target of."""
 
     padding: bytes | None
     """What user messages to other nodes are padded with; None: they are not."""

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from partisan._core.identities import Alias
 from typing_extensions import disjoint_base
+
+from partisan._core.identities import Alias
 
 __all__ = ["Watch", "Watched"]
 

@@ -125,7 +125,11 @@ def parser() -> argparse.ArgumentParser:
     )
     acting.add_argument("--repeat", type=read_count, default=5, metavar="N", help="rounds; default 5")
     acting.add_argument(
-        "--processes", type=read_count, default=actors.PROCESSES, metavar="N", help="whose memory is told; default 1000000"
+        "--processes",
+        type=read_count,
+        default=actors.PROCESSES,
+        metavar="N",
+        help="whose memory is told; default 1000000",
     )
     acting.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 

@@ -167,5 +167,3 @@ def _fail(reason: object) -> None:
     """The process does not start: it gives its name back before anybody hears so."""
     _unregister()
     proc_lib.init_fail(StartFailed(reason))
-
-

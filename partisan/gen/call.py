@@ -72,7 +72,7 @@ async def multi_call(
 
 
 async def stop(target: Target, reason: object = None, *, timeout: float | None = None) -> None:
-    """Make a process end in order, with `terminate`; return when it has. Raises Exit if it ends otherwise, CallTimeout."""
+    """Make a process end in order, with `terminate`; return when it has. Raises Exit, CallTimeout."""
     raise NotImplementedError
 
 

@@ -70,7 +70,7 @@ async def start_link(function: Callable[..., Awaitable[Any]], *args: Any, timeou
 async def start_monitor(
     function: Callable[..., Awaitable[Any]], *args: Any, timeout: float | None = None
 ) -> tuple[Any, Reference]:
-    """As `start`, and monitor it from the current process: (what it gave, reference). Raises NotInProcess, StartFailed."""
+    """As `start`, and monitor it from the current process: (value, reference). Raises NotInProcess, StartFailed."""
     process()
     value, reference = await _start(function, args, timeout, linked=False, monitored=True)
     assert reference is not None

@@ -97,7 +97,8 @@ class GenServer(Behaviour):
                 control = await called(self.handle_continue, control.value)
             elif kind in (NoReply, Reply):
                 if control.continue_ is NOTHING:
-                    return control.timeout
+                    timeout: float | None = control.timeout
+                    return timeout
                 control = await called(self.handle_continue, control.continue_)
             elif control is None:
                 return None

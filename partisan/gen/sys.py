@@ -1,7 +1,7 @@
 """Look into processes of every behaviour, and steer them (OTP's `sys`): the client's functions, and the process's part.
 
-A request is `{system, From, Request}`. A process hands it to its `System`, which answers, and keeps the process while it
-is suspended.
+A request is `{system, From, Request}`. A process hands it to its `System`, which answers, and keeps the process while
+it is suspended.
 """
 
 from __future__ import annotations

@@ -35,12 +35,11 @@ from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
-from partisan.runtime.tie_calls import TieCalls
-from partisan.runtime.timer_calls import TimerCalls
-
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.requests import CAPABILITY, Requests
+from partisan.runtime.tie_calls import TieCalls
+from partisan.runtime.timer_calls import TimerCalls
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
@@ -162,9 +161,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
         self._requests = Requests(self._context, self.table, self._tell_python, self.spawn)
-        self._python = PythonPeers(
-            self._context, self.table, PluggableManager.wire_name, {CAPABILITY: self._requests}
-        )
+        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name, {CAPABILITY: self._requests})
         self.scheduler.register(self._python.wire_name, self._python.receive)
         self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)

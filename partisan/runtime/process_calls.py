@@ -38,7 +38,7 @@ class ProcessCalls(NodePart):
             name = registered(name)
             if name in self.scheduler.names:
                 raise NameTaken(name)
-        if type(function) is CoroutineType:
+        if inspect.iscoroutine(function):
             function.close()
             raise TypeError("pass spawn() the function, not its call: spawn(f, x), not spawn(f(x))")
         coroutine = function(*args, **options)

@@ -48,9 +48,7 @@ class PythonPeers:
 
     wire_name = NAME
 
-    def __init__(
-        self, context: Context, table: ConnectionTable, manager: str, handlers: Mapping[str, Handler]
-    ) -> None:
+    def __init__(self, context: Context, table: ConnectionTable, manager: str, handlers: Mapping[str, Handler]) -> None:
         self._context = context
         self._table = table
         self._plain = frozenset((Atom(manager), Atom(NAME)))

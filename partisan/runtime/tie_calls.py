@@ -20,9 +20,9 @@ class TieCalls(ProcessCalls, MessageCalls):
 
     def spawn_link(self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid:
         """As `spawn`, and link the current process to it: no end of it is missed. Raises NotInProcess."""
-        mine = self._mine()
+        self._mine()
         pid = self.spawn(function, *args, **options)
-        link(mine, self._living(pid))
+        self.link(pid)
         return pid
 
     def spawn_monitor(

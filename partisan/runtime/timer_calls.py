@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from partisan.etf import Pid, Reference
+from partisan.etf import Reference
 from partisan.runtime.message_calls import MessageCalls, Target
 
 
