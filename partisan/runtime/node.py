@@ -164,7 +164,11 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
             self._acknowledged.edge(node, up)
             self._watching.edge(node, up)
 
-        return Audience(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+        def lane(node: str, channel: str) -> None:
+            self._watching.lane(node, channel)
+            self._acknowledged.look()
+
+        return Audience(edge, lane, self._watching.members, self._acceptor.part)
 
     def _enter(self, context: contextvars.Context) -> None:
         """Make this node the current one in a context."""
