@@ -244,16 +244,15 @@ class Acknowledged:
             peer = link.peer if link is not None else None
             self._machine.sent.acked(peer, number, self._context.loop.time())
             self._carry_out()
-            if self._held and peer is not None:
-                self._release(peer)
+            for node in list(self._held) if peer is None else (peer,):
+                self._release(node)
             self.look()
 
     def acked_many(self, message: tuple[Any, ...], link: Link) -> None:
         """A Python node has acknowledged ranges of messages. Raises MalformedMessage."""
         self._machine.sent.acked_ranges(link.name, acks_from_term(message), self._context.loop.time())
         self._carry_out()
-        if self._held:
-            self._release(link.name)
+        self._release(link.name)
         self.look()
 
     # In.
@@ -320,7 +319,6 @@ class Acknowledged:
     def forget(self, peer: str, reason: str) -> None:
         """The peer will not return: what it has not acknowledged is given up."""
         self._handle(Forget(peer, reason))
-        self._release(peer)
 
     def _handle(self, event: Any) -> None:
         self._fast.settle()
@@ -363,6 +361,7 @@ class Acknowledged:
         elif not fact.tag.done():  # type: ignore[attr-defined]
             error = NotAcknowledged(str(fact.peer), fact.reason)
             fact.tag.set_exception(error)  # type: ignore[attr-defined]
+        self._release(str(fact.peer))
 
     def _violation(self, fact: Violation) -> None:
         log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)
