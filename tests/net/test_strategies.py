@@ -22,6 +22,12 @@ from random_gossip import RandomGossip  # noqa: E402 - an example is no package
 A, B, C, D = (f"{name}@127.0.0.1" for name in "abcd")
 
 
+class Silent(RandomGossip):
+    """A strategy that forgot to name its messages."""
+
+    messages = ()
+
+
 async def test_nodes_with_a_strategy_of_their_own_form_a_cluster_and_leave_it() -> None:
     async with running("a", "b", "c", "d", membership_strategy=RandomGossip, periodic_interval=0.2) as nodes:
         a, b, c, d = nodes
@@ -118,7 +124,8 @@ async def test_nodes_of_different_strategies_do_not_join_and_say_why() -> None:
         ("random_gossip:Nothing", "cannot be imported"),
         ("random_gossip:newer", "no subclass"),
         (dict, "no subclass"),
-        (Membership, "names no dataclass"),
+        (Membership, "Membership does not have _greeted, _leave_ourselves, .*, greeting$"),
+        (Silent, "Silent.messages names no dataclass"),
     ],
 )
 async def test_what_is_no_strategy_is_refused_at_the_start(strategy: Any, problem: str) -> None:
