@@ -153,33 +153,31 @@ async def test_a_sender_of_many_is_held_until_half_of_them_are_acknowledged() ->
         assert await sink.has(2000) == list(range(2000))
 
 
+def held(a: partisan.Node) -> asyncio.Future[int]:
+    """Have a process send three messages, more than it may at once; how many wait when it goes on."""
+    done = a.loop.create_future()
+
+    async def sender() -> None:
+        for number in range(3):
+            partisan.send(("sink", B), number, ack=True)
+        await partisan.checkpoint()
+        done.set_result(a.unacknowledged(B))
+
+    a.spawn(sender)
+    return done
+
+
 async def test_a_sender_that_is_held_goes_on_when_what_it_sent_has_expired() -> None:
     async with running("a", max_unacknowledged=4, acknowledge_expiry=0.2) as [a], reader(a) as b:
         b.silent = True
-        done = a.loop.create_future()
-
-        async def sender() -> None:
-            for number in range(3):
-                partisan.send(("sink", B), number, ack=True)
-            await partisan.checkpoint()
-            done.set_result(a.unacknowledged(B))
-
-        a.spawn(sender)
+        done = held(a)
         assert await asyncio.wait_for(done, 10.0) <= 1
 
 
 async def test_a_sender_that_is_held_goes_on_when_acknowledgements_come_before_a_hello() -> None:
     async with running("a", max_unacknowledged=4) as [a], reader(a) as b:
         b.silent = True
-        done = a.loop.create_future()
-
-        async def sender() -> None:
-            for number in range(3):
-                partisan.send(("sink", B), number, ack=True)
-            await partisan.checkpoint()
-            done.set_result(a.unacknowledged(B))
-
-        a.spawn(sender)
+        done = held(a)
         await eventually(lambda: len(b.kept) == 3)
         async with dial(a) as stranger:
             stranger.tell(*((FORWARD, MANAGER, (ACK, (None, [(Atom(a.name), number)]))) for number, _ in b.kept))
