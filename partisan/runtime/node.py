@@ -82,33 +82,7 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self._told: dict[str, int] = {}
         self._ref_count = self._rng.getrandbits(48)
-        self.scheduler = Scheduler(
-            self.name,
-            first_key=self._rng.getrandbits(40),
-            wake=lambda: self.router.rouse(),
-            call_later=self.loop.call_later,
-            loop=self.loop,
-            enter_task=asyncio.tasks._enter_task,
-            leave_task=asyncio.tasks._leave_task,
-            cancelled=asyncio.CancelledError,
-            exited=self._exited,
-        )
-        self.table = ConnectionTable(
-            bound=self._bound,
-            fallback=config.channel_fallback,
-            channels=config.channels,
-            unknown=self._unknown_channel,
-        )
-        self.router = Router(
-            self.name,
-            codec=make_codec(config),
-            scheduler=self.scheduler,
-            table=self.table,
-            clock=self.loop.time,
-            call_soon=self.loop.call_soon,
-            undeliverable=self._undeliverable,
-        )
-        self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
+        self._make_core()
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -147,6 +121,36 @@ class Node(MembershipCalls, ProcessCalls, Reconfigure):
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
+
+    def _make_core(self) -> None:
+        """Make what processes run on, and the way of their messages to other nodes."""
+        self.scheduler = Scheduler(
+            self.name,
+            first_key=self._rng.getrandbits(40),
+            wake=lambda: self.router.rouse(),
+            call_later=self.loop.call_later,
+            loop=self.loop,
+            enter_task=asyncio.tasks._enter_task,
+            leave_task=asyncio.tasks._leave_task,
+            cancelled=asyncio.CancelledError,
+            exited=self._exited,
+        )
+        self.table = ConnectionTable(
+            bound=self._bound,
+            fallback=self.config.channel_fallback,
+            channels=self.config.channels,
+            unknown=self._unknown_channel,
+        )
+        self.router = Router(
+            self.name,
+            codec=make_codec(self.config),
+            scheduler=self.scheduler,
+            table=self.table,
+            clock=self.loop.time,
+            call_soon=self.loop.call_soon,
+            undeliverable=self._undeliverable,
+        )
+        self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
 
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
