@@ -51,7 +51,6 @@ DEFAULT_TAG = "undefined"
 UNREAD_OCTETS = 1 << 20
 """Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
-
 NOT_ALLOWED = "it is not among the allowed nodes"
 
 
