@@ -102,12 +102,12 @@ def reserve(tag: object) -> None:
 
 
 def on_up(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
-    """Tell the subscriber whenever the node ("_": any), or a channel of it, comes up; `cancel()` ends it."""
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, comes up; see `Node.on_up`."""
     return node().on_up(name, subscriber, channel=channel)
 
 
 def on_down(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
-    """Tell the subscriber whenever the node ("_": any), or a channel of it, goes down; `cancel()` ends it."""
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, goes down; see `Node.on_up`."""
     return node().on_down(name, subscriber, channel=channel)
 
 

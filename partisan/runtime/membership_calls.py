@@ -139,9 +139,11 @@ class MembershipCalls(ConnectionCalls):
             node: its name, or "_" for every node.
             subscriber: a function of the node's name or of nothing, called on the loop outside of everything; or a pid,
                 which gets `(nodeup, Node)`, or `(nodeup, Node, Channel)` (of `on_down`: nodedown), until it ends.
-            channel: of this channel instead.
+            channel: of this channel instead; one that this node has, or that a member has told of.
         Returns:
             A handle; its `cancel()` ends it.
+        Raises:
+            ConfigError: the name is none, or neither this node nor any member has such a channel.
         """
         return self._on("up", node, subscriber, channel)
 
@@ -152,6 +154,8 @@ class MembershipCalls(ConnectionCalls):
     def _on(self, kind: Kind, node: str, subscriber: Subscriber, channel: str | None) -> Subscription:
         self._check()
         every = node in (ANY, "any")
+        if channel is not None and not any(spec.channel(channel) for spec in self._manager.specs()):
+            self.config.channel(channel)
         return self._watching.subscribe(
             kind, subscriber, node=None if every else check_node_name(node, "node"), channel=channel
         )

@@ -206,7 +206,7 @@ async def test_a_node_that_moved_replaces_its_spec_in_spite_of_a_member_that_sti
 
 
 async def test_every_change_of_a_node_and_of_its_channels_is_told_exactly_once() -> None:
-    async with running("a") as [a], running("b", channels={"data": {"parallelism": 3}}) as [b]:
+    async with running("a", "b", channels={"data": {"parallelism": 3}}) as (a, b):
         any_up, up, data_up, any_down, down, data_down, other = (Calls() for _ in range(7))
         a.on_up("_", any_up)
         a.on_up(B, up)
@@ -216,7 +216,6 @@ async def test_every_change_of_a_node_and_of_its_channels_is_told_exactly_once()
         a.on_down("_", data_down, channel="data")
         a.on_up(C, other)
         a.on_down(C, other)
-        a.on_up(B, other, channel="none such")
         await a.sync_join(address_of(b))
         await eventually(lambda: any_up.seen == up.seen == data_up.seen == [B])
         assert any_down.seen == down.seen == data_down.seen == []
@@ -350,6 +349,22 @@ async def test_what_cannot_be_told_is_refused_when_it_is_given() -> None:
                 a.on_up("_", wrong)  # type: ignore[arg-type]
         with pytest.raises(partisan.ConfigError, match="of the form name@host"):
             a.on_up("b", print)
+
+
+async def test_a_channel_that_nobody_has_is_refused_when_it_is_asked_for() -> None:
+    async with running("a", channels=["gossip"]) as [a], running("b", channels=["data"]) as [b]:
+        for ask in (a.on_up, a.on_down):
+            for node in (B, "_"):
+                with pytest.raises(
+                    partisan.ConfigError, match=r"channels\.data: there is no such channel; known are gossip"
+                ):
+                    ask(node, print, channel="data")
+            ask(B, print, channel="gossip").cancel()
+        await a.sync_join(address_of(b))
+        downs = Calls()
+        a.on_down(B, downs, channel="data")  # its member has told of it
+        assert a.kill_connections(B)
+        await eventually(lambda: downs.seen == [B])
 
 
 async def test_a_stopped_node_tells_nothing_more() -> None:
