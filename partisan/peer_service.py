@@ -57,7 +57,10 @@ async def leave(name: str | NodeSpec | None = None) -> None:
 
 
 async def update_members(members: Iterable[Who]) -> None:
-    """Make these the members, this node included: join who is new, make leave who is missing."""
+    """Make these the members, this node included: begin to join who is new, make leave who is missing.
+
+    It waits for no join; see `Node.update_members`.
+    """
     await node().update_members(members)
 
 

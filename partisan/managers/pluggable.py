@@ -439,15 +439,24 @@ class PluggableManager:
     def failed(self, target: Target, error: Exception) -> None:
         first = target not in self._failures
         self._failures[target] = error
-        if isinstance(error, HandshakeError) and error.reason in LASTING:
-            for waiter in self._joins.get(target, ()):
+        waiters = self._joins.get(target)
+        if not waiters:
+            if target not in self._machine.members:
+                self._update_failed(target, f"not yet: {error}")
+        elif isinstance(error, HandshakeError) and error.reason in LASTING:
+            for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(error)
-            if target in self._joins:
-                self._driver.handle(GiveUp(target))
-        elif first and self._joins.get(target):
-            left = max(self._joins[target].values()) - self._context.loop.time()
+            self._driver.handle(GiveUp(target))
+        elif first:
+            left = max(waiters.values()) - self._context.loop.time()
             log.warning("%s cannot reach %s yet: %s; trying for %.1f s", self._context.node, target, error, left)
+
+    def _update_failed(self, target: Target, why: str) -> None:
+        """Nobody waits for a join that an update of the members asked for: say here what keeps it."""
+        context = self._context
+        kind = ("update", str(target))
+        context.log(log, logging.WARNING, kind, "%s is to have the member %s; %s", context.node, target, why)
 
     # What the machine tells.
 
@@ -505,9 +514,12 @@ class PluggableManager:
                 waiter.set_result(fact.peer.name)
 
     def _join_failed(self, fact: JoinFailed) -> None:
+        why = JOIN_FAILURES.get(fact.reason, fact.reason)
         for waiter in self._joins.get(fact.contact, ()):
             if not waiter.done():
-                waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
+                waiter.set_exception(ConnectFailed(str(fact.contact), why))
+        if fact.contact not in self._joins and fact.reason != "left":
+            self._update_failed(fact.contact, f"it is given up: {why}")
 
     def _violation(self, fact: Violation) -> None:
         context, peer = self._context, str(fact.peer)

@@ -314,18 +314,19 @@ class Dialer:
         ]
 
     def _dial(self, edge: Edge, channel: str) -> None:
-        task = self._context.loop.create_task(self._connect(edge, channel, next(edge.addresses)))
+        address = next(edge.addresses)
+        task = self._context.loop.create_task(self._connect(edge, channel, address))
         edge.dialling[task] = channel
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._dialled(edge, done))
+        task.add_done_callback(lambda done: self._dialled(edge, address, done))
 
-    def _dialled(self, edge: Edge, task: asyncio.Task[None]) -> None:
+    def _dialled(self, edge: Edge, address: ListenAddress, task: asyncio.Task[None]) -> None:
         channel = edge.dialling.pop(task)
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            about = {"node": edge.target.name, "channel": channel, "acceptor": False, "address": None, "error": error}
-            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, about)
+            about = {"node": edge.target.name, "channel": channel, "acceptor": False, "address": str(address)}
+            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
             self._lost(edge, error)
         self._check_idle()
 

@@ -78,9 +78,13 @@ class MembershipCalls(ConnectionCalls):
     async def update_members(self, members: Iterable[Who]) -> None:
         """Make these the members: begin to join who is new, make leave who is missing.
 
-        This node must be among them, or it leaves itself. Nobody at all changes nothing. Joins go on in the background
-        until they are done, or until an update without them. Raises ConnectFailed, and changes nothing, if a host name
-        among them is not found.
+        This node must be among them, or it leaves itself. Nobody at all changes nothing. It returns as soon as host
+        names are looked up: joins go on in the background until they are done, or until an update without them. What
+        keeps one is logged as a warning, at most once a minute, and told as `partisan.socket.error` each time.
+
+        Raises:
+            ConnectFailed: a host name among them is not found; nothing has changed.
+            ConfigError: one of them is no contact; nothing has changed.
         """
         self._check()
         found = [await self._resolved(member, RESOLVE_TIMEOUT) for member in members]

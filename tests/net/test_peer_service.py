@@ -156,6 +156,30 @@ async def test_update_members_joins_who_is_new_and_removes_who_is_missing() -> N
         await eventually(lambda: fully_meshed(c, d))
 
 
+async def test_a_member_to_be_that_cannot_be_reached_is_warned_of_once_told_each_time_and_tried_until_it_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    port = free_port()
+    async with running("a") as [a]:
+        errors = Events(a, "partisan.socket.error")
+        await a.update_members([A, f"b@127.0.0.1:{port}"])
+        assert a.members() == [A], "it does not wait"
+        about = {"node": B, "address": f"127.0.0.1:{port}", "acceptor": False, "channel": "undefined"}
+        await eventually(lambda: len(errors.of("partisan.socket.error", **about)) >= 3)
+        [record] = [each for each in caplog.records if "is to have the member" in each.getMessage()]
+        assert record.levelname == "WARNING"
+        assert f"{A} is to have the member {B} at 127.0.0.1:{port}; not yet: [Errno " in record.getMessage()
+        async with Node(f"b@127.0.0.1:{port}", **FAST) as b:
+            await eventually(lambda: fully_meshed(a, b))
+
+
+async def test_a_member_to_be_that_turns_out_to_be_somebody_else_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    async with running("a", "b") as (a, b):
+        await a.update_members([A, f"c@{b.listen_addrs[0]}"])
+        await eventually(lambda: f"not yet: handshake with {C}" in caplog.text and f"{B} answered" in caplog.text)
+        assert a.members() == [A]
+
+
 async def test_a_join_that_an_update_asked_for_is_given_up_by_an_update_without_it() -> None:
     async with running("a") as [a]:
         port = free_port()
