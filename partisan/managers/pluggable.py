@@ -15,7 +15,7 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
-from partisan.errors import ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
+from partisan.errors import ConfigError, ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
 from partisan.machines.distance import Answer, DistanceConfig, Distances, Question
 from partisan.machines.machine import (
     Connect,
@@ -256,6 +256,9 @@ class PluggableManager:
             return contact
         if not isinstance(contact, str):
             raise TypeError(f"{contact!r} is no contact: a str such as name@host:port, or a NodeSpec")
+        if contact not in self._known and ":" not in contact:
+            where = f"{contact}:port" if "@" in contact else "name@host:port or host:port"
+            raise ConfigError("contact", f"{contact!r} is no member: say where it listens, as {where} or by a NodeSpec")
         return self._known.get(contact) or Contact.parse(contact)
 
     def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:

@@ -33,6 +33,7 @@ class MembershipCalls(ConnectionCalls):
                 once, and its addresses are dialled in turn; the node's name stays as given.
             timeout: seconds.
         Raises:
+            ConfigError: it has another form, or is a name alone and no member's: nobody knows where that listens.
             ConnectFailed: it could not be found, reached or joined in time, or it is this node.
             HandshakeError: another node, or something else, answered.
         """

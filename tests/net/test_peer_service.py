@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import re
 import socket
 from typing import Any
 
@@ -108,8 +109,19 @@ async def test_sync_join_of_a_member_that_never_takes_all_connections_fails_in_t
 async def test_a_member_is_joined_by_its_name_alone() -> None:
     async with cluster("a", "b") as (a, _):
         assert await a.join(B) == B
-        with pytest.raises(partisan.ConfigError, match="name@host:port"):
-            await a.join(C)
+
+
+async def test_a_name_alone_of_no_member_is_refused_and_the_error_says_how_to_give_its_address() -> None:
+    async with running("a") as [a]:
+        missing = f"'{C}' is no member: say where it listens, as {C}:port or by a NodeSpec"
+        for ask in (a.join, a.sync_join, lambda contact: a.update_members([A, contact])):
+            with pytest.raises(partisan.ConfigError, match=re.escape(missing)):
+                await ask(C)
+            with pytest.raises(
+                partisan.ConfigError, match=r"'nowhere' is no member: .* as name@host:port or host:port"
+            ):
+                await ask("nowhere")
+        assert a.members() == [A]
 
 
 async def test_a_member_that_is_made_to_leave_is_disconnected_from_all_and_can_join_again() -> None:
