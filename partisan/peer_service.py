@@ -42,12 +42,12 @@ __all__ = [
 
 
 async def join(contact: Who, *, timeout: float = 10.0) -> str:
-    """Join the cluster of a node; return its name. Raises ConnectFailed, HandshakeError."""
+    """Join the cluster of a node; return its name when each can send to the other. See `Node.join`."""
     return await node().join(contact, timeout=timeout)
 
 
 async def sync_join(contact: Who, *, timeout: float = 10.0) -> str:
-    """Join, and wait until every channel has all its connections. Raises ConnectFailed, HandshakeError."""
+    """Join, and wait until this node has all its connections to the contact. See `Node.sync_join`."""
     return await node().sync_join(contact, timeout=timeout)
 
 

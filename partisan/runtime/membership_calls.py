@@ -24,9 +24,15 @@ class MembershipCalls(ConnectionCalls):
     """The methods of a node that are about members."""
 
     async def join(self, contact: Who, *, timeout: float = 10.0) -> str:
-        """Join the cluster of a node; return its name once it is connected and its members are ours.
+        """Join the cluster of a node; return its name once each of the two is a member for the other and connected.
 
-        A join that fails, or is cancelled before that, is given up, and removes nobody.
+        When it returns, this node has a connection of the default channel to the contact and has merged its members,
+        and the contact has dialled this node: so either can send to the other. The rest comes in the background:
+        further connections of either, and that the other members hear of this node and are connected with it.
+
+        A contact that has not dialled back within `connection_interval` (a firewall may be in between) is a member all
+        the same, and a warning says so. A join that fails, or is cancelled before its members are ours, is given up,
+        and removes nobody.
 
         Args:
             contact: `name@host:port`, `host:port`, the node's spec, or the name of a member. A host name is looked up
@@ -50,9 +56,17 @@ class MembershipCalls(ConnectionCalls):
         return await resolved(contact, timeout)
 
     async def sync_join(self, contact: Who, *, timeout: float = 10.0) -> str:
-        """Join, and wait until every channel of the node has all its connections; see `join`.
+        """Join, and wait until this node has all connections that the contact wants of it, on every channel.
 
-        A node is connected to itself: for this node's own name or spec it returns at once.
+        That is one direction: what `join` has established holds, and `is_fully_connected` of the contact here. The
+        contact may still lack connections to this node, and nothing is said of other members: who needs both directions
+        calls it at both ends. A node is connected to itself: for this node's own name or spec it returns at once.
+
+        Args:
+            contact, timeout: see `join`; the time is that of the join and of the connections together.
+        Raises:
+            ConnectFailed: as `join`; or it is a member now, but connections were missing at the end of the time.
+            HandshakeError: see `join`.
         """
         self._check()
         end = self.loop.time() + timeout

@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 import pytest
-from scripted import FORWARD, MANAGER, STRATEGY, greeted, host, spec_term, state_frame, state_term
+from scripted import FORWARD, MANAGER, STRATEGY, greeted, host, member, spec_term, state_frame, state_term
 from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running, undisturbed
 
 import partisan
@@ -86,6 +86,29 @@ async def test_sync_join_returns_when_every_channel_has_all_its_connections() ->
         assert a.is_fully_connected(B)
         assert a.connection_count(B, "data") == 8
         assert await a.sync_join(B) == B
+
+
+async def test_when_a_join_returns_either_node_is_a_member_for_the_other_and_can_send_to_it() -> None:
+    async with running("a", "b", channels={"data": {"parallelism": 4}}) as (a, b):
+        for each in ("join", "sync_join"):
+            await getattr(a, each)(address_of(b))
+            assert a.member(b.spec)
+            assert b.member(a.spec)
+            assert a.is_connected(B, "undefined")
+            assert b.is_connected(A, "undefined")
+            await a.leave()
+            await eventually(lambda: not a.nodes() and not b.nodes() and b.members() == [B])
+
+
+async def test_sync_join_does_not_wait_for_the_connections_of_the_other_direction() -> None:
+    async with (
+        running("a", channels={"data": {"parallelism": 8}}) as [a],
+        member(B, {None: 1, "data": 2}) as b,
+        greeted(a, B),  # the one connection that it ever opens
+    ):
+        assert await a.sync_join(b.address) == B
+        assert a.connection_count(B, "data") == 2
+        assert a.counters()["connections"][B] == {"dialled": 3, "accepted": 1}
 
 
 async def test_sync_join_of_ourselves_is_done_at_once() -> None:
