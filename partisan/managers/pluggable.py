@@ -73,6 +73,9 @@ JOIN_FAILURES = {
 }
 """What the machine's reasons mean to who called join."""
 
+MUTE = "; it takes connections, but has not said its name: is that a node of Partisan, and is TLS as it is here?"
+"""What a join that has run out of time adds if no attempt has failed yet."""
+
 LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"})
 """Reasons of a HandshakeError that another attempt does not change: a join fails at once."""
 
@@ -253,6 +256,9 @@ class PluggableManager:
     def target_of(self, contact: str | NodeSpec | Contact) -> Target:
         """Whom a contact means: a member's own spec if it is one's name, else what it says. Raises ConfigError."""
         if isinstance(contact, NodeSpec | Contact):
+            addresses = contact.listen_addrs if isinstance(contact, NodeSpec) else contact.addresses
+            if not any(address.port for address in addresses):
+                raise ConfigError("contact", f"{contact!s}: nobody listens on port 0")
             return contact
         if not isinstance(contact, str):
             raise TypeError(f"{contact!r} is no contact: a str such as name@host:port, or a NodeSpec")
@@ -289,9 +295,8 @@ class PluggableManager:
             await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
             if not waiter.done():
                 last = self._failures.get(target)
-                raise ConnectFailed(
-                    str(contact), f"not within {timeout:.3g} s" + (f"; {last}" if last else "")
-                ) from last
+                why = f"; {last}" if last else MUTE if self._dialer.awaits_hello(target) else ""
+                raise ConnectFailed(str(contact), f"not within {timeout:.3g} s{why}") from last
         finally:
             del waiters[waiter]
             if not waiters:

@@ -134,6 +134,11 @@ class Dialer:
         """Whether an edge to a node of that name is wanted."""
         return any(target.name == name for target in self._edges)
 
+    def awaits_hello(self, target: Target) -> bool:
+        """Whether a connection to the target is open on which it has not said its name."""
+        edge = self._edges.get(target)
+        return edge is not None and any(not link.up for link in edge.links)
+
     def connections(self) -> list[DialledLink]:
         """The connections that messages are routed to."""
         return [link for edge in self._edges.values() for link in edge.links if link.in_table]

@@ -556,12 +556,32 @@ async def test_a_spec_without_an_address_or_with_wrong_parts_is_refused_when_it_
         ((address,), (("data", {"parallelism": 1}),), "channels"),
         ((address,), ("data",), "channels"),
         ((address,), (("data", options, 1),), "channels"),
+        ([address], (), "listen_addrs"),
+        ((address,), [("data", options)], "channels"),
+        ((address,), None, "channels"),
+        ((address,), (("data", options), ("data", options)), "channels"),
     ):
         with pytest.raises(partisan.ConfigError) as caught:
             NodeSpec(B, addresses, channels)  # type: ignore[arg-type]
         assert caught.value.option == option
     with pytest.raises(partisan.ConfigError, match="no number of connections"):
         ChannelOptions(0)
+    for port in (True, 65536, "1"):
+        with pytest.raises(partisan.ConfigError, match="no port between 0 and 65535"):
+            ListenAddress("127.0.0.1", port)  # type: ignore[arg-type]
+    for wrong in (("127.0.0.1:1", B), (address, "b"), (address, B, "127.0.0.1:1"), (address, B, [address])):
+        with pytest.raises(partisan.ConfigError) as caught:
+            Contact(*wrong)  # type: ignore[arg-type]
+        assert caught.value.option == "contact"
+
+
+async def test_a_contact_at_port_0_is_refused_at_once() -> None:
+    async with running("a") as [a]:
+        nowhere = ListenAddress("127.0.0.1", 0)
+        for contact in ("b@127.0.0.1:0", "127.0.0.1:0", Contact(nowhere, B), NodeSpec(B, (nowhere,), ())):
+            with pytest.raises(partisan.ConfigError, match="nobody listens on port 0"):
+                await a.join(contact)  # type: ignore[arg-type]
+        assert a.members() == [A]
 
 
 async def test_a_peer_that_tells_of_a_node_without_an_address_disturbs_nothing() -> None:
