@@ -377,6 +377,9 @@ class Dialer:
             for other in self._edges.values()
         ):
             return  # the contact is a peer that has an edge: its greeting will tell which
+        if self._suffices(edge, link.channel):
+            self._part(edge, link)  # it was dialled before another one of a contact was found to be for this edge
+            return
         link.queue.rebind(self._table.lane(link.name, link.channel).bound)
         self._table.add(link.name, link.channel, link.queue)
         link.in_table = True
@@ -387,6 +390,11 @@ class Dialer:
         former = next((other for other in edge.stale if other.channel == link.channel), None)
         if former is not None:
             self._part(edge, former)
+
+    def _suffices(self, edge: Edge, channel: str) -> bool:
+        """Whether the edge has as many usable connections of the channel as the peer wants."""
+        options = edge.target.channel(channel) if isinstance(edge.target, NodeSpec) else None
+        return options is not None and len(edge.usable(channel)) >= options.parallelism
 
     def _tell_channel(self, event: str, link: DialledLink) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
@@ -423,11 +431,11 @@ class Dialer:
         self._visit(edge)
 
     def _merge(self, edge: Edge, known: Edge) -> None:
-        """A contact turned out to be a peer that has an edge already: that one takes its connections over."""
+        """A contact turned out to be a peer that has an edge already: that one takes over what it lacks of it."""
         del self._edges[edge.target]
         self._rest(edge)
         for link, channel in list(edge.links.items()):
-            if link.in_table:
+            if link.in_table and not self._suffices(known, channel):
                 del edge.links[link]
                 known.links[link] = channel
                 link.owner = known

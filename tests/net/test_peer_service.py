@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import re
@@ -109,6 +110,34 @@ async def test_sync_join_does_not_wait_for_the_connections_of_the_other_directio
         assert await a.sync_join(b.address) == B
         assert a.connection_count(B, "data") == 2
         assert a.counters()["connections"][B] == {"dialled": 3, "accepted": 1}
+
+
+@pytest.mark.parametrize(
+    "order", ["h1 s1 h2 s2", "h1 h2 s1 s2", "h1 h2 s2 s1", "h2 h1 s1 s2", "h2 h1 s2 s1", "h2 s2 h1 s1"]
+)
+async def test_a_member_that_is_joined_while_it_is_dialled_gets_no_connection_too_many(order: str) -> None:
+    """It answers on the connection of the member (1) and on that of the join (2): a name (h), then a state (s) each."""
+    async with running("a", connection_interval=0.02) as [a], greeted(a, C) as told, host() as script:
+        mine, other = spec_term(B, script.port, {None: 1}), spec_term(C, free_port(), {None: 1})
+        told.tell((FORWARD, MANAGER, (STRATEGY, (other, state_term(other, mine)))))
+        peers = {"1": await script.arrival()}
+        joining = a.loop.create_task(a.join(f"{B}:{script.port}"))
+        peers["2"] = await script.arrival()
+        for what, which in order.split():
+            if what == "h":
+                peers[which].tell((Atom("hello"), Atom(B)))
+                with contextlib.suppress(asyncio.IncompleteReadError):  # closed at once, as there is another
+                    await peers[which].told()
+            else:
+                peers[which].tell(state_frame(mine))
+                await settled(a)
+        assert await joining == B
+        assert a.is_fully_connected(B)
+        await eventually(lambda: a.connection_count(B) == 1)
+        ended = [asyncio.ensure_future(peer.ended()) for peer in peers.values()]
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        assert a.connection_count(B) == 1
+        assert [task.cancel() for task in ended].count(True) == 1
 
 
 async def test_sync_join_of_ourselves_is_done_at_once() -> None:
