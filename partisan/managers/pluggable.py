@@ -73,7 +73,7 @@ JOIN_FAILURES = {
 }
 """What the machine's reasons mean to who called join."""
 
-MUTE = "; it takes connections, but has not said its name: is that a node of Partisan, and is TLS as it is here?"
+MUTE = "; it took a connection, but has said nothing yet: it may expect TLS, or be no node"
 """What a join that has run out of time adds if no attempt has failed yet."""
 
 LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"})
