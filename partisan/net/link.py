@@ -252,7 +252,11 @@ class Link(ABC):
         if isinstance(self.stream, TlsStream) and not self.stream.is_secured:
             self.fail(HandshakeError("timeout", self.peer, "no TLS in time: the peer may speak plaintext"))
         else:
-            hint = "" if self.acceptor or self.stream.read_at else "; it said nothing at all: it may expect TLS"
+            hint = (
+                ""
+                if self.acceptor or self.stream.read_at
+                else "; it said nothing at all: it may expect TLS, or be no node"
+            )
             self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s{hint}"))
 
     def secure_by(self, when: float) -> None:

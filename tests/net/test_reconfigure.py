@@ -187,7 +187,9 @@ async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> No
 
 
 async def test_who_watches_a_node_hears_of_its_new_channels_and_not_that_it_was_down() -> None:
-    async with cluster("a", "b") as (a, b):
+    async with running("a", channels=["data"]) as [a], running("b") as [b]:
+        await a.join(address_of(b))
+        await eventually(lambda: fully_meshed(a, b))
         told: list[Any] = []
         for channel in (None, "data"):
             a.on_up(B, lambda node, channel=channel: told.append(("up", node, channel)), channel=channel)

@@ -158,3 +158,21 @@ async def test_many_small_memberships_do_not_grow_ours_above_the_limit() -> None
             peer.tell((FORWARD, MANAGER, (STRATEGY, (spec, (Atom("full_v1"), b"x" * 20, tokens)))))
         await eventually(lambda: any("too large" in str(about["error"]) for _, _, about in events.seen))
         assert len(a.get_local_state().state) <= 20
+
+
+class Fussy(RandomGossip):
+    """Takes nobody's greeting."""
+
+    def _problem_of_greeting(self, greeting: object) -> str | None:
+        return "on purpose"
+
+
+async def test_a_member_to_be_whose_greeting_is_not_understood_is_warned_of_and_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running("a", "b", membership_strategy=Fussy) as (a, b):
+        await a.update_members([a.name, address_of(b)])
+        where = f"{b.name} at {b.listen_addrs[0]}"
+        await eventually(lambda: f"{a.name} is to have the member {where}; it is given up: its member" in caplog.text)
+        assert not a._manager._dialer.keeps(b.name)
+        assert a.members() == [a.name]

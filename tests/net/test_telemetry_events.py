@@ -169,7 +169,7 @@ async def a_dial_that_fails_and_a_connection_that_breaks_are_errors() -> Events:
         await eventually(lambda: events.of(telemetry.SOCKET_ERROR, node=B, channel="undefined", acceptor=False))
         with pytest.raises(partisan.ConnectFailed):
             await a.join("c@127.0.0.1:1", timeout=0.2)
-        assert events.of(telemetry.SOCKET_ERROR, node="c@127.0.0.1", address=None)
+        assert events.of(telemetry.SOCKET_ERROR, node="c@127.0.0.1", address="127.0.0.1:1")
     return events
 
 
