@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import logging
+import pkgutil
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -232,12 +232,12 @@ SENDING, EVENT = "`forward_message`, `cast_message`", "`partisan.telemetry`"
 
 
 def found(place: str, name: str) -> str:
-    """Say where a name of a module lives; empty if it does not."""
+    """Say where a name of a module, or of a class in one, lives; empty if it does not."""
     try:
-        module = importlib.import_module(place)
-    except ModuleNotFoundError:
+        holder = pkgutil.resolve_name(place)
+    except (ModuleNotFoundError, AttributeError):
         return ""
-    if not hasattr(module, name):
+    if not hasattr(holder, name):
         return ""
     method = f", `Node.{name}`" if hasattr(Node, name) else ""
     return f"`{place}.{name}`{method}"

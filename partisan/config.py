@@ -2,7 +2,8 @@
 
 A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
 options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
-order of precedence; the machinery is in `config_load`. A `Config` never changes: to change options is to make another.
+order of precedence; the machinery is in `config_load`, and the options of TLS are in `config_tls`. A `Config` never
+changes: to change options is to make another.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from .config_load import (
     option,
     options_of,
 )
+from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig, check_tls
 from .errors import ConfigError
 
 __all__ = [
@@ -162,74 +164,6 @@ def check_default(given: Any) -> None:
     """Refuse a parallelism that is given to the default channel: it has the node's."""
     if isinstance(given, Mapping) and "parallelism" in given:
         raise ConfigError(f"channels.{DEFAULT_CHANNEL}.parallelism", "say it in the option parallelism")
-
-
-@dataclass(frozen=True, slots=True)
-class TlsConfig:
-    """TLS options of both roles, under the names that they have in Erlang's `ssl`. Files are PEM."""
-
-    certfile: str | None = option(
-        None, "The certificate to show, followed by the intermediate ones of its chain.", source="OTP ssl", live=True
-    )
-    keyfile: str | None = option(
-        None, "Its private key; where this is not given, the key is in `certfile`.", source="OTP ssl", live=True
-    )
-    password: str | None = option(
-        None, "What the private key is encrypted with.", source="OTP ssl", live=True, secret=True
-    )
-    cacertfile: str | None = option(
-        None,
-        "The authorities whose certificates are trusted. A dialler without takes the system's.",
-        source="OTP ssl",
-        live=True,
-    )
-    verify_name: bool = option(
-        True,
-        "Whether a certificate that was verified must also be bound to the name of the node that shows it "
-        "(docs/tls.md). Without, any certificate of a trusted authority speaks for any node.",
-        live=True,
-    )
-    versions: tuple[Literal["tlsv1.2", "tlsv1.3"], ...] = option(
-        ("tlsv1.2", "tlsv1.3"), "The versions that may be spoken.", source="OTP ssl", live=True
-    )
-    ciphers: tuple[str, ...] = option(
-        (),
-        "Cipher suites of TLS 1.2 that may be used, under their names in OpenSSL; without any, OpenSSL's own choice. "
-        "Those of TLS 1.3 cannot be chosen.",
-        source="OTP ssl",
-        live=True,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TlsClientConfig(TlsConfig):
-    """TLS options of the connections that the node dials."""
-
-    verify: Literal["verify_none", "verify_peer"] = option(
-        "verify_peer",
-        "Whether the certificate of whoever answers is verified; `verify_none` hides what is sent from those who only "
-        "listen, and from nobody else.",
-        source="OTP 26 ssl",
-        live=True,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class TlsServerConfig(TlsConfig):
-    """TLS options of the connections that the node accepts."""
-
-    verify: Literal["verify_none", "verify_peer"] = option(
-        "verify_none",
-        "Whether whoever dials is asked for a certificate, and what is shown is verified.",
-        source="OTP ssl",
-        live=True,
-    )
-    fail_if_no_peer_cert: bool = option(
-        False,
-        "With `verify_peer`: refuse who shows none. Both together are mutual TLS.",
-        source="OTP ssl",
-        live=True,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,19 +549,4 @@ class Config:
             problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
             raise ConfigError("retransmit_backoff_max", problem)
         if self.tls:
-            self._check_tls()
-
-    def _check_tls(self) -> None:
-        for role in ("tls_client_options", "tls_server_options"):
-            options: TlsConfig = getattr(self, role)
-            if options.keyfile is not None and options.certfile is None:
-                raise ConfigError(f"{role}.certfile", "there is a keyfile, but no certificate that it belongs to")
-            if not options.versions:
-                raise ConfigError(f"{role}.versions", "it is empty: no TLS could be spoken")
-        server = self.tls_server_options
-        if server.certfile is None:
-            raise ConfigError("tls_server_options.certfile", "a node with tls shows a certificate to those who dial it")
-        if server.fail_if_no_peer_cert and server.verify != "verify_peer":
-            raise ConfigError("tls_server_options.fail_if_no_peer_cert", "it needs verify = verify_peer")
-        if server.verify == "verify_peer" and server.cacertfile is None:
-            raise ConfigError("tls_server_options.cacertfile", "verify_peer needs the authorities to trust")
+            check_tls(self.tls_client_options, self.tls_server_options)

@@ -48,7 +48,7 @@ class ListenAddress:
                 "listen_addrs", f"{self.host!r} is no numeric IP address (names are not looked up here)"
             ) from error
         object.__setattr__(self, "host", canonical)
-        if not isinstance(self.port, int) or not 0 <= self.port <= 65535:
+        if type(self.port) is not int or not 0 <= self.port <= 65535:
             raise ConfigError("listen_addrs", f"{self.port!r} is no port between 0 and 65535")
 
     @classmethod
@@ -125,10 +125,15 @@ class NodeSpec:
         check_node_name(self.name)
         if not self.listen_addrs:
             raise ConfigError("listen_addrs", f"{self.name} has no address at which it can be dialled")
-        if not all(type(address) is ListenAddress for address in self.listen_addrs):
-            raise ConfigError("listen_addrs", f"{self.listen_addrs!r} are not all ListenAddress")
-        if not all(type(pair) is tuple and [*map(type, pair)] == [str, ChannelOptions] for pair in self.channels):
-            raise ConfigError("channels", f"{self.channels!r} are not all pairs of a name and ChannelOptions")
+        addresses, channels = self.listen_addrs, self.channels
+        if type(addresses) is not tuple or not all(type(address) is ListenAddress for address in addresses):
+            raise ConfigError("listen_addrs", f"{addresses!r} is no tuple whose items are all ListenAddress")
+        if type(channels) is not tuple or not all(
+            type(pair) is tuple and [*map(type, pair)] == [str, ChannelOptions] for pair in channels
+        ):
+            raise ConfigError("channels", f"{channels!r} is no tuple whose items are all (name, ChannelOptions)")
+        if len(dict(channels)) != len(channels):
+            raise ConfigError("channels", f"{[name for name, _ in channels]} names a channel twice")
         object.__setattr__(self, "_hash", hash((self.name, self.listen_addrs, self.channels)))
 
     def __hash__(self) -> int:
@@ -163,6 +168,12 @@ class Contact:
     address: ListenAddress
     name: str | None = None
     others: tuple[ListenAddress, ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.others) is not tuple or not all(type(each) is ListenAddress for each in self.addresses):
+            raise ConfigError("contact", f"{self.address!r} and {self.others!r} are not all ListenAddress")
+        if self.name is not None:
+            check_node_name(self.name, "contact")
 
     @property
     def addresses(self) -> tuple[ListenAddress, ...]:

@@ -42,12 +42,12 @@ __all__ = [
 
 
 async def join(contact: Who, *, timeout: float = 10.0) -> str:
-    """Join the cluster of a node; return its name. Raises ConnectFailed, HandshakeError."""
+    """Join the cluster of a node; return its name when each can send to the other. See `Node.join`."""
     return await node().join(contact, timeout=timeout)
 
 
 async def sync_join(contact: Who, *, timeout: float = 10.0) -> str:
-    """Join, and wait until every channel has all its connections. Raises ConnectFailed, HandshakeError."""
+    """Join, and wait until this node has all its connections to the contact. See `Node.sync_join`."""
     return await node().sync_join(contact, timeout=timeout)
 
 
@@ -57,7 +57,10 @@ async def leave(name: str | NodeSpec | None = None) -> None:
 
 
 async def update_members(members: Iterable[Who]) -> None:
-    """Make these the members, this node included: join who is new, make leave who is missing."""
+    """Make these the members, this node included: begin to join who is new, make leave who is missing.
+
+    It waits for no join; see `Node.update_members`.
+    """
     await node().update_members(members)
 
 
@@ -102,12 +105,12 @@ def reserve(tag: object) -> None:
 
 
 def on_up(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
-    """Tell the subscriber whenever the node ("_": any), or a channel of it, comes up; `cancel()` ends it."""
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, comes up; see `Node.on_up`."""
     return node().on_up(name, subscriber, channel=channel)
 
 
 def on_down(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
-    """Tell the subscriber whenever the node ("_": any), or a channel of it, goes down; `cancel()` ends it."""
+    """Tell the subscriber whenever the node ("_": any), or a channel of it, goes down; see `Node.on_up`."""
     return node().on_down(name, subscriber, channel=channel)
 
 

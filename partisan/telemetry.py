@@ -100,7 +100,9 @@ EVENTS: Final[Mapping[str, About]] = {
         {"count": "connections of this peer and direction", "total": "connections of all peers, both directions"},
         {**_NODE, **_ACCEPTOR},
     ),
-    CONNECTION_MONITORS: About(_TRAFFIC, "every interval", {"count": "monitors that processes here hold"}, {}),
+    CONNECTION_MONITORS: About(
+        _TRAFFIC, "every interval", {"count": "monitors that this node holds of processes and nodes elsewhere"}, {}
+    ),
     CONNECTION_OUTSTANDING: About(
         _TRAFFIC,
         "every interval, for each channel on which something waits to be sent; and once when nothing does any more",

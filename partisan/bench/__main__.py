@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from . import actors, cluster, demo, goals, memory, micro, tls, transports
 from .cluster.run import FIGURES
@@ -18,6 +19,9 @@ from .report import Row, write_json
 
 SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?", re.IGNORECASE)
 UNITS = {"b": 1, "kib": 1024, "mib": 1024 * 1024}
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def names(known: Sequence[str], kind: str) -> Callable[[str], list[str]]:
@@ -73,13 +77,10 @@ def read_count(text: str) -> int:
     return int(text)
 
 
-def parser() -> argparse.ArgumentParser:
-    """Build the command line."""
-    top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,memory,demo}")
+def _add_micro(commands: Commands) -> None:
+    """The options of `micro`."""
     peers = [name for name in transports.NAMES if name != micro.OURS]
     plan = micro.Plan()
-
     one = commands.add_parser(
         "micro",
         help="small workloads between two processes, side by side with other transports",
@@ -112,6 +113,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--repeat", type=read_count, default=plan.rounds, metavar="N", help="rounds; default 3")
     one.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 
+
+def _add_tls(commands: Commands) -> None:
+    """The options of `tls`."""
     secure = commands.add_parser("tls", help="a stream and an echo with TLS beside the same without")
     secure.add_argument(
         "--seconds", type=read_seconds, default=1.0, metavar="S", help="of a point in a round; default 1"
@@ -119,6 +123,9 @@ def parser() -> argparse.ArgumentParser:
     secure.add_argument("--repeat", type=read_count, default=5, metavar="N", help="rounds; default 5")
     secure.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 
+
+def _add_actors(commands: Commands) -> None:
+    """The options of `actors`."""
     acting = commands.add_parser("actors", help="calls beside Erlang's, and processes beside asyncio's tasks")
     acting.add_argument(
         "--seconds", type=read_seconds, default=1.0, metavar="S", help="of a point in a round; default 1"
@@ -133,10 +140,16 @@ def parser() -> argparse.ArgumentParser:
     )
     acting.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 
+
+def _add_memory(commands: Commands) -> None:
+    """The options of `memory`."""
     idle = commands.add_parser("memory", help="resident memory of an idle node process")
     idle.add_argument("--repeat", type=read_count, default=3, metavar="N", help="processes to measure; default 3")
     idle.add_argument("--json", type=Path, metavar="FILE", help="write the row")
 
+
+def _add_cluster(commands: Commands) -> None:
+    """The options of `cluster`."""
     many = commands.add_parser("cluster", help="what a full mesh costs, and how soon it misses a member")
     size = cluster.Plan()
     many.add_argument(
@@ -152,8 +165,19 @@ def parser() -> argparse.ArgumentParser:
     many.add_argument("--repeat", type=read_count, default=size.times, metavar="N", help="kills; default 9")
     many.add_argument("--json", type=Path, metavar="FILE", help="write one row a figure")
 
+
+def _add_demo(commands: Commands) -> None:
+    """The options of `demo`."""
     show = commands.add_parser("demo", help="three nodes in a full mesh with traffic over named channels")
     show.add_argument("--seconds", type=read_seconds, default=5.0, metavar="S", help="of traffic; default 5")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,memory,demo}")
+    for add in (_add_micro, _add_actors, _add_tls, _add_memory, _add_cluster, _add_demo):
+        add(commands)
     return top
 
 

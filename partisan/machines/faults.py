@@ -18,6 +18,7 @@ with duplication, corruption and a faulty failure detector added (ours).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -61,7 +62,7 @@ def _checked(problem: str, good: bool) -> None:
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
-class Rule:
+class Rule(ABC):
     """Which frames suffer; the subclasses say what. None stands for every one.
 
     Attributes:
@@ -129,9 +130,9 @@ class Rule:
         """Whether it lets nothing at all pass from one node to the other."""
         return False
 
+    @abstractmethod
     def apply(self, verdict: Verdict, rng: Random) -> Verdict:
         """What becomes of a frame that suffers, of which others have decided this so far."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -23,6 +23,7 @@ the manager does around it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -84,7 +85,7 @@ class MembershipConfig:
     name: Callable[[Peer], Hashable] = name_of
 
 
-class Membership(Machine):
+class Membership(Machine, ABC):
     """The part of a membership that does not depend on its strategy.
 
     Args:
@@ -124,14 +125,15 @@ class Membership(Machine):
     # What a strategy gives.
 
     @property
+    @abstractmethod
     def greeting(self) -> Any:
         """What our handshakes tell, and what is saved."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a peer's greeting unusable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _greeted(self, peer: Peer, contact: Peer, greeting: Any, joining: bool, now: float) -> None:
         """The edge of a peer came up: take its greeting (None if it told none that is usable), and bring it up.
 
@@ -139,19 +141,18 @@ class Membership(Machine):
             contact: as in `Connected`.
             joining: somebody waits for this: the peer and we become members of one cluster.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _remove(self, leavers: list[Peer], now: float) -> None:
         """Make these members, of whom we are none, leave."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _leave_ourselves(self, now: float) -> None:
         """Tell the members that we leave, then be alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _replace_ourselves(self, now: float) -> None:
         """`myself` is another value of our name now: be a member as this one, not as the former, and tell so."""
-        raise NotImplementedError
 
     def _round(self, now: float) -> None:
         """Do what is due at intervals."""

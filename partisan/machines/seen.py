@@ -192,11 +192,6 @@ class Receipts:
         self._owing.clear()
         return taken
 
-    @property
-    def owing(self) -> bool:
-        """Whether `take_acks` has anything to return."""
-        return bool(self._owing)
-
     def _out_of_line(self, sender: _Sender, runs: Runs | None, number: int, fingerprint: int) -> bool:
         """Look a number up that does not continue the sender's highest run."""
         if number < FIRST_NUMBER:

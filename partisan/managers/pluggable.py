@@ -15,7 +15,7 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.connections import ConnectionTable
-from partisan.errors import ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
+from partisan.errors import ConfigError, ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
 from partisan.machines.distance import Answer, DistanceConfig, Distances, Question
 from partisan.machines.machine import (
     Connect,
@@ -72,6 +72,9 @@ JOIN_FAILURES = {
     "left": "it was given up",
 }
 """What the machine's reasons mean to who called join."""
+
+MUTE = "; it took a connection, but has said nothing yet: it may expect TLS, or be no node"
+"""What a join that has run out of time adds if no attempt has failed yet."""
 
 LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"})
 """Reasons of a HandshakeError that another attempt does not change: a join fails at once."""
@@ -253,9 +256,15 @@ class PluggableManager:
     def target_of(self, contact: str | NodeSpec | Contact) -> Target:
         """Whom a contact means: a member's own spec if it is one's name, else what it says. Raises ConfigError."""
         if isinstance(contact, NodeSpec | Contact):
+            addresses = contact.listen_addrs if isinstance(contact, NodeSpec) else contact.addresses
+            if not any(address.port for address in addresses):
+                raise ConfigError("contact", f"{contact!s}: nobody listens on port 0")
             return contact
         if not isinstance(contact, str):
             raise TypeError(f"{contact!r} is no contact: a str such as name@host:port, or a NodeSpec")
+        if contact not in self._known and ":" not in contact:
+            where = f"{contact}:port" if "@" in contact else "name@host:port or host:port"
+            raise ConfigError("contact", f"{contact!r} is no member: say where it listens, as {where} or by a NodeSpec")
         return self._known.get(contact) or Contact.parse(contact)
 
     def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:
@@ -286,9 +295,8 @@ class PluggableManager:
             await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
             if not waiter.done():
                 last = self._failures.get(target)
-                raise ConnectFailed(
-                    str(contact), f"not within {timeout:.3g} s" + (f"; {last}" if last else "")
-                ) from last
+                why = f"; {last}" if last else MUTE if self._dialer.awaits_hello(target) else ""
+                raise ConnectFailed(str(contact), f"not within {timeout:.3g} s{why}") from last
         finally:
             del waiters[waiter]
             if not waiters:
@@ -439,15 +447,24 @@ class PluggableManager:
     def failed(self, target: Target, error: Exception) -> None:
         first = target not in self._failures
         self._failures[target] = error
-        if isinstance(error, HandshakeError) and error.reason in LASTING:
-            for waiter in self._joins.get(target, ()):
+        waiters = self._joins.get(target)
+        if not waiters:
+            if target not in self._machine.members:
+                self._update_failed(target, f"not yet: {error}")
+        elif isinstance(error, HandshakeError) and error.reason in LASTING:
+            for waiter in waiters:
                 if not waiter.done():
                     waiter.set_exception(error)
-            if target in self._joins:
-                self._driver.handle(GiveUp(target))
-        elif first and self._joins.get(target):
-            left = max(self._joins[target].values()) - self._context.loop.time()
+            self._driver.handle(GiveUp(target))
+        elif first:
+            left = max(waiters.values()) - self._context.loop.time()
             log.warning("%s cannot reach %s yet: %s; trying for %.1f s", self._context.node, target, error, left)
+
+    def _update_failed(self, target: Target, why: str) -> None:
+        """Nobody waits for a join that an update of the members asked for: say here what keeps it."""
+        context = self._context
+        kind = ("update", str(target))
+        context.log(log, logging.WARNING, kind, "%s is to have the member %s; %s", context.node, target, why)
 
     # What the machine tells.
 
@@ -505,9 +522,12 @@ class PluggableManager:
                 waiter.set_result(fact.peer.name)
 
     def _join_failed(self, fact: JoinFailed) -> None:
+        why = JOIN_FAILURES.get(fact.reason, fact.reason)
         for waiter in self._joins.get(fact.contact, ()):
             if not waiter.done():
-                waiter.set_exception(ConnectFailed(str(fact.contact), JOIN_FAILURES.get(fact.reason, fact.reason)))
+                waiter.set_exception(ConnectFailed(str(fact.contact), why))
+        if fact.contact not in self._joins and fact.reason != "left":
+            self._update_failed(fact.contact, f"it is given up: {why}")
 
     def _violation(self, fact: Violation) -> None:
         context, peer = self._context, str(fact.peer)

@@ -146,6 +146,8 @@ def chosen(config: Config) -> Strategy:
     kind = _find(wanted) if isinstance(wanted, str) else wanted
     if not isinstance(kind, type) or not issubclass(kind, Membership):
         raise ConfigError(OPTION, f"{wanted!r} is no subclass of partisan.machines.membership.Membership")
+    if missing := sorted(kind.__abstractmethods__):
+        raise ConfigError(OPTION, f"{kind.__name__} does not have {', '.join(missing)}")
     if not kind.messages:
         raise ConfigError(OPTION, f"{kind.__name__}.messages names no dataclass, not even that of its greeting")
     return Own(kind, config.max_members)

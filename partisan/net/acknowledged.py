@@ -50,9 +50,6 @@ log = logging.getLogger(__name__)
 
 PYTHON = "partisan_python"
 
-SETTLE = 0.005
-"""Seconds between two looks at what a stopping node still waits for (ours)."""
-
 Place = tuple[Atom | Pid, str | None, int | None]
 """Where a message goes: target, channel, partition key."""
 
@@ -90,6 +87,7 @@ class Acknowledged:
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
+        self._settled: asyncio.Future[None] | None = None  # who stops the node waits for it
         self._facts: dict[type, Callable[[Any], None]] = {
             Delivered: self._delivered,
             Expired: self._expired,
@@ -121,11 +119,20 @@ class Acknowledged:
 
     async def settled(self, grace: float) -> None:
         """Wait until nothing waits for an acknowledgement of a node that is connected, or for `grace` seconds."""
-        table, end = self._context.router.table, self._context.loop.time() + grace
-        while any(len(lane) and table.is_connected(str(peer)) for peer, lane in self._machine.sent.lanes.items()):
-            if self._context.loop.time() >= end:
-                return
-            await asyncio.sleep(SETTLE)
+        self._settled = self._context.loop.create_future()
+        self.look()
+        await asyncio.wait([self._settled], timeout=grace)
+        self._settled = None
+
+    def look(self) -> None:
+        """Less may wait for an acknowledgement than before, or a connection is gone: tell `settled` if it is done."""
+        if self._settled is not None and not self._settled.done() and not self._waits():
+            self._settled.set_result(None)
+
+    def _waits(self) -> bool:
+        """Whether something waits for an acknowledgement of a node that is connected."""
+        connected = self._context.router.table.is_connected
+        return any(len(lane) and connected(str(peer)) for peer, lane in self._machine.sent.lanes.items())
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -178,7 +185,8 @@ class Acknowledged:
 
     def outstanding(self, node: str) -> int:
         """How many messages to the node wait for their acknowledgement."""
-        return len(self._machine.sent.lane(node)) if node in self._machine.sent.peers() else 0
+        lane = self._machine.sent.lanes.get(node)
+        return 0 if lane is None else len(lane)
 
     def _hold(self, node: str) -> None:
         """Hold the running process at its next await until half of what waits is acknowledged."""
@@ -236,15 +244,16 @@ class Acknowledged:
             peer = link.peer if link is not None else None
             self._machine.sent.acked(peer, number, self._context.loop.time())
             self._carry_out()
-            if self._held and peer is not None:
-                self._release(peer)
+            for node in list(self._held) if peer is None else (peer,):
+                self._release(node)
+            self.look()
 
     def acked_many(self, message: tuple[Any, ...], link: Link) -> None:
         """A Python node has acknowledged ranges of messages. Raises MalformedMessage."""
         self._machine.sent.acked_ranges(link.name, acks_from_term(message), self._context.loop.time())
         self._carry_out()
-        if self._held:
-            self._release(link.name)
+        self._release(link.name)
+        self.look()
 
     # In.
 
@@ -310,7 +319,6 @@ class Acknowledged:
     def forget(self, peer: str, reason: str) -> None:
         """The peer will not return: what it has not acknowledged is given up."""
         self._handle(Forget(peer, reason))
-        self._release(peer)
 
     def _handle(self, event: Any) -> None:
         self._fast.settle()
@@ -336,6 +344,7 @@ class Acknowledged:
                 self._timer = self._context.loop.call_later(effect.after, self._fire, effect.timer)
             elif type(effect) is Notify:
                 self._facts[type(effect.fact)](effect.fact)
+        self.look()
 
     def _fire(self, timer: object) -> None:
         self._timer = None
@@ -352,6 +361,7 @@ class Acknowledged:
         elif not fact.tag.done():  # type: ignore[attr-defined]
             error = NotAcknowledged(str(fact.peer), fact.reason)
             fact.tag.set_exception(error)  # type: ignore[attr-defined]
+        self._release(str(fact.peer))
 
     def _violation(self, fact: Violation) -> None:
         log.warning("%s: %s broke the protocol: %s", self._context.node, fact.peer, fact.detail)

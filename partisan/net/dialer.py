@@ -134,6 +134,11 @@ class Dialer:
         """Whether an edge to a node of that name is wanted."""
         return any(target.name == name for target in self._edges)
 
+    def awaits_hello(self, target: Target) -> bool:
+        """Whether a connection to the target is open on which it has not said its name."""
+        edge = self._edges.get(target)
+        return edge is not None and any(not link.up for link in edge.links)
+
     def connections(self) -> list[DialledLink]:
         """The connections that messages are routed to."""
         return [link for edge in self._edges.values() for link in edge.links if link.in_table]
@@ -314,18 +319,19 @@ class Dialer:
         ]
 
     def _dial(self, edge: Edge, channel: str) -> None:
-        task = self._context.loop.create_task(self._connect(edge, channel, next(edge.addresses)))
+        address = next(edge.addresses)
+        task = self._context.loop.create_task(self._connect(edge, channel, address))
         edge.dialling[task] = channel
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._dialled(edge, done))
+        task.add_done_callback(lambda done: self._dialled(edge, address, done))
 
-    def _dialled(self, edge: Edge, task: asyncio.Task[None]) -> None:
+    def _dialled(self, edge: Edge, address: ListenAddress, task: asyncio.Task[None]) -> None:
         channel = edge.dialling.pop(task)
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
-            about = {"node": edge.target.name, "channel": channel, "acceptor": False, "address": None, "error": error}
-            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, about)
+            about = {"node": edge.target.name, "channel": channel, "acceptor": False, "address": str(address)}
+            self._context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
             self._lost(edge, error)
         self._check_idle()
 
@@ -371,6 +377,9 @@ class Dialer:
             for other in self._edges.values()
         ):
             return  # the contact is a peer that has an edge: its greeting will tell which
+        if self._suffices(edge, link.channel):
+            self._part(edge, link)  # it was dialled before another one of a contact was found to be for this edge
+            return
         link.queue.rebind(self._table.lane(link.name, link.channel).bound)
         self._table.add(link.name, link.channel, link.queue)
         link.in_table = True
@@ -381,6 +390,11 @@ class Dialer:
         former = next((other for other in edge.stale if other.channel == link.channel), None)
         if former is not None:
             self._part(edge, former)
+
+    def _suffices(self, edge: Edge, channel: str) -> bool:
+        """Whether the edge has as many usable connections of the channel as the peer wants."""
+        options = edge.target.channel(channel) if isinstance(edge.target, NodeSpec) else None
+        return options is not None and len(edge.usable(channel)) >= options.parallelism
 
     def _tell_channel(self, event: str, link: DialledLink) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
@@ -417,11 +431,11 @@ class Dialer:
         self._visit(edge)
 
     def _merge(self, edge: Edge, known: Edge) -> None:
-        """A contact turned out to be a peer that has an edge already: that one takes its connections over."""
+        """A contact turned out to be a peer that has an edge already: that one takes over what it lacks of it."""
         del self._edges[edge.target]
         self._rest(edge)
         for link, channel in list(edge.links.items()):
-            if link.in_table:
+            if link.in_table and not self._suffices(known, channel):
                 del edge.links[link]
                 known.links[link] = channel
                 link.owner = known

@@ -91,7 +91,7 @@ class Interposition:
         }
 
     def add(self, name: str, function: Interposed, on: Direction, when: Stage) -> None:
-        """Add a function; one of the same name, direction and stage is replaced. Raises ValueError."""
+        """Add a function; one of the same name, direction and stage is replaced. Raises ValueError, TypeError."""
         if not callable(function):
             raise TypeError(f"{function!r} cannot be called")
         for direction in self._directions(on):
@@ -104,7 +104,7 @@ class Interposition:
         self._refresh()
         return any(function is not None for function in found)
 
-    def names(self, on: Direction, when: Stage) -> dict[str, Interposed]:
+    def functions(self, on: Direction, when: Stage) -> dict[str, Interposed]:
         """The functions of a stage, by name."""
         found: dict[str, Interposed] = {}
         for direction in self._directions(on):

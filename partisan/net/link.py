@@ -19,6 +19,7 @@ import dataclasses
 import logging
 import socket
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,6 @@ DEFAULT_TAG = "undefined"
 UNREAD_OCTETS = 1 << 20
 """Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
-
 NOT_ALLOWED = "it is not among the allowed nodes"
 
 
@@ -74,7 +74,7 @@ def handshake_bound(context: Context) -> Bound:
     return Bound(context.node, DEFAULT_CHANNEL, high_water=limit, hard_limit=limit)
 
 
-class Link:
+class Link(ABC):
     """A connection in either direction.
 
     Attributes:
@@ -243,15 +243,20 @@ class Link:
             error = HandshakeError("closed", self.peer)
         self._owner_lost(error)
 
+    @abstractmethod
     def _owner_lost(self, error: Exception | None) -> None:
-        raise NotImplementedError
+        """Tell whoever keeps it that it is gone, and why (None: it was closed in order)."""
 
     def _handshake_late(self) -> None:
         seconds = self.context.config.handshake_timeout
         if isinstance(self.stream, TlsStream) and not self.stream.is_secured:
             self.fail(HandshakeError("timeout", self.peer, "no TLS in time: the peer may speak plaintext"))
         else:
-            hint = "" if self.acceptor or self.stream.read_at else "; it said nothing at all: it may expect TLS"
+            hint = (
+                ""
+                if self.acceptor or self.stream.read_at
+                else "; it said nothing at all: it may expect TLS, or be no node"
+            )
             self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s{hint}"))
 
     def secure_by(self, when: float) -> None:
@@ -287,10 +292,13 @@ class Link:
 
     def _control(self, term: object) -> bool:
         """Take a frame that is no plain message; whether it could be taken now."""
-        if type(term) is tuple and len(term) == 5 and not self.inbound.holding:
-            taken = self.context.acknowledged.received(term, self)
-            if taken:
-                return True
+        if (
+            type(term) is tuple
+            and len(term) == 5
+            and not self.inbound.holding
+            and self.context.acknowledged.received(term, self)
+        ):
+            return True
         message = keepalive_from_term(term)
         if message is not None:
             self._driver.handle(Received(self.peer, message))
@@ -304,8 +312,9 @@ class Link:
             self.context.manager.receive_bare(term, self)
         return True
 
+    @abstractmethod
     def _shake(self, greeting: Handshake) -> None:
-        raise NotImplementedError
+        """Take what the peer says of the handshake. Raises HandshakeError to refuse it."""
 
     def _tell_heard(self) -> None:
         """Tell the keepalive when octets came last: it is not told of every frame."""

@@ -78,7 +78,7 @@ class FaultCalls(MessageCalls):
     def interpositions(self, on: Direction = "both", when: Stage = "interpose") -> Mapping[str, Interposed]:
         """The functions of a stage, by name (`get_interposition_funs` and its like in the reference)."""
         self._check()
-        return self._interposition.names(on, when)
+        return self._interposition.functions(on, when)
 
     def _begin_faults(self) -> None:
         """Make ready, before the first message."""

@@ -24,15 +24,22 @@ class MembershipCalls(ConnectionCalls):
     """The methods of a node that are about members."""
 
     async def join(self, contact: Who, *, timeout: float = 10.0) -> str:
-        """Join the cluster of a node; return its name once it is connected and its members are ours.
+        """Join the cluster of a node; return its name once each of the two is a member for the other and connected.
 
-        A join that fails, or is cancelled before that, is given up, and removes nobody.
+        When it returns, this node has a connection of the default channel to the contact and has merged its members,
+        and the contact has dialled this node: so either can send to the other. The rest comes in the background:
+        further connections of either, and that the other members hear of this node and are connected with it.
+
+        A contact that has not dialled back within `connection_interval` (a firewall may be in between) is a member all
+        the same, and a warning says so. A join that fails, or is cancelled before its members are ours, is given up,
+        and removes nobody.
 
         Args:
             contact: `name@host:port`, `host:port`, the node's spec, or the name of a member. A host name is looked up
                 once, and its addresses are dialled in turn; the node's name stays as given.
             timeout: seconds.
         Raises:
+            ConfigError: it has another form, or is a name alone and no member's: nobody knows where that listens.
             ConnectFailed: it could not be found, reached or joined in time, or it is this node.
             HandshakeError: another node, or something else, answered.
         """
@@ -49,9 +56,17 @@ class MembershipCalls(ConnectionCalls):
         return await resolved(contact, timeout)
 
     async def sync_join(self, contact: Who, *, timeout: float = 10.0) -> str:
-        """Join, and wait until every channel of the node has all its connections; see `join`.
+        """Join, and wait until this node has all connections that the contact wants of it, on every channel.
 
-        A node is connected to itself: for this node's own name or spec it returns at once.
+        That is one direction: what `join` has established holds, and `is_fully_connected` of the contact here. The
+        contact may still lack connections to this node, and nothing is said of other members: who needs both directions
+        calls it at both ends. A node is connected to itself: for this node's own name or spec it returns at once.
+
+        Args:
+            contact, timeout: see `join`; the time is that of the join and of the connections together.
+        Raises:
+            ConnectFailed: as `join`; or it is a member now, but connections were missing at the end of the time.
+            HandshakeError: see `join`.
         """
         self._check()
         end = self.loop.time() + timeout
@@ -78,9 +93,13 @@ class MembershipCalls(ConnectionCalls):
     async def update_members(self, members: Iterable[Who]) -> None:
         """Make these the members: begin to join who is new, make leave who is missing.
 
-        This node must be among them, or it leaves itself. Nobody at all changes nothing. Joins go on in the background
-        until they are done, or until an update without them. Raises ConnectFailed, and changes nothing, if a host name
-        among them is not found.
+        This node must be among them, or it leaves itself. Nobody at all changes nothing. It returns as soon as host
+        names are looked up: joins go on in the background until they are done, or until an update without them. What
+        keeps one is logged as a warning, at most once a minute, and told as `partisan.socket.error` each time.
+
+        Raises:
+            ConnectFailed: a host name among them is not found; nothing has changed.
+            ConfigError: one of them is no contact; nothing has changed.
         """
         self._check()
         found = [await self._resolved(member, RESOLVE_TIMEOUT) for member in members]
@@ -139,9 +158,11 @@ class MembershipCalls(ConnectionCalls):
             node: its name, or "_" for every node.
             subscriber: a function of the node's name or of nothing, called on the loop outside of everything; or a pid,
                 which gets `(nodeup, Node)`, or `(nodeup, Node, Channel)` (of `on_down`: nodedown), until it ends.
-            channel: of this channel instead.
+            channel: of this channel instead; one that this node has, or that a member has told of.
         Returns:
             A handle; its `cancel()` ends it.
+        Raises:
+            ConfigError: the name is none, or neither this node nor any member has such a channel.
         """
         return self._on("up", node, subscriber, channel)
 
@@ -152,6 +173,8 @@ class MembershipCalls(ConnectionCalls):
     def _on(self, kind: Kind, node: str, subscriber: Subscriber, channel: str | None) -> Subscription:
         self._check()
         every = node in (ANY, "any")
+        if channel is not None and not any(spec.channel(channel) for spec in self._manager.specs()):
+            self.config.channel(channel)
         return self._watching.subscribe(
             kind, subscriber, node=None if every else check_node_name(node, "node"), channel=channel
         )

@@ -88,37 +88,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
         self._timers: dict[Reference, asyncio.TimerHandle] = {}
         self._outside = Pid(self.name, 0)
         self._ref_count = self._rng.getrandbits(48)
-        self.scheduler = Scheduler(
-            self.name,
-            first_key=self._rng.getrandbits(40),
-            wake=lambda: self.router.rouse(),
-            clock=self.loop.time,
-            call_later=self.loop.call_later,
-            loop=self.loop,
-            enter_task=asyncio.tasks._enter_task,
-            leave_task=asyncio.tasks._leave_task,
-            cancelled=asyncio.CancelledError,
-            exit_signal=ExitSignal,
-            crash_reason=crash_reason,
-            exited=self._exited,
-        )
-        self.table = ConnectionTable(
-            bound=self._bound,
-            fallback=config.channel_fallback,
-            channels=config.channels,
-            unknown=self._unknown_channel,
-        )
-        self.router = Router(
-            self.name,
-            codec=make_codec(config),
-            scheduler=self.scheduler,
-            table=self.table,
-            clock=self.loop.time,
-            call_soon=self.loop.call_soon,
-            undeliverable=self._undeliverable,
-        )
-        self.scheduler.variables = ((current, self), (current_router_var, self.router))
-        self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
+        self._make_core()
         self._context = Context(
             node=self.name,
             loop=self.loop,
@@ -158,6 +128,40 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
         return self
 
+    def _make_core(self) -> None:
+        """Make what processes run on, and the way of their messages to other nodes."""
+        self.scheduler = Scheduler(
+            self.name,
+            first_key=self._rng.getrandbits(40),
+            wake=lambda: self.router.rouse(),
+            clock=self.loop.time,
+            call_later=self.loop.call_later,
+            loop=self.loop,
+            enter_task=asyncio.tasks._enter_task,
+            leave_task=asyncio.tasks._leave_task,
+            cancelled=asyncio.CancelledError,
+            exit_signal=ExitSignal,
+            crash_reason=crash_reason,
+            exited=self._exited,
+        )
+        self.table = ConnectionTable(
+            bound=self._bound,
+            fallback=self.config.channel_fallback,
+            channels=self.config.channels,
+            unknown=self._unknown_channel,
+        )
+        self.router = Router(
+            self.name,
+            codec=make_codec(self.config),
+            scheduler=self.scheduler,
+            table=self.table,
+            clock=self.loop.time,
+            call_soon=self.loop.call_soon,
+            undeliverable=self._undeliverable,
+        )
+        self.scheduler.variables = ((current, self), (current_router_var, self.router))
+        self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
+
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
         self._requests = Requests(self._context, self.table, self._tell_python, self.spawn)
@@ -176,7 +180,11 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             self._requests.edge(node, up)
             self._watching.edge(node, up)
 
-        return Audience(edge, self._watching.lane, self._watching.members, self._acceptor.part)
+        def lane(node: str, channel: str) -> None:
+            self._watching.lane(node, channel)
+            self._acknowledged.look()
+
+        return Audience(edge, lane, self._watching.members, self._acceptor.part)
 
     def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
         """Send an extra to a Python node. Raises NotConnected, Overloaded."""

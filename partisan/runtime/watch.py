@@ -31,7 +31,7 @@ class Sampler:
         context: the node's.
         table, scheduler: its connections and processes.
     Attributes:
-        monitors: how many monitors the processes of the node hold; for whoever keeps them to set.
+        monitors: how many monitors the node holds of processes and nodes elsewhere; for whoever keeps them to set.
         unacknowledged: what waits to be acknowledged; for whoever keeps it to set.
     """
 

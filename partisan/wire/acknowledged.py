@@ -20,7 +20,6 @@ from partisan.etf import Atom, encode
 from partisan.machines.acknowledged import MOST_NUMBER, MOST_RANGES
 from partisan.machines.seen import Ranges
 from partisan.wire.atom import malformed
-from partisan.wire.forward import Forward
 
 CAPABILITY = "acks"
 """The extra of Python nodes: many acknowledgements in one message."""
@@ -69,11 +68,6 @@ def number_from_message(term: object, peer: Atom) -> int | None:
     if type(term) is not tuple or len(term) != 5 or term[0] is not _FORWARD_MESSAGE or term[1] != peer:
         return None
     return number_from_clock(term[2], peer)
-
-
-def clock_of(forward: Forward) -> Any | None:
-    """Return the clock that a message wants acknowledged; None if it wants nothing."""
-    return None if forward.acknowledge is None else forward.acknowledge[1][2][1]
 
 
 def fingerprint(target: Any, message: Any) -> int:

@@ -13,7 +13,7 @@ import sys
 from typing import Any
 
 import partisan
-from partisan import Atom, Node
+from partisan import Atom, Node, Pid
 from partisan.faults import Delayed
 from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
@@ -56,6 +56,9 @@ class Commands:
             match await partisan.receive():
                 case (Atom("store"), value):
                     self.stored.append(value)
+                case (Atom("ask"), Pid() as caller):
+                    self.stored.append(caller.node)
+                    partisan.send(caller, self.node.name)
 
     async def join(self, contact: str) -> str:
         return await self.node.join(contact)
@@ -91,6 +94,18 @@ class Commands:
     async def forward(self, name: str, value: Any, options: dict[str, Any]) -> None:
         """Have the peer's `store_proc` keep a value."""
         self.node.forward_message((STORE, name), (Atom("store"), value), **options)
+
+    async def ask(self, name: str) -> Any:
+        """Send the peer's `store_proc` the pid of a process here, and return what that is answered."""
+        answer = self.node.loop.create_future()
+
+        async def asker() -> None:
+            partisan.send((STORE, name), (Atom("ask"), partisan.self()))
+            answer.set_result((await partisan.receive()).decode())
+
+        self.node.spawn(asker)
+        async with asyncio.timeout(12.0):
+            return await answer
 
     async def gossips(self) -> int:
         """How often a peer has told what it knows of the members."""

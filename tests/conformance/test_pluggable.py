@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ async def test_partisan_basic_test_with_tls(tmp_path: Path) -> None:
 
 
 async def test_partisan_basic_test_with_sync_join() -> None:
+    """Each join returns when the joiner has all its connections (the peer checks it), and so has everybody then."""
     async with cluster(join="sync_join", channels=CHANNELS, parallelism=2) as peers:
+        await check_connections(peers, {"undefined": 2, "partisan_membership": 1, "vnode": 2, "gossip": 2, "rpc": 2})
         await check_forward_message(peers, channel="vnode")
 
 
@@ -64,6 +67,15 @@ async def test_partisan_on_down_test() -> None:
         await gone.kill()
         for peer in (server, *stay):
             await peer.until([f"any: {gone.name}", gone.name], "down")
+
+
+async def test_partisan_pid_test() -> None:
+    """A pid in a message arrives as that of the sender's node, and is answered to."""
+    async with cluster() as peers:
+        for one, other in itertools.permutations(peers, 2):
+            assert await one.tell("ask", other.name) == other.name
+        for peer in peers:
+            assert sorted(await peer.tell("values")) == sorted(each.name for each in peers if each is not peer)
 
 
 async def test_partisan_ack_test() -> None:
@@ -125,6 +137,7 @@ async def test_partisan_leave_test() -> None:
         *stay, gone = clients
         await server.tell("leave", gone.name)
         await members_agree([server, *stay])
+        await gone.until([gone.name], "members")
         await check_forward_message([server, *stay])
 
 

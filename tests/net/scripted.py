@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from support import eventually
+
 from partisan import Atom, Node
 from partisan.etf import Codec
 
@@ -286,6 +288,14 @@ class Member:
         """Have the node join this member."""
         await self._host.joined_by(node, self.name)
 
+    async def stuck(self, node: Node) -> Connection:
+        """Have the node join this member, which then reads the connection of the channel data no more."""
+        await self.joined_by(node)
+        await eventually(lambda: node.is_fully_connected(self.name))
+        [data] = await eventually(lambda: self.of("data", node.name))
+        data.reading.clear()
+        return data
+
     def admit(self, count: int) -> None:
         """Say hello on so many connections more."""
         for _ in range(count):
@@ -362,3 +372,11 @@ async def member(name: str, channels: dict[str | None, int], allowed: int = 1000
             for task in found.tasks:
                 task.cancel()
             await asyncio.gather(*found.tasks, return_exceptions=True)
+
+
+async def fill(node: Node, name: str, body: bytes, octets: int) -> None:
+    """Send the body on the channel data until so many octets wait although the loop has turned."""
+    while node.queued_octets(name, "data") < octets:
+        for _ in range(8):
+            node.send(("sink", name), body, channel="data")
+        await asyncio.sleep(0.002)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
@@ -25,6 +26,18 @@ async def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout} s: {condition}")
         await asyncio.sleep(0.002)
+
+
+async def settled(node: Node) -> None:
+    """Let whatever is under way on the loop be told."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
 
 
 def address_of(node: Node) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from scripted import FORWARD, MANAGER, Connection, Member, dial, greeted, host, member
+from scripted import ACK, FORWARD, HELLO, MANAGER, PYTHON, Connection, Member, dial, greeted, host, member
 from support import Events, Sink, cluster, eventually, running
 
 import partisan
@@ -17,7 +17,6 @@ from partisan.machines.outstanding import FIRST_NUMBER
 from partisan.machines.seen import MOST_RANGES
 
 B = "b@127.0.0.1"
-ACK = Atom("ack")
 QUICK = {"retransmit_interval": 0.05, "retransmit_backoff_max": 0.1}
 
 
@@ -152,6 +151,37 @@ async def test_a_sender_of_many_is_held_until_half_of_them_are_acknowledged() ->
         a.spawn(sender)
         await done
         assert await sink.has(2000) == list(range(2000))
+
+
+def held(a: partisan.Node) -> asyncio.Future[int]:
+    """Have a process send three messages, more than it may at once; how many wait when it goes on."""
+    done = a.loop.create_future()
+
+    async def sender() -> None:
+        for number in range(3):
+            partisan.send(("sink", B), number, ack=True)
+        await partisan.checkpoint()
+        done.set_result(a.unacknowledged(B))
+
+    a.spawn(sender)
+    return done
+
+
+async def test_a_sender_that_is_held_goes_on_when_what_it_sent_has_expired() -> None:
+    async with running("a", max_unacknowledged=4, acknowledge_expiry=0.2) as [a], reader(a) as b:
+        b.silent = True
+        done = held(a)
+        assert await asyncio.wait_for(done, 10.0) <= 1
+
+
+async def test_a_sender_that_is_held_goes_on_when_acknowledgements_come_before_a_hello() -> None:
+    async with running("a", max_unacknowledged=4) as [a], reader(a) as b:
+        b.silent = True
+        done = held(a)
+        await eventually(lambda: len(b.kept) == 3)
+        async with dial(a) as stranger:
+            stranger.tell(*((FORWARD, MANAGER, (ACK, (None, [(Atom(a.name), number)]))) for number, _ in b.kept))
+            assert await asyncio.wait_for(done, 10.0) <= 1
 
 
 async def test_a_message_that_would_make_too_large_a_frame_is_refused_and_not_kept() -> None:
@@ -291,7 +321,7 @@ async def test_acknowledgements_of_what_was_never_sent_harm_nothing(number: Any)
 @pytest.mark.parametrize("ranges", [[(1, 2)], [(FIRST_NUMBER, 2**63)], [(5, 1)], []])
 async def test_forged_ranges_harm_nothing(ranges: list[Any]) -> None:
     async with running("a") as [a], reader(a) as b:
-        b.dialler.tell((FORWARD, Atom("partisan_python"), (Atom("acks"), ranges)))
+        b.dialler.tell((FORWARD, PYTHON, (Atom("acks"), ranges)))
         await a.deliver(("sink", B), 1)
         assert [message for _, message in b.kept] == [1]
 
@@ -299,7 +329,7 @@ async def test_forged_ranges_harm_nothing(ranges: list[Any]) -> None:
 async def test_malformed_ranges_close_their_connection_alone() -> None:
     async with running("a") as [a], reader(a) as b:
         async with greeted(a, "c@127.0.0.1") as stranger:
-            stranger.tell((FORWARD, Atom("partisan_python"), (Atom("acks"), [1])))
+            stranger.tell((FORWARD, PYTHON, (Atom("acks"), [1])))
             await stranger.ended()
         await a.deliver(("sink", B), 1)
         assert b.kept
@@ -320,3 +350,52 @@ async def test_a_node_that_stops_waits_for_what_must_be_sent_again() -> None:
         a.send(("sink", b.name), "important", ack=True)
         await a.stop(grace=30.0)
         assert await sink.has(1) == [b"important"]
+
+
+async def test_a_node_that_stops_waits_no_longer_than_it_is_connected() -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.silent = True
+        a.send(("sink", B), 1, ack=True)
+        await eventually(lambda: b.kept)
+        stopping = asyncio.create_task(a.stop(grace=3600.0))
+        await eventually(lambda: a._acknowledged._settled)
+        for connection in b.connections:
+            connection.peer.vanish()
+        await asyncio.wait_for(stopping, 10.0)
+
+
+async def test_a_node_that_stops_waits_no_longer_than_for_the_last_message_to_expire() -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.silent = True
+        a.forward_message(("sink", B), 1, ack=True, expiry=0.2)
+        await asyncio.wait_for(a.stop(grace=3600.0), 10.0)
+        assert b.kept
+
+
+async def test_a_node_that_stops_does_not_wait_for_a_peer_that_is_gone_before_it_told_its_state() -> None:
+    async with running("a") as [a], host() as script:
+        joining = asyncio.create_task(a.join(f"{B}:{script.port}"))
+        peer = await script.arrival()
+        peer.tell((HELLO, Atom(B)))
+        await eventually(lambda: a.is_connected(B))
+        a.send(("sink", B), 1, ack=True)
+        stopping = asyncio.create_task(a.stop(grace=3600.0))
+        await eventually(lambda: a._acknowledged._settled)
+        peer.vanish()
+        await asyncio.wait_for(stopping, 10.0)
+        joining.cancel()
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_node_that_stops_goes_on_with_the_last_acknowledgement(many: bool) -> None:
+    async with running("a", retransmit_interval=3600.0, retransmit_backoff_max=3600.0) as [a], reader(a) as b:
+        b.silent = True
+        a.send(("sink", B), 1, ack=True)
+        [(number, _)] = await eventually(lambda: b.kept)
+        stopping = asyncio.create_task(a.stop(grace=3600.0))
+        await eventually(lambda: a._acknowledged._settled)
+        if many:
+            b.dialler.tell((FORWARD, PYTHON, (Atom("acks"), [(number, number)])))
+        else:
+            b.dialler.tell((FORWARD, MANAGER, (ACK, (None, [(Atom(a.name), number)]))))
+        await asyncio.wait_for(stopping, 10.0)

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from scripted import Connection, Member, member
+from scripted import Member, member
 from support import Conversation, Events, cluster, eventually, running
 
 import partisan
@@ -23,15 +23,6 @@ def bounded(policy: str = "wait") -> dict[str, Any]:
     """Options of a node whose channel data has small bounds."""
     channel = {"max_queue_octets": HIGH, "hard_queue_octets": HARD, "queue_policy": policy}
     return {"channels": {"data": channel}}
-
-
-async def stuck(a: Node, b: Member) -> Connection:
-    """Join the scripted member, which then stops to read the channel data."""
-    await b.joined_by(a)
-    await eventually(lambda: a.is_fully_connected(B))
-    [data] = await eventually(lambda: b.of("data", a.name))
-    data.reading.clear()
-    return data
 
 
 def fill(a: Node, first: int = 0) -> int:
@@ -99,7 +90,7 @@ async def settled(pump: Pump, a: Node, b: Member) -> int:
 
 async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_when_it_is_read() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         events = Events(a)
         pump = Pump(a, limit=600)
         sent = await settled(pump, a, b)
@@ -115,7 +106,7 @@ async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_whe
 
 async def test_many_waiting_senders_stay_within_one_message_each() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         await fill_socket(a, b)
         pumps = [Pump(a, limit=5) for _ in range(10)]
         for pump in pumps:
@@ -127,7 +118,7 @@ async def test_many_waiting_senders_stay_within_one_message_each() -> None:
 
 async def test_a_sender_that_never_awaits_meets_the_hard_limit() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        await stuck(a, b)
+        await b.stuck(a)
         pump = Pump(a, awaits=False)
         await eventually(lambda: pump.error)
         assert isinstance(pump.error, Overloaded)
@@ -138,7 +129,7 @@ async def test_a_sender_that_never_awaits_meets_the_hard_limit() -> None:
 
 async def test_the_policy_error_raises_at_high_water() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded("error")) as [a]:
-        await stuck(a, b)
+        await b.stuck(a)
         pump = Pump(a)
         await eventually(lambda: pump.error)
         assert isinstance(pump.error, Overloaded)
@@ -147,7 +138,7 @@ async def test_the_policy_error_raises_at_high_water() -> None:
 
 async def test_the_policy_drop_oldest_keeps_the_newest_and_counts() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded("drop_oldest")) as [a]:
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         pump = Pump(a, limit=1000)
         await eventually(lambda: pump.sent == 1000)
         assert a.queued_octets(B, "data") <= HIGH + WITH_OVERHEAD
@@ -162,7 +153,7 @@ async def test_the_policy_drop_oldest_keeps_the_newest_and_counts() -> None:
 
 async def test_drain_waits_until_the_peer_has_read() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         await a.drain(B, "data")
         count = await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
@@ -176,7 +167,7 @@ async def test_drain_waits_until_the_peer_has_read() -> None:
 
 async def test_a_lost_connection_relieves_those_who_wait() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         events = Events(a)
         await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
@@ -191,7 +182,7 @@ async def test_a_lost_connection_relieves_those_who_wait() -> None:
 
 async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read() -> None:
     async with member(B, {None: 1, "data": 1}) as b, cluster("a", "c", **bounded()) as (a, c):
-        data = await stuck(a, b)
+        data = await b.stuck(a)
         count = await fill_socket(a, b)
         conversation = Conversation(a, c)
         pump = Pump(a)
@@ -205,7 +196,7 @@ async def test_other_peers_and_channels_are_unaffected_by_one_that_does_not_read
 
 async def test_a_stopping_node_waits_for_a_peer_that_does_not_read_no_longer_than_its_grace() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
-        await stuck(a, b)
+        await b.stuck(a)
         await fill_socket(a, b)
         waiting = a.loop.create_task(a.drain(B, "data"))
         pump = Pump(a)

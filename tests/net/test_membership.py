@@ -209,6 +209,16 @@ async def test_a_join_to_a_web_server_fails_with_a_reason() -> None:
         assert await peer.ended() == b""
 
 
+async def test_a_join_to_what_waits_for_us_to_speak_says_so() -> None:
+    """As a web server does: it would answer if it were asked something."""
+    async with running("a") as [a], host() as mute:
+        with pytest.raises(
+            ConnectFailed, match="took a connection, but has said nothing yet: it may expect TLS, or be no node"
+        ):
+            await a.join(f"127.0.0.1:{mute.port}", timeout=0.4)
+        assert a.members() == ["a@127.0.0.1"]
+
+
 async def test_a_join_to_what_never_speaks_fails_in_the_time_given() -> None:
     async with running("a", handshake_timeout=0.3) as [a], host() as mute:
         with pytest.raises(ConnectFailed, match="no hello within"):

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import logging
-import socket
 from typing import Any
 
 import pytest
-from scripted import FORWARD, MANAGER, STRATEGY, greeted, host, spec_term, state_frame, state_term
-from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running, undisturbed
+from scripted import FORWARD, MANAGER, STRATEGY, greeted, spec_term, state_term
+from support import (
+    FAST,
+    Events,
+    Sink,
+    address_of,
+    cluster,
+    eventually,
+    free_port,
+    fully_meshed,
+    running,
+    settled,
+    undisturbed,
+)
 
 import partisan
-from partisan import Atom, ConnectFailed, Contact, Node, NotConnected, NotInProcess, peer_service
+from partisan import Atom, ConnectFailed, Contact, NotConnected, NotInProcess, peer_service
 from partisan.errors import NoAvailableSlots
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 
@@ -28,17 +38,6 @@ class Calls:
 
     def __call__(self, value: Any) -> None:
         self.seen.append(value)
-
-
-async def settled(node: Node) -> None:
-    """Let whatever is under way on the loop be told."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 # Members.
@@ -79,39 +78,6 @@ async def test_the_functions_of_the_module_act_on_the_current_node() -> None:
         assert not a.is_alive()
 
 
-async def test_sync_join_returns_when_every_channel_has_all_its_connections() -> None:
-    async with running("a") as [a], running("b", channels={"data": {"parallelism": 8}}) as [b]:
-        assert await a.sync_join(address_of(b)) == B
-        assert a.is_fully_connected(B)
-        assert a.connection_count(B, "data") == 8
-        assert await a.sync_join(B) == B
-
-
-async def test_sync_join_of_ourselves_is_done_at_once() -> None:
-    async with running("a") as [a]:
-        assert await a.sync_join(A) == await a.sync_join(a.spec) == await a.sync_join(address_of(a)) == A
-
-
-async def test_sync_join_of_a_member_that_never_takes_all_connections_fails_in_time() -> None:
-    async with running("a", handshake_timeout=30.0) as [a], host() as script:
-        port = script.port
-        joining = a.loop.create_task(a.sync_join(f"p@127.0.0.1:{port}", timeout=2.0))
-        peer = await script.arrival()
-        peer.tell((Atom("hello"), Atom("p@127.0.0.1")))
-        await peer.told()
-        peer.tell(state_frame(spec_term("p@127.0.0.1", port, {None: 1, "data": 2})))
-        with pytest.raises(ConnectFailed, match="not fully connected within"):
-            await joining
-        assert a.member("p@127.0.0.1")
-
-
-async def test_a_member_is_joined_by_its_name_alone() -> None:
-    async with cluster("a", "b") as (a, _):
-        assert await a.join(B) == B
-        with pytest.raises(partisan.ConfigError, match="name@host:port"):
-            await a.join(C)
-
-
 async def test_a_member_that_is_made_to_leave_is_disconnected_from_all_and_can_join_again() -> None:
     async with cluster("a", "b", "c") as (a, b, c):
         await a.leave(C)
@@ -137,37 +103,6 @@ async def test_who_goes_on_as_a_member_after_its_removal_is_told_and_then_closed
         assert tokens[Atom("p@127.0.0.1")] == [(b"\x01" * 20, False)]
         await peer.ended()
         assert a.members() == [A]
-
-
-async def test_update_members_joins_who_is_new_and_removes_who_is_missing() -> None:
-    async with cluster("a", "b") as (a, b), running("c", "d") as (c, d):
-        unnamed = str(c.listen_addrs[0])
-        await a.update_members([A, unnamed, Contact(d.listen_addrs[0], d.name)])
-        await eventually(lambda: fully_meshed(a, c, d))
-        assert b.members() == [B]
-        # By name, by address alone and by spec: all known, nobody is dialled anew or leaves.
-        events = Events(a, "partisan.membership")
-        await a.update_members([a.spec, unnamed, d.name])
-        await a.update_members([])
-        await settled(a)
-        assert not events.seen
-        await a.update_members([c.spec, d.spec])
-        assert a.members() == [A]
-        await eventually(lambda: fully_meshed(c, d))
-
-
-async def test_a_join_that_an_update_asked_for_is_given_up_by_an_update_without_it() -> None:
-    async with running("a") as [a]:
-        port = free_port()
-        await a.update_members([A, f"x@127.0.0.1:{port}"])
-        assert a._manager._dialer.keeps("x@127.0.0.1")
-        joining = a.loop.create_task(a.join(f"y@127.0.0.1:{port}", timeout=5.0))
-        await settled(a)
-        await a.update_members([A])
-        assert not a._manager._dialer.keeps("x@127.0.0.1")
-        assert a._manager._dialer.keeps("y@127.0.0.1")
-        joining.cancel()
-        await asyncio.gather(joining, return_exceptions=True)
 
 
 async def test_a_second_node_of_one_name_takes_its_place_and_the_first_says_so(caplog: Any) -> None:
@@ -206,7 +141,7 @@ async def test_a_node_that_moved_replaces_its_spec_in_spite_of_a_member_that_sti
 
 
 async def test_every_change_of_a_node_and_of_its_channels_is_told_exactly_once() -> None:
-    async with running("a") as [a], running("b", channels={"data": {"parallelism": 3}}) as [b]:
+    async with running("a", "b", channels={"data": {"parallelism": 3}}) as (a, b):
         any_up, up, data_up, any_down, down, data_down, other = (Calls() for _ in range(7))
         a.on_up("_", any_up)
         a.on_up(B, up)
@@ -216,7 +151,6 @@ async def test_every_change_of_a_node_and_of_its_channels_is_told_exactly_once()
         a.on_down("_", data_down, channel="data")
         a.on_up(C, other)
         a.on_down(C, other)
-        a.on_up(B, other, channel="none such")
         await a.sync_join(address_of(b))
         await eventually(lambda: any_up.seen == up.seen == data_up.seen == [B])
         assert any_down.seen == down.seen == data_down.seen == []
@@ -352,6 +286,22 @@ async def test_what_cannot_be_told_is_refused_when_it_is_given() -> None:
             a.on_up("b", print)
 
 
+async def test_a_channel_that_nobody_has_is_refused_when_it_is_asked_for() -> None:
+    async with running("a", channels=["gossip"]) as [a], running("b", channels=["data"]) as [b]:
+        for ask in (a.on_up, a.on_down):
+            for node in (B, "_"):
+                with pytest.raises(
+                    partisan.ConfigError, match=r"channels\.data: there is no such channel; known are gossip"
+                ):
+                    ask(node, print, channel="data")
+            ask(B, print, channel="gossip").cancel()
+        await a.sync_join(address_of(b))
+        downs = Calls()
+        a.on_down(B, downs, channel="data")  # its member has told of it
+        assert a.kill_connections(B)
+        await eventually(lambda: downs.seen == [B])
+
+
 async def test_a_stopped_node_tells_nothing_more() -> None:
     async with cluster("a", "b") as (a, _):
         told = Calls()
@@ -482,12 +432,32 @@ async def test_a_spec_without_an_address_or_with_wrong_parts_is_refused_when_it_
         ((address,), (("data", {"parallelism": 1}),), "channels"),
         ((address,), ("data",), "channels"),
         ((address,), (("data", options, 1),), "channels"),
+        ([address], (), "listen_addrs"),
+        ((address,), [("data", options)], "channels"),
+        ((address,), None, "channels"),
+        ((address,), (("data", options), ("data", options)), "channels"),
     ):
         with pytest.raises(partisan.ConfigError) as caught:
             NodeSpec(B, addresses, channels)  # type: ignore[arg-type]
         assert caught.value.option == option
     with pytest.raises(partisan.ConfigError, match="no number of connections"):
         ChannelOptions(0)
+    for port in (True, 65536, "1"):
+        with pytest.raises(partisan.ConfigError, match="no port between 0 and 65535"):
+            ListenAddress("127.0.0.1", port)  # type: ignore[arg-type]
+    for wrong in (("127.0.0.1:1", B), (address, "b"), (address, B, "127.0.0.1:1"), (address, B, [address])):
+        with pytest.raises(partisan.ConfigError) as caught:
+            Contact(*wrong)  # type: ignore[arg-type]
+        assert caught.value.option == "contact"
+
+
+async def test_a_contact_at_port_0_is_refused_at_once() -> None:
+    async with running("a") as [a]:
+        nowhere = ListenAddress("127.0.0.1", 0)
+        for contact in ("b@127.0.0.1:0", "127.0.0.1:0", Contact(nowhere, B), NodeSpec(B, (nowhere,), ())):
+            with pytest.raises(partisan.ConfigError, match="nobody listens on port 0"):
+                await a.join(contact)  # type: ignore[arg-type]
+        assert a.members() == [A]
 
 
 async def test_a_peer_that_tells_of_a_node_without_an_address_disturbs_nothing() -> None:

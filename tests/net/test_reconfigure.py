@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import HELLO, Connection, Member, dial, member
+from scripted import HELLO, dial, fill, member
 from support import Conversation, Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
@@ -21,23 +21,6 @@ from partisan.runtime.reconfigure import APPLIED
 A, B = "a@127.0.0.1", "b@127.0.0.1"
 BODY = b"x" * 65536
 PYTHON = {"mixed_cluster": False}
-
-
-async def stuck(a: Node, b: Member) -> Connection:
-    """Join the scripted member, which then stops to read the channel data."""
-    await b.joined_by(a)
-    await eventually(lambda: a.is_fully_connected(B))
-    [data] = await eventually(lambda: b.of("data", a.name))
-    data.reading.clear()
-    return data
-
-
-async def fill(a: Node, octets: int) -> None:
-    """Send until so many octets wait although the loop has turned."""
-    while a.queued_octets(B, "data") < octets:
-        for _ in range(8):
-            a.send(("sink", B), BODY, channel="data")
-        await asyncio.sleep(0.002)
 
 
 def links_of(node: Node, channel: str) -> set[Any]:
@@ -204,7 +187,9 @@ async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> No
 
 
 async def test_who_watches_a_node_hears_of_its_new_channels_and_not_that_it_was_down() -> None:
-    async with cluster("a", "b") as (a, b):
+    async with running("a", channels=["data"]) as [a], running("b") as [b]:
+        await a.join(address_of(b))
+        await eventually(lambda: fully_meshed(a, b))
         told: list[Any] = []
         for channel in (None, "data"):
             a.on_up(B, lambda node, channel=channel: told.append(("up", node, channel)), channel=channel)
@@ -295,8 +280,8 @@ async def test_a_lone_node_tells_its_new_channel_map_to_whom_it_joins() -> None:
 
 async def test_bounds_change_for_queues_that_are_there() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", channels=["data"]) as [a]:
-        data = await stuck(a, b)
-        await fill(a, 2 << 20)
+        data = await b.stuck(a)
+        await fill(a, B, BODY, 2 << 20)
         bound = a.table.lane(B, "data").bound
         assert not bound.over
         a.reconfigure(channels={"data": {"max_queue_octets": 1 << 20, "hard_queue_octets": 1 << 20}})
@@ -314,8 +299,8 @@ async def test_bounds_change_for_queues_that_are_there() -> None:
 async def test_a_sender_that_waits_meets_the_error_when_that_becomes_the_policy() -> None:
     channels = {"data": {"max_queue_octets": 1 << 20}}
     async with member(B, {None: 1, "data": 1}) as b, running("a", channels=channels) as [a]:
-        await stuck(a, b)
-        await fill(a, 2 << 20)
+        await b.stuck(a)
+        await fill(a, B, BODY, 2 << 20)
         caught: list[Exception] = []
 
         async def pump() -> None:

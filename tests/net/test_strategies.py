@@ -22,6 +22,12 @@ from random_gossip import RandomGossip  # noqa: E402 - an example is no package
 A, B, C, D = (f"{name}@127.0.0.1" for name in "abcd")
 
 
+class Silent(RandomGossip):
+    """A strategy that forgot to name its messages."""
+
+    messages = ()
+
+
 async def test_nodes_with_a_strategy_of_their_own_form_a_cluster_and_leave_it() -> None:
     async with running("a", "b", "c", "d", membership_strategy=RandomGossip, periodic_interval=0.2) as nodes:
         a, b, c, d = nodes
@@ -118,7 +124,8 @@ async def test_nodes_of_different_strategies_do_not_join_and_say_why() -> None:
         ("random_gossip:Nothing", "cannot be imported"),
         ("random_gossip:newer", "no subclass"),
         (dict, "no subclass"),
-        (Membership, "names no dataclass"),
+        (Membership, "Membership does not have _greeted, _leave_ourselves, .*, greeting$"),
+        (Silent, "Silent.messages names no dataclass"),
     ],
 )
 async def test_what_is_no_strategy_is_refused_at_the_start(strategy: Any, problem: str) -> None:
@@ -151,3 +158,21 @@ async def test_many_small_memberships_do_not_grow_ours_above_the_limit() -> None
             peer.tell((FORWARD, MANAGER, (STRATEGY, (spec, (Atom("full_v1"), b"x" * 20, tokens)))))
         await eventually(lambda: any("too large" in str(about["error"]) for _, _, about in events.seen))
         assert len(a.get_local_state().state) <= 20
+
+
+class Fussy(RandomGossip):
+    """Takes nobody's greeting."""
+
+    def _problem_of_greeting(self, greeting: object) -> str | None:
+        return "on purpose"
+
+
+async def test_a_member_to_be_whose_greeting_is_not_understood_is_warned_of_and_given_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running("a", "b", membership_strategy=Fussy) as (a, b):
+        await a.update_members([a.name, address_of(b)])
+        where = f"{b.name} at {b.listen_addrs[0]}"
+        await eventually(lambda: f"{a.name} is to have the member {where}; it is given up: its member" in caplog.text)
+        assert not a._manager._dialer.keeps(b.name)
+        assert a.members() == [a.name]

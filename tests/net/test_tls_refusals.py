@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from authority import Authority, Identity
-from scripted import FORWARD, HELLO, STATE, Peer, dial, encode, host
+from scripted import FORWARD, HELLO, PING, STATE, Peer, dial, encode, host
 from support import Events, Sink, address_of, eventually, running, undisturbed
 
 from partisan import Atom, ConnectFailed, HandshakeError, Node
@@ -262,7 +262,7 @@ async def test_a_certificate_that_is_asked_for_need_not_be_shown(authority: Auth
 
 @pytest.mark.parametrize("names", [["uri:partisan:p@127.0.0.1"], ["127.0.0.1"]])
 async def test_messages_before_the_hello_wait_until_the_name_is_proved(
-    authority: Authority, shown: Identity, names: list[str]
+    authority: Authority, shown: Identity, names: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     own = authority.issue(*names)
     async with undisturbed(**authority.mutual(shown)) as (a, _), dial_tls(a, authority, own) as peer:
@@ -270,8 +270,8 @@ async def test_messages_before_the_hello_wait_until_the_name_is_proved(
         assert await peer.told() == (HELLO, Atom(a.name))
         large = b"x" * 300_000
         peer.tell((FORWARD, Atom("sink"), 1), (FORWARD, Atom("sink"), (2, large)), (FORWARD, Atom("sink"), 3))
-        await peer.flushed()
-        await asyncio.sleep(0.05)  # time in which they would come
+        peer.tell((PING, Atom("p@127.0.0.1"), 1, 0))
+        await eventually(lambda: "a ping that does not name the peer" in caplog.text)  # by then they would have come
         assert sink.messages == []
         peer.tell((HELLO, Atom("p@127.0.0.1"), None), (FORWARD, Atom("sink"), 4))
         assert (await peer.told())[0] is STATE

@@ -22,7 +22,8 @@ SERVICES = ("peer_service", "remote_ref", "rpc", "erpc", "plumtree", "discovery"
 BELOW: dict[str, tuple[str, ...]] = {
     "errors": (),
     "config_load": ("errors",),
-    "config": ("config_load",),
+    "config_tls": ("config_load",),
+    "config": ("config_tls",),
     "throttle": (),
     "telemetry": ("config", "throttle"),
     "names": ("config",),

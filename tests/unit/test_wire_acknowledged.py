@@ -26,7 +26,6 @@ from partisan.machines.machine import Received, Send
 from partisan.wire.acknowledged import (
     acks_from_term,
     acks_to_term,
-    clock_of,
     clock_to_term,
     fingerprint,
     message_to_term,
@@ -35,7 +34,7 @@ from partisan.wire.acknowledged import (
 )
 from partisan.wire.atom import MalformedMessage
 from partisan.wire.forward import Ack as AckTerm
-from partisan.wire.forward import Forward, ack_to_term, inbound_from_term, to_manager
+from partisan.wire.forward import ack_to_term, inbound_from_term, to_manager
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 PARTISAN_WIRE = Codec(remote_refs=True)
@@ -98,13 +97,6 @@ def test_what_real_nodes_and_a_peer_gone_wrong_sent_is_read_without_error(name):
         number_from_message(term, A)
         for part in term if type(term) is tuple else ():
             number_from_clock(part, A)
-
-
-def test_a_message_that_asks_for_an_acknowledgement_says_its_clock():
-    clock = clock_to_term(A, 7)
-    forward = inbound_from_term(message_to_term(A, 7, SINK, b"hi"))
-    assert clock_of(forward) == clock
-    assert clock_of(Forward(SINK, b"hi")) is None
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,16 @@
 """A process that holds several nodes and does what lines of JSON ask: `python -m partisan.bench.cluster.nodes`.
 
-    {"do": "start", "names": [Name], "options": {}}   -> {"addresses": ["name@ip:port"]}
+    {"do": "start", "names": [Name], "host": Host, Option: Value ...}
+                                                      -> {"addresses": ["name@ip:port"]}
     {"do": "join", "contact": Address}                -> {"joined": seconds}, when each node has joined
     {"do": "meshed", "names": [Name]}                 -> {"meshed": seconds}, when all reach all of them
     {"do": "usage"}                                   -> {"cpu": seconds, "rss": octets, "ends": of connections}
     {"do": "sink"}                                    -> {"sink": true}: the first node counts what `sink` gets
     {"do": "stream", "to": Node, "seconds": S, "ack": Bool}
                                                       -> {"rate": messages a second that the sink confirmed}
-    {"do": "watch", "name": Name}                     -> {"watching": true}, when it is a peer of the first node,
+    {"do": "watch", "name": Name}                     -> {"watching": true}, when it is a peer of the one node here,
                                                          and {"down": true} when it no longer is
+    {"do": "forget", "name": Name}                    -> {"forgotten": true}, when it was made to leave
 
 Times are the monotonic clock's, which is one for all processes of a machine.
 """
@@ -85,14 +87,14 @@ class Nodes:
         say(sink=True)
 
     async def stream(self, to: str, seconds: float, ack: bool) -> None:
-        """Send small messages from the first node as fast as they go, and say how many arrived in a second."""
+        """Send small messages from the one node here as fast as they go, and say how many arrived in a second."""
         [node] = self.nodes
         rate: asyncio.Future[float] = node.loop.create_future()
         node.spawn(_stream, ("sink", to), seconds, ack, rate)
         say(rate=await rate)
 
     async def watch(self, name: str) -> None:
-        """Tell when the first node loses a peer."""
+        """Tell when the one node here loses a peer."""
         [node] = self.nodes
 
         def lost(event: str, measurements: Mapping[str, Any], about: Mapping[str, Any]) -> None:
