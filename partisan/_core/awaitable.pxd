@@ -5,5 +5,6 @@ cdef object SUSPEND                 # what advance() gives when there is nothing
 
 
 cdef class Awaitable:
+    cdef object instead     # what is yielded while there is nothing to give; None: this itself
     # Give the value, or SUSPEND; raise what the await is to raise. Called again each time the process is resumed.
     cdef object advance(self)

@@ -46,8 +46,11 @@ cdef class Awaitable:
 cdef int give(PyObject* iterator, PyObject* argument, PyObject** result) except -1:
     value = (<Awaitable>iterator).advance()
     if value is SUSPEND:
-        Py_INCREF(<object>iterator)
-        result[0] = iterator
+        value = (<Awaitable>iterator).instead
+        if value is None:
+            value = <object>iterator
+        Py_INCREF(value)
+        result[0] = <PyObject*>value
         return SEND_NEXT
     Py_INCREF(value)
     result[0] = <PyObject*>value
@@ -57,8 +60,11 @@ cdef int give(PyObject* iterator, PyObject* argument, PyObject** result) except 
 cdef PyObject* give_next(PyObject* iterator) except? NULL:
     value = (<Awaitable>iterator).advance()
     if value is SUSPEND:
-        Py_INCREF(<object>iterator)
-        return iterator
+        value = (<Awaitable>iterator).instead
+        if value is None:
+            value = <object>iterator
+        Py_INCREF(value)
+        return <PyObject*>value
     if isinstance(value, (tuple, BaseException)):
         value = StopIteration(value)  # set bare, these would be taken for the exception's own arguments
     PyErr_SetObject(StopIteration, value)

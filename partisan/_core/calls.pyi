@@ -1,6 +1,6 @@
 """Ask a process and wait for its answer: what `call` of every behaviour is made of."""
 
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -17,6 +17,9 @@ _Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
 @disjoint_base
 class Response(Parked):
     """What awaiting gives the answer to a request."""
+
+    def send(self, value: None) -> Any:
+        """Go on, as a coroutine: so a task can be made of a call."""
 
     def throw(self, kind: Any, value: BaseException | None = None, traceback: Any = None) -> Any:
         """Raise at the await: the answer is not wanted any more."""
@@ -38,7 +41,7 @@ def call(
     partition_key: int | None = None,
     label: Any = ...,
     where: Any = ...,
-) -> Awaitable[Any]:
+) -> Coroutine[Any, Any, Any]:
     """Ask a process and await its answer: see `partisan.gen.call`."""
 
 def reply(caller: tuple[Pid, Any], answer: Any) -> None:

@@ -105,8 +105,31 @@ cdef class Response(Parked):
     cdef Router router          # with what follows, until the request is sent
     cdef object target, message, label, key, where
     cdef str channel
+    cdef object outside         # the coroutine that calls for a task that the process started, or None
+
+    cdef object advance_outside(self):
+        """Go on in a task that the process started: that cannot be suspended as the process is, so it has the call made
+        for it."""
+        if self.outside is None:
+            self.outside = self.router.call_outside(
+                self.target, self.message, None if self.timeout < 0.0 else self.timeout, self.channel, self.key, self.label,
+                self.where)
+        try:
+            self.instead = self.outside.send(None)
+        except StopIteration as end:
+            return end.value
+        return SUSPEND
+
+    def send(self, value):
+        """Go on, as a coroutine: so a task can be made of a call."""
+        found = self.advance()
+        if found is SUSPEND:
+            return self if self.instead is None else self.instead
+        raise StopIteration(found)
 
     cdef object advance(self):
+        if self.process.scheduler.running is not self.process:
+            return self.advance_outside()
         if self.request is None:
             self.request = begin(self.router, self.process, self.target, self.message, self.label, self.channel, self.key)
         if self.request.state == PENDING and not self.expired:
@@ -134,11 +157,16 @@ cdef class Response(Parked):
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""
+        if self.outside is not None:
+            self.instead = self.outside.throw(kind if value is None else value)
+            return self.instead
         self.close()
         raise kind if value is None else value
 
     def close(self):
         """The caller ends: the answer is not wanted any more."""
+        if self.outside is not None:
+            self.outside.close()
         self.stop_timer()
         if self.request is not None:
             self.request.drop()
