@@ -67,8 +67,8 @@ class ChannelConfig:
 
     parallelism: int = option(
         0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless the "
-        "cluster is mixed.",
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless a "
+        "node of the BEAM is a member.",
         low=0,
         **_PARALLELISM,
     )
@@ -265,7 +265,8 @@ class Config:
     )
     parallelism: int = option(
         1,
-        "Connections of the default channel, and of every channel that does not say. Live unless the cluster is mixed.",
+        "Connections of the default channel, and of every channel that does not say. Live unless a node of the BEAM is "
+        "a member.",
         low=1,
         **_PARALLELISM,
     )
@@ -510,8 +511,8 @@ class Config:
     )
     mixed_cluster: bool = option(
         True,
-        "Whether nodes of Partisan 5.0.3 may be members. False allows what they would not survive: to change a "
-        "parallelism while this node runs.",
+        "Whether nodes of Partisan 5.0.3 may be members: while one is, or a member did not say yet what it runs, a "
+        "parallelism does not change, which they would not survive. False does not look.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

@@ -144,6 +144,10 @@ class FullMembership(Membership):
         """What our handshakes tell, and what is saved."""
         return FullState(self.actor, self.state)
 
+    def foreign(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
+        """Of these peers, those whose actor is none of our kind, and those that have not told theirs."""
+        return self._tombstones.others(peer for peer in peers if peer != self.myself)
+
     def _fresh_token(self) -> bytes:
         return self._rng.randbytes(TOKEN_OCTETS)
 

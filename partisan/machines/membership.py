@@ -128,6 +128,13 @@ class Membership(Machine):
         """What our handshakes tell, and what is saved."""
         raise NotImplementedError
 
+    def foreign(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
+        """Of these peers, those that run another implementation, and those that have not said yet what they run.
+
+        None by default: no other implementation speaks a strategy of our own.
+        """
+        return [], []
+
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a peer's greeting unusable."""
         raise NotImplementedError

@@ -233,6 +233,11 @@ class PluggableManager:
         """Whether the node may soon be a member: it is being joined, or has dialled this one."""
         return name in self._diallers or self._dialer.keeps(name)
 
+    def foreign(self) -> tuple[list[str], list[str]]:
+        """Names of members that run Partisan itself, and of nodes that may: members and diallers that did not say."""
+        real, unheard = ([peer.name for peer in peers] for peers in self._machine.foreign(self._machine.members))
+        return real, unheard + [name for name in self._diallers if name not in self._known]
+
     def greeting(self) -> object:
         """The membership machine's state."""
         return self._machine.greeting
