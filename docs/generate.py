@@ -102,6 +102,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "At once: connections that were dialled by nodes which are not among them are closed.",
     ),
     ("`telemetry_interval`, `long_schedule`, `large_mailbox`", "At once."),
+    ("`log_level`", "At once, for every node of the process; `None` leaves the level as it is then."),
 )
 
 TELEMETRY = """# Telemetry

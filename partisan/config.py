@@ -509,6 +509,12 @@ class Config:
         live=True,
         low=0,
     )
+    log_level: Literal["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"] | None = option(
+        None,
+        "The level of the logger `partisan`, set when the node starts; None leaves it as the program has it. The nodes "
+        "of a process share that logger, so the last one that sets it sets it for all.",
+        live=True,
+    )
     mixed_cluster: bool = option(
         True,
         "Whether nodes of Partisan 5.0.3 may be members: while one is, or a member did not say yet what it runs, a "

@@ -6,6 +6,7 @@ it from the context's config and is done with that; the others have an entry wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -52,8 +53,12 @@ APPLIED: Final[Mapping[str, str]] = {
     "telemetry_interval": "_apply_telemetry_interval",
     "long_schedule": "_watch",
     "large_mailbox": "_watch",
+    "log_level": "_apply_log_level",
 }
 """Live option, or group of options -> the method that makes it take effect, once for all that share one."""
+
+LOGGER = "partisan"
+"""The logger above those of all modules."""
 
 MOST_NAMES = 8
 """How many members an error names."""
@@ -74,7 +79,7 @@ class Reconfigure(Watch, FaultCalls):
 
         Tables are merged with what is there: `channels={"data": {"parallelism": 4}}` changes this and nothing else, and
         `channels={"data": None}` takes the channel away. What the options mean to what runs is in
-        `docs/configuration.md`.
+        `docs/configuration.md`. `log_level` is that of the package's logger, and so of every node of this process.
 
         Raises:
             ConfigError: an option is unknown or wrong, or cannot change without a restart; then nothing has changed.
@@ -86,6 +91,7 @@ class Reconfigure(Watch, FaultCalls):
         if self._context.tls is not None:
             self._context.tls.reload(config)
         groups = {path.partition(".")[0] for path in differing}
+        groups |= {"log_level"} & options.keys()  # another node may have set it meanwhile
         self.config = self._context.config = config
         for method in dict.fromkeys(APPLIED[option] for option in APPLIED if option in groups):
             if method == "_apply_channels":
@@ -176,6 +182,11 @@ class Reconfigure(Watch, FaultCalls):
 
     def _apply_allowed_nodes(self) -> None:
         self._acceptor.check_allowed()
+
+    def _apply_log_level(self) -> None:
+        """Set the level of the package's logger, for every node of the process; None leaves it alone."""
+        if self.config.log_level is not None:
+            logging.getLogger(LOGGER).setLevel(self.config.log_level)
 
     def _apply_telemetry_interval(self) -> None:
         self._sampler.retime()

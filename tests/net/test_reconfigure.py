@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -510,6 +512,52 @@ async def test_observation_follows_its_options() -> None:
         assert events.of(telemetry.LARGE_MAILBOX, process=pid)
         a.send("lazy", "end")
         await eventually(lambda: events.of(telemetry.LONG_SCHEDULE))
+
+
+@pytest.fixture
+def level() -> Iterator[Callable[[], int]]:
+    """The level of the package's logger, which is what it was after the test."""
+    logger = logging.getLogger("partisan")
+    before = logger.level
+    yield lambda: logger.level
+    logger.setLevel(before)
+
+
+async def test_logging_is_left_alone_where_no_level_is_given(level: Callable[[], int]) -> None:
+    logging.getLogger("partisan").setLevel(logging.ERROR)
+    async with running("a") as [a]:
+        a.reconfigure(busy_wait=0.001, log_level=None)
+        assert level() == logging.ERROR
+
+
+async def test_a_level_is_set_at_the_start_and_whenever_it_is_changed(
+    level: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running("a", log_level="INFO") as [a]:
+        assert level() == logging.INFO
+        assert any(text.startswith("a@127.0.0.1 listens on") for text in caplog.messages)
+        a.reconfigure(log_level="DEBUG")
+        assert level() == logging.DEBUG
+        a.reconfigure(log_level=None)
+        assert level() == logging.DEBUG
+
+
+@pytest.mark.parametrize("wrong", ["LOUD", "debug", 10, ""])
+async def test_a_level_that_is_none_changes_nothing(wrong: object, level: Callable[[], int]) -> None:
+    async with running("a", log_level="WARNING") as [a]:
+        with pytest.raises(
+            ConfigError, match=r"option log_level: .* is not one of CRITICAL, ERROR, WARNING, INFO, DEBUG"
+        ):
+            a.reconfigure(log_level=wrong)
+        assert level() == logging.WARNING
+
+
+async def test_nodes_of_one_process_share_the_level(level: Callable[[], int]) -> None:
+    async with running("a", log_level="WARNING") as [a], running("b", log_level="ERROR"):
+        assert level() == logging.ERROR
+        a.reconfigure(log_level="WARNING")
+        assert level() == logging.WARNING
+    assert level() == logging.WARNING
 
 
 def test_the_page_of_the_options_says_how_each_live_one_takes_effect() -> None:
