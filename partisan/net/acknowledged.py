@@ -28,7 +28,7 @@ from partisan.machines.machine import (
     TimedOut,
     Violation,
 )
-from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Delivered, Expired
+from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Awaited, Delivered, Expired
 from partisan.names import DEFAULT_CHANNEL
 from partisan.wire.acknowledged import (
     acks_from_term,
@@ -89,6 +89,7 @@ class Acknowledged:
         options = options_of(context.config)
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
+        self._awaited: dict[asyncio.Future[None], Awaited] = {}
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
         self._facts: dict[type, Callable[[Any], None]] = {
             Delivered: self._delivered,
@@ -126,6 +127,33 @@ class Acknowledged:
             if self._context.loop.time() >= end:
                 return
             await asyncio.sleep(SETTLE)
+
+    async def confirmed(self, node: str | None = None, channel: str | None = None) -> None:
+        """Wait until what was sent before this has been acknowledged, or given up.
+
+        Args:
+            node: to that node; None is to every one that is connected.
+            channel: what was sent on it; None is all.
+        """
+        table, lanes = self._context.router.table, self._machine.sent.lanes
+        peers = [node] if node is not None else [peer for peer in lanes if table.is_connected(str(peer))]
+        awaited = self._machine.sent.awaited(
+            peers, lambda kept: channel is None or (kept.place[1] or DEFAULT_CHANNEL) == channel
+        )
+        if awaited.over():
+            return
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
+        self._awaited[waiter] = awaited
+        try:
+            await waiter
+        finally:
+            del self._awaited[waiter]
+
+    def _tell_waiters(self) -> None:
+        """Messages have been acknowledged, or given up: whoever waited for them alone goes on."""
+        for waiter, awaited in self._awaited.items():
+            if not waiter.done() and awaited.over():
+                waiter.set_result(None)
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""
@@ -238,6 +266,8 @@ class Acknowledged:
             self._carry_out()
             if self._held and peer is not None:
                 self._release(peer)
+            if self._awaited:
+                self._tell_waiters()
 
     def acked_many(self, message: tuple[Any, ...], link: Link) -> None:
         """A Python node has acknowledged ranges of messages. Raises MalformedMessage."""
@@ -245,6 +275,8 @@ class Acknowledged:
         self._carry_out()
         if self._held:
             self._release(link.name)
+        if self._awaited:
+            self._tell_waiters()
 
     # In.
 
@@ -346,6 +378,7 @@ class Acknowledged:
             fact.tag.set_result(None)  # type: ignore[attr-defined]
 
     def _expired(self, fact: Expired) -> None:
+        self._tell_waiters()
         self._tell_queue(telemetry.QUEUE_UNDELIVERED, str(fact.peer), None, side="sender")
         if fact.tag is None:
             log.warning("%s: a message to %s was not acknowledged: %s", self._context.node, fact.peer, fact.reason)
