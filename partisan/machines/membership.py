@@ -128,6 +128,11 @@ class Membership(Machine):
         """What our handshakes tell, and what is saved."""
         raise NotImplementedError
 
+    @property
+    def farewell(self) -> Any:
+        """What the handshake tells a node of another implementation that has not heard that we left it."""
+        return self.greeting
+
     def foreign(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
         """Of these peers, those that run another implementation, and those that have not said yet what they run.
 

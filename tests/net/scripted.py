@@ -288,6 +288,11 @@ class Member:
         """Have the node join this member."""
         await self._host.joined_by(node, self.name)
 
+    async def hang_up(self) -> None:
+        """Close what it has dialled."""
+        for peer in self._host.peers:
+            await peer.close()
+
     def speaks_as(self, recording: str, connection: str, port: int) -> None:
         """End handshakes as a real node did on that connection, whose first two frames they are, at that port."""
         _, state, *_ = recorded(recording, connection, connection[3 : connection.index("#")] + ">" + connection[0])
