@@ -56,11 +56,14 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`parallelism`, and `parallelism`, `monotonic`, `compression` of `channels`",
         "Peers dial by these, so members are told another spec of this node: they keep their connections, dial what is "
         "missing, part with what is too much, and replace what has other options. No message is lost or swapped. A "
-        "parallelism that was told to peers can change only where `mixed_cluster` is false: the manager of a node of "
-        "Partisan 5.0.3 crashes on it. The other changes it survives, but it may tell its own users that this node is "
-        "down, again and again, until its old connections are closed. Each change leaves the former spec in every "
-        "member's state until it is forgotten as who left is (`tombstone_age`), which is never with a node of the BEAM "
-        "in the cluster: it is nothing to do every minute.",
+        "parallelism that was told to peers cannot change while a node of Partisan 5.0.3 is a member, whose manager "
+        "crashes on it, nor while a member, or who is joining, did not say yet what it runs (it is being connected, or "
+        "cannot be reached): the error names them. Make them leave, and join again after; or restart with the new one. "
+        "One that joins through another member at that very moment is not known here yet. `mixed_cluster = false` at "
+        "the start says that there are none, and nobody is looked at. The other changes a real node survives, but it "
+        "may tell its own users that this node is down, again and again, until its old connections are closed. Each "
+        "change leaves the former spec in every member's state until it is forgotten as who left is (`tombstone_age`), "
+        "which is never with a node of the BEAM in the cluster: it is nothing to do every minute.",
     ),
     (
         "`max_queue_octets`, `hard_queue_octets`, `queue_policy`, `send_window` of `channels`",
@@ -99,6 +102,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "At once: connections that were dialled by nodes which are not among them are closed.",
     ),
     ("`telemetry_interval`, `long_schedule`, `large_mailbox`", "At once."),
+    ("`log_level`", "At once, for every node of the process; `None` leaves the level as it is then."),
 )
 
 TELEMETRY = """# Telemetry

@@ -21,6 +21,7 @@ from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
 from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
+from .errors import DrainTimeout as DrainTimeout
 from .errors import EncodeError as EncodeError
 from .errors import Exit as Exit
 from .errors import FrameError as FrameError

@@ -69,8 +69,8 @@ class ChannelConfig:
 
     parallelism: int = option(
         0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless the "
-        "cluster is mixed.",
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless a "
+        "node of the BEAM is a member.",
         low=0,
         **_PARALLELISM,
     )
@@ -199,7 +199,8 @@ class Config:
     )
     parallelism: int = option(
         1,
-        "Connections of the default channel, and of every channel that does not say. Live unless the cluster is mixed.",
+        "Connections of the default channel, and of every channel that does not say. Live unless a node of the BEAM is "
+        "a member.",
         low=1,
         **_PARALLELISM,
     )
@@ -442,10 +443,16 @@ class Config:
         live=True,
         low=0,
     )
+    log_level: Literal["CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG"] | None = option(
+        None,
+        "The level of the logger `partisan`, set when the node starts; None leaves it as the program has it. The nodes "
+        "of a process share that logger, so the last one that sets it sets it for all.",
+        live=True,
+    )
     mixed_cluster: bool = option(
         True,
-        "Whether nodes of Partisan 5.0.3 may be members. False allows what they would not survive: to change a "
-        "parallelism while this node runs.",
+        "Whether nodes of Partisan 5.0.3 may be members: while one is, or a member did not say yet what it runs, a "
+        "parallelism does not change, which they would not survive. False does not look.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

@@ -15,6 +15,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DecodeError",
+    "DrainTimeout",
     "EncodeError",
     "Exit",
     "FrameError",
@@ -277,6 +278,21 @@ class NotAcknowledged(PartisanError):
         super().__init__(f"{node} has not acknowledged a message: {reason}")
         self.node = node
         self.reason = reason
+
+
+class DrainTimeout(PartisanError, TimeoutError):
+    """What was sent to a peer on a channel was not taken, or not acknowledged, in time.
+
+    Attributes:
+        node: the peer.
+        channel: the channel's name.
+    """
+
+    def __init__(self, node: str, channel: str, seconds: float) -> None:
+        super().__init__(f"what was sent to {node} on channel {channel} still waits after {seconds} s")
+        self.node = node
+        self.channel = channel
+        self.seconds = seconds
 
 
 class ReceiveTimeout(PartisanError, TimeoutError):

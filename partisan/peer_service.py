@@ -51,9 +51,9 @@ async def sync_join(contact: Who, *, timeout: float = 10.0) -> str:
     return await node().sync_join(contact, timeout=timeout)
 
 
-async def leave(name: str | NodeSpec | None = None) -> None:
-    """Leave the cluster, or make another member leave it. Raises NotConnected if it is none."""
-    await node().leave(name)
+async def leave(name: str | NodeSpec | None = None, *, grace: float = 5.0) -> None:
+    """Leave the cluster, or make another member leave it; see `Node.leave`. Raises NotConnected if it is none."""
+    await node().leave(name, grace=grace)
 
 
 async def update_members(members: Iterable[Who]) -> None:

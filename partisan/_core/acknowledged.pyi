@@ -54,6 +54,9 @@ class Fresh:
     def pop(self, number: int) -> Any:
         """Hold a parcel no more, and return it; None if it is not held."""
 
+    def get(self, number: int) -> Any:
+        """The parcel of that number, if it is held."""
+
     def at(self, number: int) -> float:
         """When a parcel that is held was sent; KeyError if it is not held."""
 

@@ -131,9 +131,13 @@ cdef class Fresh:
             self.ring, self.mask = [None] * FIRST_CAPACITY, FIRST_CAPACITY - 1
         return parcel
 
+    def get(self, unsigned long long number):
+        """The parcel of that number, if it is held."""
+        return self.ring[number & self.mask] if self.low <= number < self.high else None
+
     def at(self, unsigned long long number):
         """When a parcel that is held was sent; KeyError if it is not held."""
-        parcel = self.ring[number & self.mask] if self.low <= number < self.high else None
+        parcel = self.get(number)
         if parcel is None:
             raise KeyError(number)
         return parcel.at

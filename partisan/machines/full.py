@@ -23,7 +23,7 @@ does around it) and differs on purpose in this:
   both and dials the old address for ever;
 - who left stays away. A node that begins again keeps its dead tokens. By them it recognises gossip of members who have
   not heard that it left, and turns them away, where the reference would be drawn back in; and a member who dials it
-  once more learns the news from its greeting.
+  once more learns the news from its greeting; a real one from the `farewell` (`machines/farewells.py` says which).
 
 A node's first token is a digest of its spec: one that restarts without its saved state goes on under the token that it
 had, where the reference adds one at each restart. Every later token is random. Tokens are thus spent by departures and
@@ -143,6 +143,19 @@ class FullMembership(Membership):
     def greeting(self) -> FullState:
         """What our handshakes tell, and what is saved."""
         return FullState(self.actor, self.state)
+
+    @property
+    def farewell(self) -> FullState:
+        """Our dead tokens alone: whoever merges it has us as a member no more, until it merges our greeting.
+
+        When they are forgotten there is nothing to tell but the greeting.
+        """
+        dead = {token: active for token, active in self.state.tokens(self.myself).items() if not active}
+        return FullState(self.actor, OrSet({self.myself: dead})) if dead else self.greeting
+
+    def foreign(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
+        """Of these peers, those whose actor is none of our kind, and those that have not told theirs."""
+        return self._tombstones.others(peer for peer in peers if peer != self.myself)
 
     def _fresh_token(self) -> bytes:
         return self._rng.randbytes(TOKEN_OCTETS)

@@ -129,6 +129,18 @@ class Membership(Machine, ABC):
     def greeting(self) -> Any:
         """What our handshakes tell, and what is saved."""
 
+    @property
+    def farewell(self) -> Any:
+        """What the handshake tells a node of another implementation that has not heard that we left it."""
+        return self.greeting
+
+    def foreign(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
+        """Of these peers, those that run another implementation, and those that have not said yet what they run.
+
+        None by default: no other implementation speaks a strategy of our own.
+        """
+        return [], []
+
     @abstractmethod
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a peer's greeting unusable."""

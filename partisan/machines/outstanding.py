@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from partisan.errors import Unacknowledged
 from partisan.machines.machine import Effect, Notify, Peer, Send, StartTimer, Violation
@@ -152,6 +152,10 @@ class Fresh:
             self.octets -= parcel.octets
         return parcel
 
+    def get(self, number: int) -> Parcel | None:
+        """The parcel of that number, if it is held."""
+        return self._parcels.get(number)
+
     def at(self, number: int) -> float:
         """When a parcel that is held was sent."""
         return self._parcels[number].at
@@ -211,6 +215,41 @@ class Lane:
     def octets(self) -> int:
         """Of all that is outstanding."""
         return self.fresh.octets + self.kept_octets
+
+    def holds(self, number: int) -> bool:
+        """Whether the message of that number is outstanding."""
+        return number in self.kept or self.fresh.get(number) is not None
+
+    def messages(self) -> Iterator[tuple[int, object]]:
+        """What is outstanding, in no order: the number, and what will be sent again."""
+        for number in self.fresh:
+            parcel = self.fresh.get(number)
+            if parcel is not None:
+                yield number, parcel.message
+        for number, kept in self.kept.items():
+            yield number, kept.message
+
+
+class Awaited:
+    """Messages that were outstanding at one moment, and that somebody waits for until none of them is.
+
+    Args:
+        found: what they are outstanding in, and their numbers.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, found: Iterable[tuple[Lane, int]]) -> None:
+        self._left = list(found)
+
+    def over(self) -> bool:
+        """Whether each was acknowledged or given up; to ask often costs no more than there are messages."""
+        while self._left:
+            lane, number = self._left[-1]
+            if lane.holds(number):
+                return False
+            self._left.pop()
+        return True
 
 
 class _Kept:
@@ -410,6 +449,11 @@ class Outstanding:
             self._tell(Delivered(lane.peer, number, tag))
         for number in missing:
             self._acked_late(lane.peer, lane, number)
+
+    def awaited(self, peers: Iterable[Peer], wanted: Callable[[Any], bool]) -> Awaited:
+        """What is outstanding to these peers now, of that of which it is wanted what will be sent again."""
+        lanes = [self.lanes[peer] for peer in peers if peer in self.lanes]
+        return Awaited((lane, number) for lane in lanes for number, message in lane.messages() if wanted(message))
 
     def connected(self, peer: Peer, now: float) -> None:
         """There is an edge to the peer: what is outstanding is sent again now."""

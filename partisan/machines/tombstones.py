@@ -19,6 +19,8 @@ The number of tombstones is so bounded by the removals within `age` (or since a 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from partisan.machines.machine import Peer
 from partisan.machines.orset import OrSet
 
@@ -45,6 +47,11 @@ class Tombstones:
     def follows(self, peer: Peer) -> bool:
         """Whether the peer has said that it follows the rule."""
         return self._follows.get(peer, False)
+
+    def others(self, peers: Iterable[Peer]) -> tuple[list[Peer], list[Peer]]:
+        """Of these peers, those that do not follow the rule, and those that have not said yet whether they do."""
+        known = [(peer, self._follows.get(peer)) for peer in peers]
+        return [peer for peer, follows in known if follows is False], [peer for peer, says in known if says is None]
 
     def all_follow(self, members: tuple[Peer, ...], myself: Peer) -> bool:
         """Whether every member is known to follow the rule."""

@@ -7,9 +7,10 @@ translates between machine messages and terms. User messages never pass through 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from partisan import telemetry
 from partisan._core.connections import ConnectionTable
 from partisan.errors import ConfigError, ConnectFailed, HandshakeError, NotConnected, RemoteProtocolError, StateError
 from partisan.machines.distance import Answer, DistanceConfig, Distances, Question
+from partisan.machines.farewells import Farewells
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -171,6 +173,7 @@ class PluggableManager:
         )
         self._known: dict[str, NodeSpec] = {spec.name: spec}
         self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
+        self._farewells = Farewells()
         self._diallers: dict[str, int] = {}  # node that has dialled this one -> how many connections of it are open
         self._waiting: dict[str, asyncio.Future[None]] = {}  # resolved when the node has dialled this one
         self._written: tuple[object, object] = (None, None)  # the message last made a term, and that
@@ -236,6 +239,11 @@ class PluggableManager:
         """Whether the node may soon be a member: it is being joined, or has dialled this one."""
         return name in self._diallers or self._dialer.keeps(name)
 
+    def foreign(self) -> tuple[list[str], list[str]]:
+        """Names of members that run Partisan itself, and of nodes that may: members and diallers that did not say."""
+        real, unheard = ([peer.name for peer in peers] for peers in self._machine.foreign(self._machine.members))
+        return real, unheard + [name for name in self._diallers if name not in self._known]
+
     def greeting(self) -> object:
         """The membership machine's state."""
         return self._machine.greeting
@@ -269,7 +277,9 @@ class PluggableManager:
 
     def update_members(self, contacts: Iterable[str | NodeSpec | Contact]) -> None:
         """Make these the members; see `Node.update_members`."""
-        self._driver.handle(UpdateMembers(tuple(self._member(self.target_of(contact)) for contact in contacts)))
+        members = tuple(self._member(self.target_of(contact)) for contact in contacts)
+        with self._leaving():
+            self._driver.handle(UpdateMembers(members))
 
     def _member(self, target: Target) -> Target:
         """The member that a contact means, by its name or else by its address; or the contact."""
@@ -291,6 +301,7 @@ class PluggableManager:
         waiters = self._joins.setdefault(target, {})
         waiters[waiter] = end
         try:
+            self._farewells.joined([target.name])
             self._driver.handle(Join(target))
             await asyncio.wait([waiter], timeout=timeout)  # not a timeout that cancels: it may just have been done
             if not waiter.done():
@@ -336,17 +347,29 @@ class PluggableManager:
         self._diallers[peer] -= 1
         if not self._diallers[peer]:
             del self._diallers[peer]
+            self._farewells.closed(peer)
             self._context.acknowledged.session_over(peer)
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""
         if name is None or name == self._spec.name:
-            self._driver.handle(Leave())
+            with self._leaving():
+                self._driver.handle(Leave())
             return
         member = self._known.get(name)
         if member is None:
             raise NotConnected(name)
         self._driver.handle(Leave(member))
+
+    @contextlib.contextmanager
+    def _leaving(self) -> Iterator[None]:
+        """Whatever is done in here may make us leave: note who might not hear of it."""
+        connected = self._context.router.table.is_connected
+        deaf = [peer for name, peer in self._known.items() if not (name in self._diallers and connected(name))]
+        foreign = [peer.name for peers in self._machine.foreign(deaf) for peer in peers]
+        yield
+        if self._machine.members == (self._spec,):
+            self._farewells.left(foreign)
 
     def disconnect(self, name: str) -> bool:
         """Close every connection to the node; while it is a member it is dialled again."""
@@ -354,8 +377,13 @@ class PluggableManager:
 
     # The wire.
 
-    def local_state(self) -> object:
-        return self._strategy.greeting_to_term(self._spec, self._machine.greeting)
+    def local_state(self, peer: str) -> object:
+        greeting = self._machine.greeting
+        if self._farewells.greets(peer):
+            log.info("%s tells %s that it has left", self._context.node, peer)
+            self._audience.part(peer, lambda: self._dialer.keeps(peer))
+            greeting = self._machine.farewell
+        return self._strategy.greeting_to_term(self._spec, greeting)
 
     def receive(self, term: object, link: Link | None) -> None:
         """Take a message that is addressed to the manager."""
@@ -397,7 +425,7 @@ class PluggableManager:
             return
         self._driver.handle(Received(sender, message))
         if isinstance(link, AcceptedLink) and self._known.get(sender.name) != sender:
-            link.greet()  # it was removed, or replaced, and has not heard: it learns that from our state
+            link.greet(sender.name)  # it was removed, or replaced, and has not heard: it learns that from our state
 
     def _send(self, peer: NodeSpec, message: object) -> None:
         """Send a machine's message; one value that goes to many peers is made a term once."""
@@ -504,6 +532,7 @@ class PluggableManager:
             self._emit(telemetry.PEER_LEAVE, self._known[name])
             self._context.acknowledged.forget(name, "it has left")
         self._known = known
+        self._farewells.joined(known)
         log.info("%s has members %s", self._context.node, ", ".join(known))
         self._audience.members(list(known))
 

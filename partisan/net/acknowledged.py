@@ -28,7 +28,7 @@ from partisan.machines.machine import (
     TimedOut,
     Violation,
 )
-from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Delivered, Expired
+from partisan.machines.outstanding import FIRST_NUMBER, AcknowledgedConfig, Awaited, Delivered, Expired
 from partisan.names import DEFAULT_CHANNEL
 from partisan.wire.acknowledged import (
     acks_from_term,
@@ -86,6 +86,7 @@ class Acknowledged:
         options = options_of(context.config)
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
+        self._awaited: dict[asyncio.Future[None], Awaited] = {}
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
         self._settled: asyncio.Future[None] | None = None  # who stops the node waits for it
         self._facts: dict[type, Callable[[Any], None]] = {
@@ -128,11 +129,40 @@ class Acknowledged:
         """Less may wait for an acknowledgement than before, or a connection is gone: tell `settled` if it is done."""
         if self._settled is not None and not self._settled.done() and not self._waits():
             self._settled.set_result(None)
+        if self._awaited:
+            self._tell_waiters()
 
     def _waits(self) -> bool:
         """Whether something waits for an acknowledgement of a node that is connected."""
         connected = self._context.router.table.is_connected
         return any(len(lane) and connected(str(peer)) for peer, lane in self._machine.sent.lanes.items())
+
+    async def confirmed(self, node: str | None = None, channel: str | None = None) -> None:
+        """Wait until what was sent before this has been acknowledged, or given up.
+
+        Args:
+            node: to that node; None is to every one that is connected.
+            channel: what was sent on it; None is all.
+        """
+        table, lanes = self._context.router.table, self._machine.sent.lanes
+        peers = [node] if node is not None else [peer for peer in lanes if table.is_connected(str(peer))]
+        awaited = self._machine.sent.awaited(
+            peers, lambda kept: channel is None or (kept.place[1] or DEFAULT_CHANNEL) == channel
+        )
+        if awaited.over():
+            return
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
+        self._awaited[waiter] = awaited
+        try:
+            await waiter
+        finally:
+            del self._awaited[waiter]
+
+    def _tell_waiters(self) -> None:
+        """Messages have been acknowledged, or given up: whoever waited for them alone goes on."""
+        for waiter, awaited in self._awaited.items():
+            if not waiter.done() and awaited.over():
+                waiter.set_result(None)
 
     def stop(self) -> None:
         """Send nothing again; whoever waits for an acknowledgement hears that none will come."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Manager(Protocol):
     """What a connection wants of the peer service manager."""
 
-    def local_state(self) -> object:
-        """What the handshake tells a dialler about the membership here, as a term."""
+    def local_state(self, peer: str) -> object:
+        """What the handshake tells the peer, which has dialled, about the membership here, as a term."""
 
     def members(self) -> list[str]:
         """Names of the members."""

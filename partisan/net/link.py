@@ -385,7 +385,7 @@ class AcceptedLink(Link):
         self.inbound.channel = greeting.channel
         self.inbound.expect(None)
         self.keepalive.peer = greeting.node
-        self.greet()
+        self.greet(greeting.node)
         if not self.up:
             self.context.telemetry.emit(
                 telemetry.SOCKET_ACCEPT, {"count": 1}, {"node": self.peer, "channel": self.channel}
@@ -397,9 +397,10 @@ class AcceptedLink(Link):
         self.context.manager.dialled_by(greeting.node)
         self.inbound.release()
 
-    def greet(self) -> None:
-        """Tell the dialler what is known here of the membership; it may be told again."""
-        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, self.context.manager.local_state())))
+    def greet(self, peer: str) -> None:
+        """Tell the dialler, of that name, what is known here of the membership; it may be told again."""
+        state = self.context.manager.local_state(peer)
+        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, state)))
 
     def _owner_lost(self, error: Exception | None) -> None:
         if self.peer is not None:

@@ -172,15 +172,6 @@ class ConnectionCalls(NodePart):
         self._check()
         return [name for name in ([names] if isinstance(names, str) else names) if self._manager.disconnect(name)]
 
-    async def disconnect_node(self, name: str) -> bool:
-        """Make the node leave the cluster; return False if it is no member. This node itself leaves."""
-        self._check()
-        try:
-            await self._manager.leave(None if name == self.name else name)
-        except NotConnected:
-            return False
-        return True
-
     def is_local(self, target: Pid | Reference | str | Atom | tuple[str | Atom, str | Atom]) -> bool:
         """Whether a pid, a reference or a name (as it is sent to) belongs to this node."""
         if isinstance(target, Pid | Reference):

@@ -76,9 +76,9 @@ async def join(contact: Who, *, timeout: float = 10.0) -> str:
     return await node().join(contact, timeout=timeout)
 
 
-async def leave(name: str | None = None) -> None:
-    """Leave the cluster, or make another node leave it."""
-    await node().leave(name)
+async def leave(name: str | None = None, *, grace: float = 5.0) -> None:
+    """Leave the cluster, or make another node leave it; see `Node.leave`."""
+    await node().leave(name, grace=grace)
 
 
 def send_message(name: str, message: object) -> None:

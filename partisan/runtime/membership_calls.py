@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from partisan.errors import ConnectFailed, NoAvailableSlots
+from partisan.errors import ConnectFailed, NoAvailableSlots, NotConnected
 from partisan.names import Contact, NodeSpec, check_node_name
+from partisan.net.acknowledged import Acknowledged
 from partisan.net.resolve import resolved
 from partisan.runtime.connection_calls import ConnectionCalls
 from partisan.runtime.current import process
@@ -22,6 +24,8 @@ RESOLVE_TIMEOUT = 10.0
 
 class MembershipCalls(ConnectionCalls):
     """The methods of a node that are about members."""
+
+    _acknowledged: Acknowledged
 
     async def join(self, contact: Who, *, timeout: float = 10.0) -> str:
         """Join the cluster of a node; return its name once each of the two is a member for the other and connected.
@@ -82,13 +86,36 @@ class MembershipCalls(ConnectionCalls):
             raise ConnectFailed(str(contact), f"it is a member, but not fully connected within {timeout} s") from None
         return name
 
-    async def leave(self, name: str | NodeSpec | None = None) -> None:
+    async def leave(self, name: str | NodeSpec | None = None, *, grace: float = 5.0) -> None:
         """Leave the cluster, or make another member leave it; what waits is written first.
 
-        Raises NotConnected if the other is no member.
+        Args:
+            name: whom; this node if not given.
+            grace: seconds to wait for the acknowledgements of what was sent with `ack` before this, to members that are
+                connected. What then is not acknowledged is given up: `deliver` raises NotAcknowledged.
+        Raises:
+            NotConnected: the other is no member.
         """
         self._check()
-        await self._manager.leave(name.name if isinstance(name, NodeSpec) else name)
+        who = name.name if isinstance(name, NodeSpec) else name
+        leaver = None if who == self.name else who
+        if leaver is not None and self._manager.spec_of(leaver) is None:
+            raise NotConnected(leaver)
+        if leaver is None or self.table.is_connected(leaver):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._acknowledged.confirmed(leaver)
+        self._check()
+        if leaver is None or self._manager.spec_of(leaver) is not None:  # else it has left meanwhile
+            await self._manager.leave(leaver)
+
+    async def disconnect_node(self, name: str) -> bool:
+        """Make the node leave the cluster, as `leave`; return False if it is no member. This node itself leaves."""
+        try:
+            await self.leave(name)
+        except NotConnected:
+            return False
+        return True
 
     async def update_members(self, members: Iterable[Who]) -> None:
         """Make these the members: begin to join who is new, make leave who is missing.

@@ -9,7 +9,7 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
-from partisan.errors import NotAcknowledged
+from partisan.errors import DrainTimeout, NotAcknowledged
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
@@ -132,13 +132,29 @@ class MessageCalls(NodePart):
         count = self._ref_count
         return Reference(self.name, (count & 0x3FFFF, count >> 18 & 0xFFFFFFFF, count >> 50))
 
-    async def drain(self, name: str, channel: str | None = None) -> None:
+    async def drain(self, name: str, channel: str | None = None, *, timeout: float | None = None) -> None:
         """Wait until what is queued to the node on the channel is below high water: back-pressure outside of processes.
 
-        Returns at once if it is. A lost connection drains its queue.
+        Then wait for the acknowledgements of what was sent with `ack` to the node on that channel before this. What is
+        given up meanwhile is not waited for; its sender is told. Returns at once if there is nothing to wait for. A
+        lost connection drains its queue; what was sent with `ack` waits for the node to come back.
+
+        Args:
+            timeout: seconds; for ever if not given.
+        Raises:
+            DrainTimeout: it took longer.
         """
         self._check()
-        bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
+        channel = channel or DEFAULT_CHANNEL
+        try:
+            async with asyncio.timeout(timeout):
+                await self._below_high_water(name, channel)
+                await self._acknowledged.confirmed(name, channel)
+        except TimeoutError:
+            raise DrainTimeout(name, channel, timeout or 0.0) from None
+
+    async def _below_high_water(self, name: str, channel: str) -> None:
+        bound = self.table.bound_of(name, channel)
         if bound is not None and bound.over:
             waiter: asyncio.Future[None] = self.loop.create_future()
             self._relief.setdefault((bound.node, bound.channel), []).append(waiter)

@@ -79,6 +79,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
         if self._running:
             raise LocalProtocolError(f"{self.name} runs already")
         config = self.config
+        self._apply_log_level()
         self.loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._rng = random.Random(os.urandom(16))

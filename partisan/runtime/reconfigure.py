@@ -6,6 +6,7 @@ it from the context's config and is done with that; the others have an entry wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -52,8 +53,15 @@ APPLIED: Final[Mapping[str, str]] = {
     "telemetry_interval": "_apply_telemetry_interval",
     "long_schedule": "_watch",
     "large_mailbox": "_watch",
+    "log_level": "_apply_log_level",
 }
 """Live option, or group of options -> the method that makes it take effect, once for all that share one."""
+
+LOGGER = "partisan"
+"""The logger above those of all modules."""
+
+MOST_NAMES = 8
+"""How many members an error names."""
 
 
 class Reconfigure(Watch, FaultCalls):
@@ -71,7 +79,7 @@ class Reconfigure(Watch, FaultCalls):
 
         Tables are merged with what is there: `channels={"data": {"parallelism": 4}}` changes this and nothing else, and
         `channels={"data": None}` takes the channel away. What the options mean to what runs is in
-        `docs/configuration.md`.
+        `docs/configuration.md`. `log_level` is that of the package's logger, and so of every node of this process.
 
         Raises:
             ConfigError: an option is unknown or wrong, or cannot change without a restart; then nothing has changed.
@@ -83,6 +91,7 @@ class Reconfigure(Watch, FaultCalls):
         if self._context.tls is not None:
             self._context.tls.reload(config)
         groups = {path.partition(".")[0] for path in differing}
+        groups |= {"log_level"} & options.keys()  # another node may have set it meanwhile
         self.config = self._context.config = config
         for method in dict.fromkeys(APPLIED[option] for option in APPLIED if option in groups):
             if method == "_apply_channels":
@@ -92,18 +101,30 @@ class Reconfigure(Watch, FaultCalls):
         return config
 
     def _check_told(self, config: Config) -> None:
-        """Refuse to change a parallelism that peers were told of, where one of them may be a node on the BEAM.
+        """Refuse to change a parallelism that peers were told of, where one of them is, or may be, a node of the BEAM.
 
         Its manager visits the former spec along with the new one, and crashes on the one that says less than there are
         connections (case_clause in maybe_connect, seen on 5.0.3). It keeps those of a channel that was taken away.
         """
-        for name, channel in config.channels.items() if config.mixed_cluster else ():
+        why = self._in_the_way() if config.mixed_cluster else []
+        for name, channel in config.channels.items() if why else ():
             told = self._told.get(name, channel.parallelism)
             if channel.parallelism != told:
                 whole = name == DEFAULT_CHANNEL or name in config.inheriting
                 path = "parallelism" if whole else f"channels.{name}.parallelism"
-                problem = f"peers were told {told}; with mixed_cluster, to change it needs a restart"
-                raise ConfigError(path, problem)
+                raise ConfigError(path, f"peers were told {told}, and {'; '.join(why)}; or restart this node")
+
+    def _in_the_way(self) -> list[str]:
+        """Which nodes would not survive another parallelism, or might not, and what to do about them."""
+        real, unheard = self._manager.foreign()
+        found = []
+        if real:
+            found.append(
+                f"{_listed(real)} of Partisan 5.0.3 would not survive it: make them leave, and join again after"
+            )
+        if unheard:
+            found.append(f"{_listed(unheard)} did not say yet what they run: wait until they have, or make them leave")
+        return found
 
     def _tell_channels(self, names: Iterable[str]) -> None:
         """Note what peers are told of the channels, and emit it."""
@@ -135,6 +156,8 @@ class Reconfigure(Watch, FaultCalls):
         if spec != self.spec:
             self.spec = spec
             self._manager.respec(spec)
+        if not any(self._manager.foreign()):
+            self._told = {name: channel.parallelism for name, channel in new.items()}
         self._tell_channels(name for name in new if new[name] != old.get(name))
 
     def _apply_pauses(self) -> None:
@@ -160,8 +183,19 @@ class Reconfigure(Watch, FaultCalls):
     def _apply_allowed_nodes(self) -> None:
         self._acceptor.check_allowed()
 
+    def _apply_log_level(self) -> None:
+        """Set the level of the package's logger, for every node of the process; None leaves it alone."""
+        if self.config.log_level is not None:
+            logging.getLogger(LOGGER).setLevel(self.config.log_level)
+
     def _apply_telemetry_interval(self) -> None:
         self._sampler.retime()
+
+
+def _listed(names: list[str]) -> str:
+    """The first of these names, and how many more there are."""
+    shown = ", ".join(sorted(names)[:MOST_NAMES])
+    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
 
 
 def _drops(channel: ChannelConfig) -> bool:

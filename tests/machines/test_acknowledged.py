@@ -538,3 +538,39 @@ def test_options_may_be_replaced_while_messages_are_outstanding():
 def test_what_is_no_event_of_this_machine_is_our_own_error():
     with pytest.raises(LocalProtocolError, match="takes no Start"):
         Bench().tell(Start())
+
+
+class TestAwaited:
+    def test_it_is_over_when_each_that_was_wanted_is_acknowledged_or_given_up_and_not_before(self):
+        bench = Bench(expiry=50.0, retransmit_interval=10.0)
+        plain = bench.submit("wanted")
+        bench.submit("other")
+        kept = bench.submit("wanted", expiry=20.0)
+        far = bench.submit("wanted", OTHER)
+        wanted = lambda kept: kept.message == "wanted"  # noqa: E731
+        awaited = bench.machine.sent.awaited([PEER], wanted)
+        everybody = bench.machine.sent.awaited([PEER, OTHER, "stranger@h"], wanted)
+        later = bench.submit("wanted")
+        assert not awaited.over()
+        bench.tell(Received(PEER, Ack(plain)))
+        assert not awaited.over()
+        bench.run(25.0)  # the one with a time of its own has expired, the others were sent again
+        assert awaited.over()
+        assert not everybody.over()
+        assert not bench.machine.sent.awaited([PEER], lambda kept: kept.number == later).over()
+        bench.tell(Forget(OTHER, "left"))
+        assert everybody.over()
+        assert (kept, far) == tuple(fact.number for fact in bench.taken(Expired))
+
+    def test_nothing_is_waited_for_where_nothing_is_outstanding(self):
+        sent = Bench().machine.sent
+        assert sent.awaited([PEER, "stranger@h"], lambda kept: True).over()
+        assert sent.peers() == []
+
+    def test_it_is_not_mistaken_by_what_is_sent_to_a_peer_that_was_forgotten(self):
+        bench = Bench()
+        bench.submit("x")
+        awaited = bench.machine.sent.awaited([PEER], lambda kept: True)
+        bench.tell(Forget(PEER, "left"))
+        bench.submit("y")
+        assert awaited.over()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from partisan.machines.full import ACTOR_PREFIX, GOSSIP_TIMER, FullConfig, FullMembership, FullState, Gossip, Summary
 from partisan.machines.machine import Connected, Join, Leave, Received, Save, Send, Start, TimedOut, Violation
+from partisan.machines.membership import Membership
 from partisan.machines.orset import OrSet
 
 AGE = 60.0
@@ -258,3 +259,24 @@ class TestOrSet:
         for element, tokens in mine.items():
             assert left.tokens(element) == {t: active for t, active in tokens.items() if t not in gone}
         assert all(left.tokens(element) for element in left)
+
+
+class TestOtherImplementations:
+    NODES = tuple((number, 0) for number in range(4))
+
+    def test_who_says_by_its_actor_that_it_is_none_of_our_kind_is_told_from_who_has_said_nothing(self):
+        me, real, python, unheard = self.NODES
+        state = OrSet({node: {bytes([node[0]]) * 20: True} for node in self.NODES})
+        machine = FullMembership(me, config(), random.Random(1), FullState(PYTHON_ACTOR, state))
+        machine.handle(Start(), 0.0)
+        assert machine.foreign(machine.members) == ([], [real, python, unheard])
+        machine.handle(Connected(real, real, FullState(REAL_ACTOR, state)), 1.0)
+        machine.handle(Connected(python, python, FullState(PYTHON_ACTOR, state)), 1.0)
+        assert machine.foreign(machine.members) == ([real], [unheard])
+        machine.handle(Received(unheard, Gossip(unheard, REAL_ACTOR, state)), 2.0)
+        machine.handle(Received(real, Gossip(real, PYTHON_ACTOR, state)), 2.0)
+        assert machine.foreign(machine.members) == ([unheard], [])
+
+    def test_a_strategy_of_our_own_has_members_of_our_kind_alone(self):
+        machine = FullMembership((0, 0), config(), random.Random(1))
+        assert Membership.foreign(machine, self.NODES) == ([], [])

@@ -266,6 +266,7 @@ class Member:
         heard: (connection, message) of all connections, in the order in which they were handled.
         offers: what it was told of what the dialling nodes understand.
         acks: the clocks of messages that were acknowledged to it.
+        state: the frame that ends its handshakes, if not one that it makes of its spec.
     """
 
     def __init__(self, host: Host, name: str, channels: dict[str | None, int], allowed: int = 1000) -> None:
@@ -276,6 +277,7 @@ class Member:
         self.acks: list[Any] = []
         self._host = host
         self._spec = spec_term(name, host.port, channels)
+        self.state: bytes | None = None
         self._allowed = asyncio.Semaphore(allowed)
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -295,6 +297,16 @@ class Member:
         [data] = await eventually(lambda: self.of("data", node.name))
         data.reading.clear()
         return data
+
+    async def hang_up(self) -> None:
+        """Close what it has dialled."""
+        for peer in self._host.peers:
+            await peer.close()
+
+    def speaks_as(self, recording: str, connection: str, port: int) -> None:
+        """End handshakes as a real node did on that connection, whose first two frames they are, at that port."""
+        _, state, *_ = recorded(recording, connection, connection[3 : connection.index("#")] + ">" + connection[0])
+        self.state = with_port(state, port, self._host.port)
 
     def admit(self, count: int) -> None:
         """Say hello on so many connections more."""
@@ -336,7 +348,7 @@ class Member:
             _, dialler, channel = await peer.told(timeout=3600.0)
             connection = Connection(peer, dialler.name, "undefined" if channel is None else channel.name)
             self.connections.append(connection)
-            peer.tell(state_frame(self._spec))
+            peer.say(self.state or encode(state_frame(self._spec)))
             while True:
                 await connection.reading.wait()
                 await self._handle(connection, await peer.told(timeout=3600.0, offers=True))

@@ -12,7 +12,7 @@ from scripted import ACK, FORWARD, HELLO, MANAGER, PYTHON, Connection, Member, d
 from support import Events, Sink, cluster, eventually, running
 
 import partisan
-from partisan import Atom, EncodeError, NotAcknowledged, NotConnected, Unacknowledged
+from partisan import Atom, DrainTimeout, EncodeError, NotAcknowledged, NotConnected, Unacknowledged
 from partisan.machines.outstanding import FIRST_NUMBER
 from partisan.machines.seen import MOST_RANGES
 
@@ -40,8 +40,13 @@ class Reader(Member):
         _, source, clock, _, message = term
         assert (clock[0], clock[1][0][0]) == (None, source)
         self.kept.append((clock[1][0][1], message))
+        self._source = source
         if not self.silent:
-            self.dialler.tell((FORWARD, MANAGER, (ACK, clock)))
+            self.acknowledge(clock[1][0][1])
+
+    def acknowledge(self, number: int) -> None:
+        """Say that the message of that number has come."""
+        self.dialler.tell((FORWARD, MANAGER, (ACK, (None, [(self._source, number)]))))
 
 
 @contextlib.asynccontextmanager
@@ -341,6 +346,100 @@ async def test_a_message_in_the_name_of_another_node_is_delivered_and_not_counte
         forged = (FORWARD, Atom("c@127.0.0.1"), (None, [(Atom("c@127.0.0.1"), FIRST_NUMBER)]), Atom("sink"), 1)
         script.tell(forged, forged)
         assert await sink.has(2) == [1, 1]
+
+
+async def test_drain_waits_for_the_acknowledgements_of_its_channel() -> None:
+    async with running("a", channels=["data", "other"]) as [a], reader(a) as b:
+        b.silent = True
+        for channel in ("data", None):
+            for number in range(3):
+                a.forward_message(("sink", B), number, ack=True, channel=channel)
+            # The second way that messages are kept in.
+            a.forward_message(("sink", B), 3, ack=True, channel=channel, retransmission=False, expiry=600.0)
+        await eventually(lambda: len(b.kept) == 8)
+        await a.drain(B, "other")
+        waiting = {channel: asyncio.create_task(a.drain(B, channel)) for channel in (None, "data")}
+        with pytest.raises(DrainTimeout, match=r"to b@127.0.0.1 on channel data still waits after 0.05 s"):
+            await a.drain(B, "data", timeout=0.05)
+        for number, _ in b.kept[:7]:
+            b.acknowledge(number)
+        await asyncio.wait_for(waiting["data"], 10.0)
+        assert not waiting[None].done()
+        a.forward_message(("sink", B), "later", ack=True)
+        await eventually(lambda: len(b.kept) == 9)
+        b.acknowledge(b.kept[7][0])
+        await asyncio.wait_for(waiting[None], 10.0)
+        assert a.unacknowledged(B) == 1
+        assert not a._acknowledged._awaited
+
+
+async def test_drain_waits_for_ranges_that_a_python_node_acknowledges() -> None:
+    async with cluster("a", "b") as [a, b]:
+        sink = Sink(b)
+        for number in range(1000):
+            a.send(("sink", B), number, ack=True)
+        assert a.unacknowledged(B) == 1000
+        await a.drain(B, timeout=10.0)
+        assert a.unacknowledged(B) == 0
+        assert len(await sink.has(1000)) == 1000
+
+
+async def test_drain_does_not_wait_for_what_is_given_up() -> None:
+    async with running("a", **QUICK) as [a], reader(a) as b:
+        b.silent = True
+        a.forward_message(("sink", B), 1, ack=True, expiry=0.1)
+        await a.drain(B, timeout=10.0)
+        a.forward_message(("sink", B), 1, ack=True)
+        waiting = asyncio.create_task(a.drain(B, timeout=10.0))
+        await eventually(lambda: a._acknowledged._awaited)
+        await a.stop(grace=0.1)
+        await waiting
+
+
+async def test_a_node_that_leaves_waits_for_what_must_be_sent_again() -> None:
+    async with cluster("a", "b", **QUICK) as [a, b]:
+        sink = Sink(b)
+        a.faults.omit(destination=b.name, kind="user", times=1)
+        waiting = asyncio.create_task(a.deliver(("sink", b.name), "important"))
+        await eventually(lambda: a.unacknowledged(b.name) == 1)
+        await a.leave(grace=30.0)
+        assert a.members() == [a.name]
+        assert await sink.has(1) == [b"important"]
+        await waiting
+
+
+async def test_a_member_that_is_made_to_leave_is_waited_for() -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.silent = True
+        a.send(("sink", B), 1, ack=True)
+        leaving = asyncio.create_task(a.leave(B, grace=30.0))
+        await eventually(lambda: b.kept)
+        assert a.member(B)
+        b.acknowledge(b.kept[0][0])
+        await asyncio.wait_for(leaving, 10.0)
+        assert not a.member(B)
+
+
+@pytest.mark.parametrize("whom", [None, B])
+async def test_what_is_not_acknowledged_in_time_is_given_up_by_a_leave(whom: str | None) -> None:
+    async with running("a") as [a], reader(a) as b:
+        b.silent = True
+        waiting = asyncio.create_task(a.deliver(("sink", B), 1))
+        await eventually(lambda: b.kept)
+        await a.leave(whom, grace=0.05)
+        with pytest.raises(NotAcknowledged, match="it has left"):
+            await waiting
+        assert a.members() == [a.name]
+
+
+@pytest.mark.parametrize("whom", [None, B])
+async def test_a_leave_does_not_wait_for_who_is_not_connected(whom: str | None) -> None:
+    async with cluster("a", "b") as [a, b]:
+        await b.stop(grace=0.5)
+        await eventually(lambda: not a.is_connected(B))
+        a.send(("sink", B), 1, ack=True)
+        await asyncio.wait_for(a.leave(whom, grace=3600.0), 10.0)
+        assert a.unacknowledged(B) == 0
 
 
 async def test_a_node_that_stops_waits_for_what_must_be_sent_again() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import re
 import socket
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from scripted import HELLO, host, member
+from scripted import HELLO, dial, host, member
 from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
 from partisan import Atom, ConfigError, ConnectFailed, HandshakeError, Node, NoProc, NotConnected
+from partisan.net import acceptor
 
 
 async def test_two_nodes_become_members_of_each_other() -> None:
@@ -112,6 +117,89 @@ async def test_a_node_that_left_can_join_again() -> None:
         await eventually(lambda: len(a.members()) == 2)
         await c.join(address_of(a))
         await eventually(lambda: fully_meshed(*nodes))
+
+
+def tokens_of(a: Node, state: Any) -> list[bool]:
+    """Which tokens of the node are alive in what it has told."""
+    [alive] = [[active for _, active in tokens] for spec, tokens in state[2][2][1] if spec[Atom("name")].name == a.name]
+    return alive
+
+
+@contextlib.asynccontextmanager
+async def dialled(a: Node, name: str) -> AsyncIterator[list[bool]]:
+    """What a node hears of us when it has dialled us."""
+    async with dial(a) as peer:
+        await peer.told()
+        peer.tell((HELLO, Atom(name), None))
+        yield tokens_of(a, await peer.told())
+
+
+def heard(a: Node, name: str) -> bool:
+    """Whether a connection is open that the node has dialled."""
+    return name in a._manager._diallers
+
+
+async def test_a_real_node_that_may_have_missed_that_we_left_is_told_by_its_next_dial() -> None:
+    name = "b@127.0.0.1"
+    async with member(name, {None: 1}) as b, running("a") as [a]:
+        await b.joined_by(a)
+        await b.hang_up()
+        await eventually(lambda: not heard(a, name))
+        await a.leave()
+        async with dialled(a, name) as first:
+            assert first == [False]
+            async with dialled(a, name) as second:
+                assert second == first
+            assert heard(a, name)
+        await eventually(lambda: not heard(a, name))
+        async with dialled(a, name) as again:  # it knows by now: it joins us
+            assert sorted(again) == [False, True]
+
+
+async def test_what_a_node_opens_later_to_be_told_that_we_left_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceptor, "PART_AFTER", 0.02)
+    name = "b@127.0.0.1"
+    async with member(name, {None: 1}) as b, running("a") as [a]:
+        await b.joined_by(a)
+        await b.hang_up()
+        await eventually(lambda: not heard(a, name))
+        await a.update_members([f"c@{a.listen_addrs[0]}"])
+        left = a.loop.time()
+        await eventually(lambda: a.loop.time() > left + 0.1)  # what was open then has been closed by now
+        async with dialled(a, name) as told:
+            assert told == [False]
+            await eventually(lambda: not heard(a, name))
+
+
+async def test_who_was_connected_when_we_left_or_is_joined_again_is_greeted_as_anybody() -> None:
+    name = "b@127.0.0.1"
+    async with member(name, {None: 1}) as b, running("a") as [a]:
+        await b.joined_by(a)
+        await a.leave()
+        async with dialled(a, name) as told:
+            assert sorted(told) == [False, True]
+        await b.hang_up()
+        await eventually(lambda: not heard(a, name))
+        await a.join(b.address, timeout=10.0)
+        await a.leave()
+        joining = asyncio.create_task(a.join(b.address))
+        await asyncio.sleep(0)
+        async with dialled(a, name) as told:
+            assert sorted(told) == [False, False, True]
+        await joining
+
+
+async def test_a_python_node_hears_by_the_dial_after_it(tmp_path: Path) -> None:
+    async with running("b") as [b]:
+        async with running("a", persist_dir=str(tmp_path)) as [a]:
+            await a.join(address_of(b))
+            await eventually(lambda: fully_meshed(a, b))
+            address = address_of(a)
+        async with Node(address, persist_dir=str(tmp_path), **FAST) as a:
+            await a.leave()  # before it has heard of anybody
+            assert a._manager._farewells._owed == {b.name: False}
+            await eventually(lambda: b.members() == [b.name])
+            assert a.members() == [a.name]
 
 
 async def test_a_member_can_be_made_to_leave() -> None:

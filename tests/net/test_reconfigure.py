@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import HELLO, dial, fill, member
+from scripted import HELLO, Member, dial, fill, greeted, member
 from support import Conversation, Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
@@ -144,22 +146,67 @@ def data_of(node: Node) -> list[ChannelOptions]:
     return [options for spec in node._manager.specs() for name, options in spec.channels if name == "data"]
 
 
-async def test_in_a_mixed_cluster_a_parallelism_that_was_told_stays() -> None:
-    async with running("a", parallelism=2, channels={"data": {"parallelism": 3}, "more": {}}) as [a]:
+def real(b: Member) -> None:
+    """Let the scripted member speak as the real node of a recording, which listened at that port."""
+    b.speaks_as("core-join2-leave", "a->b#1", 11202)
+
+
+async def test_while_a_real_node_is_a_member_a_parallelism_that_was_told_stays() -> None:
+    channels = {"data": {"parallelism": 3}, "more": {}}
+    async with member(B, {None: 1}) as b, running("a", parallelism=2, channels=channels) as [a]:
+        real(b)
+        await b.joined_by(a)
+        spec = a.spec
+        why = rf"peers were told \d, and {re.escape(B)} of Partisan 5\.0\.3 .*: make them leave"
         for parallelism in (1, 4):
             for path, options in {
                 "parallelism": {"parallelism": parallelism},
                 r"channels\.data\.parallelism": {"channels": {"data": {"parallelism": parallelism}}},
                 r"channels\.more\.parallelism": {"channels": {"more": {"parallelism": parallelism}}},
             }.items():
-                with pytest.raises(ConfigError, match=rf"option {path}: peers were told \d; .* needs a restart"):
+                with pytest.raises(ConfigError, match=f"option {path}: {why}"):
                     a.reconfigure(**options)
+        assert a.spec == spec
         a.reconfigure(channels={"data": None, "new": {"parallelism": 5}})
-        with pytest.raises(ConfigError, match="needs a restart"):
+        with pytest.raises(ConfigError, match=why):
             a.reconfigure(channels={"data": {"parallelism": 2}})
         a.reconfigure(channels={"data": {"parallelism": 3, "compression": True}})
         assert a.spec.channel("data") == ChannelOptions(3, False, True)
         assert a.spec.channel("new") == ChannelOptions(5)
+
+
+async def test_when_the_real_node_has_left_it_may_change() -> None:
+    async with member(B, {None: 1}) as b, running("a", channels={"data": {"parallelism": 3}}) as [a]:
+        real(b)
+        await b.joined_by(a)
+        await a.leave(B)
+        await eventually(lambda: not a.counters()["connections"].get(B, {}).get("accepted"))
+        a.reconfigure(parallelism=2, channels={"data": None})
+        await b.joined_by(a)
+        # What was told before this member came, it was not told.
+        a.reconfigure(channels={"data": {"parallelism": 4}})
+        assert a.spec.channel("data") == ChannelOptions(4)
+
+
+async def test_among_python_nodes_it_may_change_although_the_cluster_might_be_mixed() -> None:
+    async with cluster("a", "b") as (a, b):
+        assert b.config.mixed_cluster
+        b.reconfigure(parallelism=3)
+        await eventually(lambda: a.connection_count(B, "undefined") == 3)
+        await eventually(lambda: fully_meshed(a, b))
+
+
+async def test_while_it_is_not_known_what_a_node_runs_it_stays() -> None:
+    stranger = "p@127.0.0.1"
+    why = rf"peers were told 1, and {re.escape(stranger)} did not say yet what they run: wait"
+    async with running("a") as [a]:
+        async with greeted(a, stranger):
+            with pytest.raises(ConfigError, match=f"option parallelism: {why}"):
+                a.reconfigure(parallelism=2)
+        await eventually(lambda: not a._manager.expects(stranger))
+        a.reconfigure(parallelism=2)
+    async with running("a", mixed_cluster=False) as [a], greeted(a, stranger):
+        a.reconfigure(parallelism=2)
 
 
 async def test_a_peer_that_is_lost_after_it_told_another_spec_goes_down_and_comes_up() -> None:
@@ -450,6 +497,52 @@ async def test_observation_follows_its_options() -> None:
         assert events.of(telemetry.LARGE_MAILBOX, process=pid)
         a.send("lazy", "end")
         await eventually(lambda: events.of(telemetry.LONG_SCHEDULE))
+
+
+@pytest.fixture
+def level() -> Iterator[Callable[[], int]]:
+    """The level of the package's logger, which is what it was after the test."""
+    logger = logging.getLogger("partisan")
+    before = logger.level
+    yield lambda: logger.level
+    logger.setLevel(before)
+
+
+async def test_logging_is_left_alone_where_no_level_is_given(level: Callable[[], int]) -> None:
+    logging.getLogger("partisan").setLevel(logging.ERROR)
+    async with running("a") as [a]:
+        a.reconfigure(busy_wait=0.001, log_level=None)
+        assert level() == logging.ERROR
+
+
+async def test_a_level_is_set_at_the_start_and_whenever_it_is_changed(
+    level: Callable[[], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running("a", log_level="INFO") as [a]:
+        assert level() == logging.INFO
+        assert any(text.startswith("a@127.0.0.1 listens on") for text in caplog.messages)
+        a.reconfigure(log_level="DEBUG")
+        assert level() == logging.DEBUG
+        a.reconfigure(log_level=None)
+        assert level() == logging.DEBUG
+
+
+@pytest.mark.parametrize("wrong", ["LOUD", "debug", 10, ""])
+async def test_a_level_that_is_none_changes_nothing(wrong: object, level: Callable[[], int]) -> None:
+    async with running("a", log_level="WARNING") as [a]:
+        with pytest.raises(
+            ConfigError, match=r"option log_level: .* is not one of CRITICAL, ERROR, WARNING, INFO, DEBUG"
+        ):
+            a.reconfigure(log_level=wrong)
+        assert level() == logging.WARNING
+
+
+async def test_nodes_of_one_process_share_the_level(level: Callable[[], int]) -> None:
+    async with running("a", log_level="WARNING") as [a], running("b", log_level="ERROR"):
+        assert level() == logging.ERROR
+        a.reconfigure(log_level="WARNING")
+        assert level() == logging.WARNING
+    assert level() == logging.WARNING
 
 
 def test_the_page_of_the_options_says_how_each_live_one_takes_effect() -> None:

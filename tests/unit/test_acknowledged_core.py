@@ -59,6 +59,10 @@ def test_both_stores_agree_whatever_is_done(steps: list[Any]) -> None:
         assert (len(compiled), compiled.octets, compiled.next) == (len(pure), pure.octets, pure.next)
         assert list(compiled) == list(pure)
         assert [compiled.at(number) for number in compiled] == [pure.at(number) for number in pure]
+        around = range(FIRST - 1, compiled.next + 1)
+        assert [held.at if (held := compiled.get(number)) else None for number in around] == [
+            held.at if (held := pure.get(number)) else None for number in around
+        ]
 
 
 def parcel(octets: int = 1) -> outstanding.Parcel:

@@ -115,6 +115,8 @@ def test_a_file_that_is_missing_or_malformed_is_an_error_that_names_it(tmp_path:
         ("PARTISAN_LISTEN_ADDRS", '["127.0.0.1:1"]', "listen_addrs", ("127.0.0.1:1",)),
         ("PARTISAN_ALLOWED_NODES", "none", "allowed_nodes", None),
         ("PARTISAN_ALLOWED_NODES", "", "allowed_nodes", ()),
+        ("PARTISAN_LOG_LEVEL", "DEBUG", "log_level", "DEBUG"),
+        ("PARTISAN_LOG_LEVEL", "none", "log_level", None),
         ("PARTISAN_CODEC", '{none = "nil"}', "codec.none", "nil"),
     ],
 )
