@@ -31,7 +31,7 @@ def test_every_name_has_a_place_or_a_reason(tmp_path: Path, monkeypatch: pytest.
     rows = re.findall(r"^\| `(\w+[\w.]*)` \| (.+) \|$", made, re.MULTILINE)
     assert len(rows) > 150
     assert ("join", "`partisan.peer_service.join`, `Node.join`") in rows
-    assert ("monitor", "not yet: comes with monitors") in rows
+    assert ("broadcast", "not yet: comes with the broadcast tree") in rows
 
 
 @pytest.mark.parametrize(
