@@ -73,6 +73,7 @@ cdef class Inbound(FrameReader):
     cdef list held                         # [(octets, planted)]: frames that wait for release(); None: none must wait
     cdef Py_ssize_t held_octets
     cdef public object tap                 # callable(octets, planted) -> whether the frame goes on now; or None
+    cdef bint wrapped                      # the message in hand was taken out of another
     cdef bint replaying                    # the frame in hand has passed the tap
 
     cdef Py_ssize_t find_number(self, const uint8_t* data, Py_ssize_t size, unsigned long long* number) except -1

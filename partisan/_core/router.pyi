@@ -158,8 +158,12 @@ class Router:
     def hand_over(self, target: Any, message: Any, inbound: Inbound | None = None) -> None:
         """Deliver a message to whom it is for on this node, past `receiving`."""
 
-    def deliver(self, target: Any, message: Any) -> None:
-        """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
+    def deliver(self, target: Any, message: Any, inbound: Inbound | None = None) -> None:
+        """Deliver a message to a process of this node, as if it had come over the wire with this target term.
+
+        Args:
+            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing wrapped from there.
+        """
 
     def mark(self, queue: SendQueue) -> None:
         """Write this queue at the end of the burst or of the loop turn."""

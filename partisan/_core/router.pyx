@@ -353,12 +353,22 @@ cdef class Router:
         self.undeliverable(target, message)
         return 0
 
-    def deliver(self, target, message) -> None:
-        """Deliver a message to a process of this node, as if it had come over the wire with this target term."""
-        if self.receiving is not None:
-            self.receiving(target, message, None)
-        else:
-            self.deliver_term(target, message, None)
+    def deliver(self, target, message, Inbound inbound=None) -> None:
+        """Deliver a message to a process of this node, as if it had come over the wire with this target term.
+
+        Args:
+            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing wrapped from there.
+        """
+        if inbound is not None:
+            inbound.wrapped = True
+        try:
+            if self.receiving is not None:
+                self.receiving(target, message, inbound)
+            else:
+                self.deliver_term(target, message, inbound)
+        finally:
+            if inbound is not None:
+                inbound.wrapped = False
 
     def hand_over(self, target, message, Inbound inbound=None) -> None:
         """Deliver a message to whom it is for on this node, past `receiving`."""
@@ -370,7 +380,7 @@ cdef class Router:
             return self.give(<Process>target, message, inbound)
         if target is None:
             return self.give_nobody(name, message, inbound)
-        target(message, None if inbound is None else inbound.link)
+        target(message, None if inbound is None or inbound.wrapped else inbound.link)
         return 0
 
     cdef int deliver_term(self, object target, object message, Inbound inbound) except -1:

@@ -104,7 +104,7 @@ class PythonPeers:
     def _payload(self, message: tuple[Any, ...], link: Link) -> None:
         if len(message) != 3:
             malformed(NAME, message)
-        self._context.router.deliver(message[1], self._codec.decode(message[2]))
+        self._context.router.deliver(message[1], self._codec.decode(message[2]), link.inbound)
 
     def _send(self, node: str, message: tuple[Any, ...]) -> None:
         try:
