@@ -162,7 +162,7 @@ class Router:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term.
 
         Args:
-            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing wrapped from there.
+            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing from there.
         """
 
     def mark(self, queue: SendQueue) -> None:

@@ -357,7 +357,7 @@ cdef class Router:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term.
 
         Args:
-            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing wrapped from there.
+            inbound: whose frame it was taken out of. What is no process, as the manager, takes nothing from there.
         """
         if inbound is not None:
             inbound.wrapped = True

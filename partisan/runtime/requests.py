@@ -1,19 +1,21 @@
 """Requests between nodes: who is told that nobody will answer, and what becomes of them when a node goes.
 
 Between Python nodes (the extra `calls`) the node that is asked watches the request itself: `{calls, refuse, Number,
-Reason}` tells that whom it was for has ended, or does not exist, and `{calls, forget, Number, Target}` that nobody
-wants the answer any more.
+Reason}` tells that whom it was for has ended, or does not exist, `{calls, forget, Number, Target}` that nobody wants
+the answer any more, and `{calls, since, Number}`, when the node is connected again, that this is so of all with lower
+numbers: connections are lost in one direction alone, and then only the node that asked knows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from partisan._core.calls import call
 from partisan._core.connections import ConnectionTable
+from partisan._core.process import Process
 from partisan._core.requests import Request, Served
 from partisan.errors import NotConnected, Overloaded
 from partisan.etf import Atom, Pid
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CAPABILITY = "calls"
-_CALLS, _REFUSE, _FORGET = Atom(CAPABILITY), Atom("refuse"), Atom("forget")
+_CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
 _NODEDOWN = Atom("nodedown")
+
+MOST_LOST = 1024
+"""How many lost nodes are remembered, the latest (ours)."""
 
 
 class Requests:
@@ -52,6 +57,7 @@ class Requests:
         self._spawn = spawn
         self._router = context.router
         self._scheduler = context.router.scheduler
+        self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
         self._router.call_outside = self._call_outside
         self._scheduler.forget = self._forget
@@ -59,19 +65,21 @@ class Requests:
     def agreed(self, node: str, watched: bool) -> None:
         """Whether the node tells us itself when a process that we have asked ends."""
         self._table.peer(node).watches_calls = watched
+        if watched and node in self._lost:
+            self._tell(node, (_CALLS, _SINCE, self._lost.pop(node)), None)
 
     def edge(self, node: str, up: bool) -> None:
         """The last connection to a node is lost: nobody there will answer, and nobody there waits any more."""
         if up or self._table.is_connected(node):
             return
+        self._lost[node] = self._scheduler.next_alias
+        if len(self._lost) > MOST_LOST:
+            del self._lost[next(iter(self._lost))]
         reason = (_NODEDOWN, Atom(node))
         for alias in list(self._scheduler.aliases.values()):
             if isinstance(alias, Request) and alias.node == node:
                 alias.fire(reason)
-        for process in self._scheduler.processes.values():
-            for watch in process.watches():
-                if isinstance(watch, Served) and watch.caller.node == node:
-                    watch.unwatch()
+        self._unserve(node, self._scheduler.processes.values(), lambda number: True)
 
     def receive(self, message: tuple[Any, ...], link: Link) -> None:
         """Take `{calls, ...}` from another node. Raises MalformedMessage."""
@@ -81,17 +89,21 @@ class Requests:
                 if isinstance(alias, Request) and alias.node == link.peer:
                     alias.fire(reason)
             case (_, Atom("forget"), int(number), target):
-                self._unserve(link.peer, number, target)
+                process = self._scheduler.find(target) if isinstance(target, Pid) else None
+                if isinstance(target, Atom):
+                    process = self._scheduler.whereis(target.name)
+                self._unserve(link.peer, () if process is None else (process,), lambda each: each == number)
+            case (_, Atom("since"), int(number)):
+                self._unserve(link.peer, self._scheduler.processes.values(), lambda each: each < number)
             case _:
                 malformed(CAPABILITY, message)
 
-    def _unserve(self, node: str | None, number: int, target: object) -> None:
-        process = self._scheduler.find(target) if isinstance(target, Pid) else None
-        if isinstance(target, Atom):
-            process = self._scheduler.whereis(target.name)
-        for watch in () if process is None else process.watches():
-            if isinstance(watch, Served) and watch.caller.node == node and watch.tag == (Atom("$alias"), number):
-                watch.unwatch()
+    def _unserve(self, node: str | None, processes: Iterable[Process], which: Callable[[int], bool]) -> None:
+        """Nobody wants to hear of the end of these processes for the node's requests of such numbers any more."""
+        for process in processes:
+            for watch in process.watches():
+                if isinstance(watch, Served) and watch.caller.node == node and which(watch.tag[1]):
+                    watch.unwatch()
 
     def _refuse(self, caller: Pid, tag: tuple[Any, int], channel: str | None, reason: object) -> None:
         self._tell(caller.node, (_CALLS, _REFUSE, tag[1], reason), channel)
