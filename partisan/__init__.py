@@ -107,6 +107,10 @@ else:
     from .runtime.facade import spawn as spawn
     from .runtime.facade import spawn_link as spawn_link
     from .runtime.facade import spawn_monitor as spawn_monitor
+    from .runtime.facade import spawn_opt as spawn_opt
+    from .runtime.facade import processes as processes
+    from .runtime.facade import process_info as process_info
+    from .runtime.facade import offload as offload
     from .runtime.facade import start as start
     from .runtime.facade import stop as stop
     from .runtime.facade import trap_exit as trap_exit
