@@ -244,7 +244,8 @@ def spawn_opt(
 ) -> tuple[Pid, Reference]: ...
 def spawn_opt(function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid | tuple[Pid, Reference]:
     """Start a process with options: name, link, monitor, max_mailbox; see `Node.spawn_opt`."""
-    return node().spawn_opt(function, *args, **options)
+    made: Pid | tuple[Pid, Reference] = node().spawn_opt(function, *args, **options)
+    return made
 
 
 def processes() -> list[Pid]:

@@ -34,12 +34,12 @@ from partisan.net.context import Context
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
+from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
+from partisan.runtime.process_info import InfoCalls
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.requests import CAPABILITY, Requests
-from partisan.runtime.offload import OffloadCalls
-from partisan.runtime.process_info import InfoCalls
 from partisan.runtime.spawn_opt import SpawnCalls
 from partisan.runtime.timer_calls import Timer, TimerCalls
 from partisan.runtime.watch import Sampler

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 from partisan.runtime.parts import NodePart
@@ -33,23 +33,30 @@ class OffloadCalls(NodePart):
         Args:
             to: "thread", one of `offload_threads`; or "process", one of `offload_processes` interpreters of their own,
                 for what computes in Python: function, arguments and result are pickled then, by this program only.
+                Raises BrokenExecutor if one of them dies.
         """
         self._check()
         if to not in ("thread", "process"):
             raise ValueError(f"offload to {to!r}: it is to a thread or to a process")
-        executor = self._executors.get(to)
-        if executor is None:
-            executor = self._executors[to] = self._executor(to)
-        future = executor.submit(_run, function, args)
+        try:
+            future = self._executor(to).submit(_run, function, args)
+        except BrokenExecutor:  # a worker has died since: the others went with it
+            del self._executors[to]
+            future = self._executor(to).submit(_run, function, args)
         self._offloaded.add(future)
         future.add_done_callback(self._offloaded.discard)
         return await asyncio.wrap_future(future, loop=self.loop)
 
     def _executor(self, to: Place) -> Executor:
+        found = self._executors.get(to)
+        if found is not None:
+            return found
         if to == "thread":
-            return ThreadPoolExecutor(self.config.offload_threads, thread_name_prefix=f"{self.name}-offload")
-        # Not by fork: the child would have this one's sockets, and locks that its threads hold.
-        return ProcessPoolExecutor(self.config.offload_processes, multiprocessing.get_context("spawn"))
+            found = ThreadPoolExecutor(self.config.offload_threads, thread_name_prefix=f"{self.name}-offload")
+        else:  # not by fork: the child would have this one's sockets, and locks that its threads hold
+            found = ProcessPoolExecutor(self.config.offload_processes, multiprocessing.get_context("spawn"))
+        self._executors[to] = found
+        return found
 
     def _stop_offloading(self) -> None:
         """Begin nothing any more, and wait for nothing: threads go on until their function returns, processes end."""

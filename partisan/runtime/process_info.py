@@ -123,9 +123,7 @@ class InfoCalls(ProcessCalls):
         self._check()
         return [process.pid for process in self.scheduler.processes.values()]
 
-    def process_info(
-        self, pid: Pid, items: str | Atom | Iterable[str | Atom] | None = None
-    ) -> ProcessInfo | None:
+    def process_info(self, pid: Pid, items: str | Atom | Iterable[str | Atom] | None = None) -> ProcessInfo | None:
         """What is known of a process of this node; None if it has ended.
 
         Args:

@@ -56,9 +56,7 @@ class TimerCalls(MessageCalls):
             del self._timers[reference]
             timer.unwatch()
             try:
-                self.router.send(
-                    target, message, channel=channel, partition_key=partition_key, key=key, ack=ack
-                )
+                self.router.send(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack)
             except Exception:
                 self._undeliverable(target, message)
 

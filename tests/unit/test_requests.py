@@ -264,7 +264,7 @@ def test_a_request_to_another_node_is_written_with_a_number_and_found_by_it(core
     found: list[Any] = []
     caller = core.spawn(ask(found, ("server", OTHER), "?"))
     [[(tag, (pid, (alias, number)), message)]] = sent(core, [queue])
-    assert (tag, pid, alias, message) == (GEN_CALL, caller.pid, ALIAS, "?".encode())
+    assert (tag, pid, alias, message) == (GEN_CALL, caller.pid, ALIAS, b"?")
     assert list(core.scheduler.aliases) == [number]
     core.router.deliver(pid, ((ALIAS, number), "answer"))
     core.run()
