@@ -153,6 +153,24 @@ def test_a_receive_by_a_new_reference_does_not_look_at_what_came_before_it(core:
     assert looked.count("again") == 1
 
 
+def test_the_mark_moves_along_when_what_came_before_it_is_taken(core: Core) -> None:
+    found: list[object] = []
+
+    async def body() -> None:
+        await receive("go")
+        made = reference(core, 1)
+        found.append(await receive("b"))
+        found.append(process.remove(lambda message: message == "a"))
+        core.scheduler.send_local(process, (made, "answer"))
+        found.append((await receive((made, ...), timeout=0))[1])
+
+    process = core.start(body())
+    for message in ("a", "b", "c", "go"):
+        core.scheduler.send_local(process, message)
+    core.run()
+    assert found == ["b", True, "answer"]
+
+
 @pytest.mark.parametrize("pattern", ["old", ("old", ...), lambda message: message == "old"], ids=["term", "tuple", "call"])
 def test_a_receive_that_may_match_what_came_before_a_reference_finds_it(core: Core, pattern: Any) -> None:
     found: list[object] = []
