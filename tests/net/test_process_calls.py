@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import operator
@@ -371,10 +372,8 @@ async def test_many_processes_that_do_not_shut_down_are_all_killed() -> None:
 
         async def stubborn() -> None:
             while True:
-                try:
+                with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(60.0)
-                except asyncio.CancelledError:
-                    pass
 
         for _ in range(1000):
             a.spawn(stubborn)
