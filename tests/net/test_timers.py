@@ -41,7 +41,7 @@ async def test_a_cancelled_timer_says_how_much_was_left_and_sends_nothing() -> N
         timer = a.send_after(FAR, sink.pid, "never")
         left = a.cancel_timer(timer)
         assert left is not None
-        assert 0.0 < left <= FAR
+        assert 0.0 < left < FAR + 0.001  # rounded
         assert a.cancel_timer(timer) is None
         assert a.counters()["timers"] == 0
 
