@@ -369,14 +369,35 @@ def test_an_exit_signal_before_the_first_step_ends_a_process_before_it_has_begun
     assert process.exit_reason is BOOM
 
 
+class Never:
+    """A future that is never done."""
+
+    def __await__(self) -> Any:
+        self._asyncio_future_blocking = True
+        yield self
+
+    def add_done_callback(self, function: Any, context: Any) -> None:
+        """Nothing is ever done."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        return False
+
+
 @pytest.mark.parametrize("reason", [BOOM, KILL])
 def test_an_exit_signal_is_not_lost_to_a_cancellation_that_is_taken_back(core: Core, reason: object) -> None:
-    process = core.spawn(keep([]))
+    log: list[str] = []
+
+    async def body() -> None:
+        await Never()
+        log.append("went on")
+
+    process = core.spawn(body())
     process.signal(reason, STRANGER)
     process.cancel()
     process.uncancel()
     core.run()
     assert process.done()
+    assert log == []
 
 
 def test_links_and_monitors_of_one_process_are_told_in_the_order_in_which_they_were_made(core: Core) -> None:
