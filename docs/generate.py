@@ -138,14 +138,16 @@ wrong are held to the same measure, by the peer's address where a stranger could
   when it is accepted for sending and not discarded.
 - `connections`: peer -> `dialled` and `accepted`, connections whose handshake is done.
 - `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`.
-- `processes`: how many live.
-- `messages`: `delivered` into mailboxes, and `undelivered`, for nobody.
+- `processes`: how many live; `links`: ends of links that they hold; `monitors`: monitors that they hold; `timers`: what
+  `send_after` has yet to send; `calls`: requests to other nodes that wait for their answer.
+- `messages`: `delivered` into mailboxes, `undelivered`, for nobody, and `dropped` by mailboxes that were full.
 
 ## Processes that hold others up
 
 A node times each burst of processes as a whole, which costs two looks at the clock. If a burst of one process took
 longer than `long_schedule`, the event names it. If it was one of several, it is not known which, and the event says how
-many; from then on each of them is timed for a while, so that whoever does it again is named.
+many; from then on each of them is timed for a while, so that whoever does it again is named. Who is named is logged,
+too, as a warning: once a minute for each function that processes run.
 
 ## Events
 

@@ -100,6 +100,9 @@ else:
     from .runtime.facade import node_spec as node_spec
     from .runtime.facade import nodes as nodes
     from .runtime.facade import nodestring as nodestring
+    from .runtime.facade import offload as offload
+    from .runtime.facade import process_info as process_info
+    from .runtime.facade import processes as processes
     from .runtime.facade import reconfigure as reconfigure
     from .runtime.facade import register as register
     from .runtime.facade import send_after as send_after
@@ -107,6 +110,7 @@ else:
     from .runtime.facade import spawn as spawn
     from .runtime.facade import spawn_link as spawn_link
     from .runtime.facade import spawn_monitor as spawn_monitor
+    from .runtime.facade import spawn_opt as spawn_opt
     from .runtime.facade import start as start
     from .runtime.facade import stop as stop
     from .runtime.facade import trap_exit as trap_exit

@@ -449,6 +449,10 @@ class Config:
         "of a process share that logger, so the last one that sets it sets it for all.",
         live=True,
     )
+    offload_threads: int = option(8, "Threads for `offload`, started as they are needed.", unit="threads", low=1)
+    offload_processes: int = option(
+        2, 'Operating-system processes for `offload(..., to="process")`.', unit="processes", low=1
+    )
     mixed_cluster: bool = option(
         True,
         "Whether nodes of Partisan 5.0.3 may be members: while one is, or a member did not say yet what it runs, a "

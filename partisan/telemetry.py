@@ -158,9 +158,10 @@ EVENTS: Final[Mapping[str, About]] = {
     QUEUE_DROPPED: About(
         _TROUBLE,
         "every interval, for each channel on which messages that waited were dropped: by its policy, or for want of a "
-        "connection",
+        "connection (side `sender`); and that mailboxes bounded by `max_mailbox` have lost messages (side `receiver`, "
+        "which has neither node, channel nor octets)",
         _MESSAGES,
-        _LANE,
+        {**_LANE, "side": "`sender` or `receiver`"},
     ),
     QUEUE_DELIVERED: About(
         _TRAFFIC,

@@ -12,7 +12,7 @@ from .requests import Request
 
 __all__ = ["Response", "call", "reply", "request"]
 
-_Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
+_Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
 
 @disjoint_base
 class Response(Parked):
@@ -30,7 +30,7 @@ class Response(Parked):
 def request(
     target: _Target, message: Any, *, label: Any = ..., channel: str | None = None, partition_key: int | None = None
 ) -> Request:
-    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError."""
+    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError, NotInProcess."""
 
 def call(
     target: _Target,

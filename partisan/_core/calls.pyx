@@ -12,7 +12,10 @@ from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request
 from partisan._core.router cimport Router, current_router
 
 from partisan._core.router import NO_NODE
-from partisan.errors import CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, Overloaded
+from partisan._core.via import whereis_via
+from partisan.errors import (
+    CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, NotInProcess, Overloaded,
+)
 
 __all__ = ["Response", "call", "reply", "request"]
 
@@ -50,11 +53,18 @@ cdef str node_of(Router router, object target):
     return None if node is router.node or node == router.node else node
 
 
+cdef object located(object target):
+    """The target; of ("via", registry, name) the pid, or None."""
+    return whereis_via(target) if type(target) is tuple and len(<tuple>target) == 3 else target
+
+
 cdef Process process_here(Router router, object target):
     """The process of this node that is meant, or None."""
     kind = type(target)
     if kind is Pid:
         return router.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
+    if target is None:
+        return None
     name = (<tuple>target)[0] if kind is tuple else target
     found = router.scheduler.names.get((<Atom>name).name if type(name) is Atom else name)
     return <Process>found if type(found) is Process else None
@@ -68,7 +78,7 @@ cdef Request begin(Router router, Process caller, object target, object message,
     asked.scheduler = router.scheduler
     asked.caller = caller
     asked.target = target
-    asked.node = node_of(router, target)
+    asked.node = None if target is None else node_of(router, target)
     request = (label, (caller.pid, asked), message)
     if asked.node is None:
         callee = process_here(router, target)
@@ -89,9 +99,12 @@ cdef Request begin(Router router, Process caller, object target, object message,
 
 
 def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None) -> Request:
-    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError."""
+    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError, NotInProcess."""
     cdef Process caller = running_process()
-    cdef Request asked = begin(the_router(), caller, target, message, label, channel, partition_key)
+    cdef Request asked
+    if caller is None:
+        raise NotInProcess("request() works inside a process only")
+    asked = begin(the_router(), caller, located(target), message, label, channel, partition_key)
     if asked.state == PENDING:
         caller.tie(asked, asked)
     return asked
@@ -104,6 +117,7 @@ cdef class Response(Parked):
     cdef Request request
     cdef Router router          # with what follows, until the request is sent
     cdef object target, message, label, key, where
+    cdef object place           # the target, found: None is nobody
     cdef str channel
     cdef object outside         # the coroutine that calls for a task that the process started, or None
 
@@ -131,7 +145,7 @@ cdef class Response(Parked):
         if self.process.scheduler.running is not self.process:
             return self.advance_outside()
         if self.request is None:
-            self.request = begin(self.router, self.process, self.target, self.message, self.label, self.channel, self.key)
+            self.request = begin(self.router, self.process, self.place, self.message, self.label, self.channel, self.key)
         if self.request.state == PENDING and not self.expired:
             if self.process.doomed:
                 raise self.process.scheduler.exit_signal(self.process.doom_reason)
@@ -191,21 +205,27 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
     cdef Peer peer
     if caller is None or router.scheduler.running is not caller:
         return router.call_outside(target, message, timeout, channel, partition_key, label, where)
-    node = node_of(router, target)
+    place = located(target)
+    node = None if place is None else node_of(router, place)
     if node is not None:
         peer = router.table.peers.get(node)
         if peer is not None and peer.count and not peer.watches_calls:
-            return router.call_monitored(target, message, timeout, channel, partition_key, label, where)
+            return router.call_monitored(place, message, timeout, channel, partition_key, label, where)
     response = Response.__new__(Response)
     response.process = caller
     response.router = router
     response.target = target
+    response.place = place
     response.message = message
     response.label = label
     response.channel = channel
     response.key = partition_key
     response.where = where
-    response.timeout = -1.0 if timeout is None else timeout
+    response.timeout = -1.0
+    if timeout is not None:
+        response.timeout = timeout
+        if response.timeout < 0.0:
+            response.timeout = 0.0
     return response
 
 

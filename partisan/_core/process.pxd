@@ -19,6 +19,12 @@ cdef enum ProcessState:
     PARKED = 6     # suspended on a Parked, which makes it READY
 
 
+cdef enum MailboxPolicy:
+    DROP_NEWEST = 0  # what comes to a full mailbox is dropped
+    DROP_OLDEST = 1  # ... takes the place of the oldest
+    END = 2          # ... ends the process
+
+
 cdef class Receive(Timed):
     """What `receive()` returns: awaiting it yields the next message that matches."""
     cdef readonly Process process  # whose mailbox it reads
@@ -43,7 +49,7 @@ cdef class Process(Watched):
     cdef readonly tuple names           # registered names (str)
     cdef object title                   # shown in logs
     cdef readonly ProcessState state
-    cdef Receive waiting                # what it receives with, while RECEIVING
+    cdef Receive waiting                # what it receives with, from when it waits until it runs again
     cdef Receive plain                  # reused by every receive() without arguments
     cdef object future                  # what it awaits, while AWAITING
     cdef object thrown                  # exception to raise in it at its next step, or None
@@ -57,9 +63,18 @@ cdef class Process(Watched):
     cdef object doom_reason             # why, once doomed
     cdef dict ties                      # watches that it holds: Reference (monitors) or Pid (links) -> Watch; or None
     cdef bint crowded                   # its mailbox was reported as large, and has not been half of that since
+    cdef Py_ssize_t limit               # messages; a longer mailbox is looked into: the lesser of two limits
+    cdef readonly Py_ssize_t max_mailbox  # messages; a longer mailbox loses some
+    cdef MailboxPolicy policy           # ... which
+    cdef readonly Py_ssize_t dropped    # messages that were
+    cdef object mark                    # the Reference that it made last, or None
+    cdef Py_ssize_t marked              # the oldest so many messages came before that: none of them contains it
 
     cdef int deliver(self, object message) except -1
     cdef bint wakes(self, object message) except -1
+    cdef bint fits(self) except -1
+    cdef object take(self, Py_ssize_t position)
+    cdef bint is_marked(self, tuple patterns)
     cpdef int hold(self) except -1
     cpdef int release(self) except -1
     cdef int interrupt(self, object error) except -1
@@ -96,6 +111,7 @@ cdef class Scheduler:
     cdef object idle_context            # context in which futures call back
     cdef readonly unsigned long long steps
     cdef readonly unsigned long long delivered  # messages put into mailboxes
+    cdef readonly unsigned long long dropped    # messages that full mailboxes have lost
     cdef Py_ssize_t next_key            # key of the next pid
     cdef object stopwatch               # callable() -> seconds; None: runs are not timed
     cdef double long_step               # seconds; a longer step is reported
@@ -113,6 +129,7 @@ cdef class Scheduler:
     cdef int timed_step(self, Process process) except -1
     cdef int judge(self, double seconds, Py_ssize_t steps, Process last) except -1
     cdef object resume(self, Process process, bint* ended)
+    cdef object close(self, object coroutine)
     cdef int suspend(self, Process process, object yielded) except -1
     cdef int finish(self, Process process, object reason, object error) except -1
     cdef Process find_process(self, unsigned long long id, unsigned long long serial)

@@ -105,6 +105,29 @@ class Process(Watched):
         """Why it has ended; None before."""
 
     @property
+    def max_mailbox(self) -> int:
+        """How many messages its mailbox holds at most."""
+
+    @property
+    def dropped(self) -> int:
+        """How many messages it has lost for that."""
+
+    @property
+    def requests(self) -> int:
+        """How many of its requests, calls apart, wait for an answer."""
+
+    def bound_mailbox(self, messages: int, policy: str) -> None:
+        """Let no more messages wait than this.
+
+        Args:
+            messages: at least 1.
+            policy: what becomes of one that is too many: "drop_newest", "drop_oldest", or "exit": it is dropped, and
+                the process ends with `{system_limit, max_mailbox}`.
+        Raises:
+            ValueError: there is no such policy, or room for none.
+        """
+
+    @property
     def holds(self) -> int:
         """How many full send queues hold it now."""
 
@@ -237,6 +260,16 @@ class Scheduler:
     @property
     def delivered(self) -> int:
         """Messages put into mailboxes."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that full mailboxes have lost."""
+
+    def mark(self, reference: Reference) -> None:
+        """The running process has made this reference: what waits in its mailbox does not contain it."""
+
+    def census(self) -> dict[str, int]:
+        """How many there are of each thing that processes hold or wait for: processes, links, monitors, calls."""
 
     def watch(
         self,

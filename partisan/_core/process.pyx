@@ -40,6 +40,7 @@ cdef enum:
 
 cdef Py_ssize_t STEPS = 64
 cdef Py_ssize_t BUDGET = 1024
+cdef Py_ssize_t CLOSES = 100     # how often a killed coroutine that goes on waiting is closed
 cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one that took long
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
 cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
@@ -50,6 +51,12 @@ cdef object KILLED = Atom("killed")
 cdef object CANCELLED = Atom("cancelled")
 cdef object EXIT = Atom("EXIT")
 cdef object ALIAS = Atom("$alias")
+cdef object SYSTEM_LIMIT = Atom("system_limit")
+cdef object MAX_MAILBOX = Atom("max_mailbox")
+
+cdef dict POLICIES = {"drop_newest": DROP_NEWEST, "drop_oldest": DROP_OLDEST, "exit": END}
+
+cdef str IGNORED = "coroutine ignored GeneratorExit"  # in the words of CPython
 
 cdef object current_process = PyContextVar_New("partisan_current_process", NULL)
 current_process_var = current_process
@@ -115,11 +122,13 @@ cdef class Receive(Timed):
         if process.doomed:
             raise process.scheduler.exit_signal(process.doom_reason)
         if process.holds == 0 and process.budget > 0:
+            if self.tested < process.marked and process.is_marked(self.patterns):
+                self.tested = process.marked
             position = process.mailbox.find(self.patterns, self.tested)
             if position >= 0:
                 process.budget -= 1
                 self.settle()
-                return process.mailbox.take(position)
+                return process.take(position)
             self.tested = process.mailbox.length if self.patterns else 0
             if self.expired or self.timeout == 0:
                 self.settle()
@@ -196,16 +205,72 @@ cdef class Process(Watched):
         if type(message) is tuple and len(<tuple>message) == 2 and self.scheduler.is_answer((<tuple>message)[0]):
             return self.scheduler.answer((<tuple>message)[0], (<tuple>message)[1])
         self.mailbox.push(message)
+        if self.mailbox.length > self.limit and not self.fits():
+            return 0
         self.scheduler.delivered += 1
         if self.state == RECEIVING:
             if not self.waiting.patterns or self.wakes(message):
                 self.scheduler.make_ready(self)
             else:
                 self.waiting.tested = self.mailbox.length
+        return 0
+
+    cdef bint fits(self) except -1:
+        """The mailbox is longer than a limit: report it, or make room. False if the new message is dropped for that."""
         if self.mailbox.length > self.scheduler.large_mailbox and not self.crowded:
             self.crowded = True
             self.scheduler.crowd(self)
-        return 0
+        if self.mailbox.length <= self.max_mailbox:
+            return True
+        self.dropped += 1
+        self.scheduler.dropped += 1
+        if self.policy == DROP_OLDEST:
+            self.take(0)
+            return True
+        self.take(self.mailbox.length - 1)
+        if self.policy == END:
+            self.doom((SYSTEM_LIMIT, MAX_MAILBOX))
+        return False
+
+    cdef object take(self, Py_ssize_t position):
+        """Take a message out of the mailbox; what is known of those behind it moves along."""
+        if position < self.marked:
+            self.marked -= 1
+        if self.waiting is not None and position < self.waiting.tested:
+            self.waiting.tested -= 1
+        return self.mailbox.take(position)
+
+    cdef bint is_marked(self, tuple patterns):
+        """Whether what matches must contain the reference that this process made last: it came after that."""
+        cdef bint found
+        for pattern in patterns:
+            if type(pattern) is not tuple:
+                return False
+            found = False
+            for element in <tuple>pattern:
+                if element is self.mark:
+                    found = True
+            if not found:
+                return False
+        return len(patterns) > 0
+
+    def bound_mailbox(self, Py_ssize_t messages, str policy not None) -> None:
+        """Let no more messages wait than this.
+
+        Args:
+            messages: at least 1.
+            policy: what becomes of one that is too many: "drop_newest", "drop_oldest", or "exit": it is dropped, and
+                the process ends with `{system_limit, max_mailbox}`.
+        Raises:
+            ValueError: there is no such policy, or room for none.
+        """
+        if messages < 1:
+            raise ValueError(f"max_mailbox {messages} is not at least 1")
+        if policy not in POLICIES:
+            raise ValueError(f"mailbox_policy {policy!r} is none of {', '.join(POLICIES)}")
+        self.policy = POLICIES[policy]
+        self.max_mailbox = messages
+        self.limit = min(messages, self.scheduler.large_mailbox)
 
     cdef bint wakes(self, object message) except -1:
         """Whether the process waits for this. A pattern that raises wakes it: the fault is its own, not the sender's."""
@@ -300,14 +365,17 @@ cdef class Process(Watched):
         """What it monitors: reference -> Watch."""
         return {key: tie for key, tie in (self.ties or {}).items() if type(key) is Reference}
 
+    @property
+    def requests(self):
+        """How many of its requests, calls apart, wait for an answer."""
+        return sum([type(key) is not Pid and type(key) is not Reference for key in self.ties or ()])
+
     def remove(self, pattern) -> bool:
         """Take the oldest message that matches out of its mailbox, unread; whether there was one."""
         cdef Py_ssize_t position = self.mailbox.find((pattern,), 0)
         if position < 0:
             return False
-        self.mailbox.take(position)
-        if self.state == RECEIVING:
-            self.waiting.tested = 0
+        self.take(position)
         return True
 
     def future_done(self, future):
@@ -321,6 +389,8 @@ cdef class Process(Watched):
         if self.state == DONE:
             return False
         self.cancel_requests += 1
+        if self.doomed and self.thrown is not None:
+            return True  # it meets the exit signal, which nobody takes back
         if self.state == AWAITING and self.future is not None and self.future.cancel(msg=msg):
             return True
         self.interrupt(self.scheduler.cancelled() if msg is None else self.scheduler.cancelled(msg))
@@ -416,6 +486,8 @@ cdef class Scheduler:
         self.slow = slow
         self.large_mailbox = large_mailbox if large_mailbox > 0 else PY_SSIZE_T_MAX
         self.crowd = crowd
+        for process in self.processes.values():
+            (<Process>process).limit = min((<Process>process).max_mailbox, self.large_mailbox)
 
     def spawn(self, coroutine, str title) -> Process:
         """Make a process of a coroutine, in a copy of this context; it takes its first step at the next run()."""
@@ -430,6 +502,8 @@ cdef class Scheduler:
         process.coroutine = coroutine
         process.title = title
         process.names = ()
+        process.max_mailbox = PY_SSIZE_T_MAX
+        process.limit = self.large_mailbox
         process.plain = Receive.__new__(Receive)
         process.plain.process = process
         process.plain.patterns = ()
@@ -494,9 +568,28 @@ cdef class Scheduler:
         """Put a message into a process's mailbox."""
         process.deliver(message)
 
+    def mark(self, reference) -> None:
+        """The running process has made this reference: what waits in its mailbox does not contain it."""
+        if self.running is not None:
+            self.running.mark = reference
+            self.running.marked = self.running.mailbox.length
+
+    def census(self) -> dict:
+        """How many there are of each thing that processes hold or wait for."""
+        cdef Py_ssize_t links = 0
+        cdef Py_ssize_t monitors = 0
+        for process in self.processes.values():
+            for key in (<Process>process).ties or ():
+                if type(key) is Pid:
+                    links += 1
+                elif type(key) is Reference:
+                    monitors += 1
+        return {"processes": len(self.processes), "links": links, "monitors": monitors, "calls": len(self.aliases)}
+
     cdef bint is_answer(self, object tag):
         """Whether a pair that begins with this answers something: with the alias of a request of this node."""
-        return isinstance(tag, Alias) or (type(tag) is tuple and len(<tuple>tag) == 2 and (<tuple>tag)[0] is ALIAS)
+        return isinstance(tag, Alias) or (type(tag) is tuple and len(<tuple>tag) == 2 and (<tuple>tag)[0] is ALIAS
+                                          and type((<tuple>tag)[1]) is int)
 
     cdef int answer(self, object tag, object value) except -1:
         """Give an answer to what waits for it; nothing does any more if it is late."""
@@ -629,7 +722,7 @@ cdef class Scheduler:
             error, process.thrown = process.thrown, None
             if process.killed:
                 ended[0] = True
-                return process.coroutine.close()
+                return self.close(process.coroutine)
             try:
                 return process.coroutine.throw(error)
             except StopIteration:
@@ -640,6 +733,17 @@ cdef class Scheduler:
         Py_DECREF(yielded)
         return yielded
 
+    cdef object close(self, object coroutine):
+        """Close the coroutine of a killed process, whatever else it tries to wait for. Raises what it raises."""
+        cdef Py_ssize_t left = CLOSES
+        while True:
+            left -= 1
+            try:
+                return coroutine.close()
+            except RuntimeError as error:
+                if left == 0 or str(error) != IGNORED:
+                    raise
+
     cdef int suspend(self, Process process, object yielded) except -1:
         """Put a process that has yielded where it belongs."""
         kind = type(yielded)
@@ -648,12 +752,12 @@ cdef class Scheduler:
         if process.thrown is not None:
             return self.make_ready(process)
         if kind is Receive:
+            process.waiting = <Receive>yielded
             if process.holds:
                 process.state = HELD
             elif process.budget == 0:
                 self.make_ready(process)
             else:
-                process.waiting = <Receive>yielded
                 process.state = RECEIVING
             return 0
         if isinstance(yielded, Parked):

@@ -47,6 +47,8 @@ cdef class Request(Watch):
         self.state = state
         self.outcome = outcome
         self.detach()
+        if self.caller is not None:
+            self.caller.untie(self)
         if self.number:
             self.scheduler.aliases.pop(self.number, None)
         if self.awaited:

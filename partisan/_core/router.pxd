@@ -51,6 +51,8 @@ cdef class Router:
     cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
                       bint ack) except -1
     cdef int deliver_name(self, str name, object message, Inbound inbound) except -1
+    cdef int send_elsewhere(self, object target, object message, str channel, object partition_key, object key,
+                            bint ack) except -1
     cdef int send_here(self, str name, object message) except -1
     cdef int give(self, Process process, object message, Inbound inbound) except -1
     cdef int give_nobody(self, object target, object message, Inbound inbound) except -1

@@ -16,7 +16,7 @@ from .sendqueue import SendQueue
 
 __all__ = ["Inbound", "Router", "current_router_var", "send"]
 
-_Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom]
+_Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
 
 NO_NODE: str
 """What is said where there is no current node."""

@@ -26,6 +26,7 @@ from partisan._core.requests cimport Served, is_alias
 from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList
 
+from partisan._core.via import send_via, whereis_via
 from partisan.errors import FrameError, LocalProtocolError, NoProc, NotConnected, TermError, WrongThread
 from partisan.names import DEFAULT_CHANNEL
 
@@ -123,7 +124,7 @@ cdef class Router:
         """Send a message to a process: encode, queue, return.
 
         Args:
-            target: a Pid; a registered name (str or Atom) of this node; or (name, node name).
+            target: a Pid; a registered name (str or Atom) of this node; (name, node name); or ("via", registry, name).
             message: any term.
             channel: the channel's name; None is the default channel.
             partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
@@ -159,7 +160,18 @@ cdef class Router:
             return self.send_named(target, self.node, message, channel, partition_key, key, ack)
         elif kind is Process:
             return self.send_pid((<Process>target).pid, message, channel, partition_key, key, ack)
-        raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
+        return self.send_elsewhere(target, message, channel, partition_key, key, ack)
+
+    cdef int send_elsewhere(self, object target, object message, str channel, object partition_key, object key,
+                            bint ack) except -1:
+        """Send to a name that a registry keeps; with options it is asked for the pid only."""
+        if channel is None and partition_key is None and key is None and not ack:
+            send_via(target, message)
+            return 0
+        pid = whereis_via(target)
+        if pid is None:
+            raise NoProc(NOPROC, target)
+        return self.send_pid(pid, message, channel, partition_key, key, ack)
 
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
                         object key, bint ack) except -1:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from partisan._core.process import Process, running
 from partisan._core.router import NO_NODE
 from partisan.errors import Exit, LocalProtocolError, NotInProcess
-from partisan.etf import Atom
+from partisan.runtime.exits import ExitSignal
 
 if TYPE_CHECKING:
     from partisan.etf import Pid
@@ -45,17 +45,18 @@ def self() -> Pid:
 def exit(*target_and_reason: Any) -> None:
     """`exit(reason)` ends the current process; `exit(pid, reason)` sends another one an exit signal.
 
-    As in Erlang, a process ignores the signal `normal` from another, and a signal to a process that does not exist.
+    As in Erlang, a process ignores the signal `normal` from another, and a signal to a process that does not exist. A
+    signal to oneself takes effect at once, unless exits are trapped and it is not `kill`.
     """
     if len(target_and_reason) == 1:
         _exit_self(target_and_reason[0])
     if len(target_and_reason) != 2:
         raise TypeError("exit() takes a reason, or a pid and a reason")
     pid, reason = target_and_reason
-    found = running()
-    if found is not None and found.pid == pid and (not found.trapping or reason == Atom("kill")):
-        _exit_self(reason)
     node().exit(pid, reason)
+    found = running()
+    if found is not None and found.pid == pid and not found.alive:
+        raise ExitSignal(reason)  # now, not at the next await
 
 
 def _exit_self(reason: object) -> NoReturn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Literal, overload
 
 from partisan._core.process import running
 from partisan._core.router import current_router_var
@@ -15,6 +15,10 @@ from partisan.runtime.current import current, node
 from partisan.runtime.membership_calls import Who
 from partisan.runtime.message_calls import Target
 from partisan.runtime.node import Node
+from partisan.runtime.offload import Place, Result
+from partisan.runtime.process_calls import Name
+from partisan.runtime.process_info import ProcessInfo
+from partisan.runtime.spawn_opt import MailboxPolicy
 from partisan.runtime.tie_calls import DOWN
 
 
@@ -36,18 +40,18 @@ def spawn(function: Callable[..., Awaitable[Any]], *args: Any, name: str | None 
     return node().spawn(function, *args, name=name, **options)
 
 
-def register(name: str, pid: Pid) -> None:
+def register(name: Name, pid: Pid) -> None:
     """Give a living process of the current node a name. Raises NameTaken, NoProc."""
     node().register(name, pid)
 
 
-def unregister(name: str) -> None:
+def unregister(name: Name) -> None:
     """Take a name away. Raises KeyError if nobody has it."""
     node().unregister(name)
 
 
-def whereis(name: str) -> Pid | None:
-    """The pid registered under the name on the current node, or None."""
+def whereis(name: Name) -> Pid | None:
+    """The pid registered under the name on the current node, or with a registry; or None."""
     return node().whereis(name)
 
 
@@ -216,6 +220,47 @@ def monitor(target: Target, *, tag: object = DOWN) -> Reference:
 def demonitor(reference: Reference, *, flush: bool = False, info: bool = False) -> bool:
     """End a monitor of the current process; see `Node.demonitor`."""
     return node().demonitor(reference, flush=flush, info=info)
+
+
+@overload
+def spawn_opt(
+    function: Callable[..., Awaitable[Any]],
+    *args: Any,
+    name: Name | None = None,
+    link: bool = False,
+    monitor: Literal[False] = False,
+    max_mailbox: int | None = None,
+    mailbox_policy: MailboxPolicy = "drop_newest",
+) -> Pid: ...
+@overload
+def spawn_opt(
+    function: Callable[..., Awaitable[Any]],
+    *args: Any,
+    name: Name | None = None,
+    link: bool = False,
+    monitor: Literal[True],
+    max_mailbox: int | None = None,
+    mailbox_policy: MailboxPolicy = "drop_newest",
+) -> tuple[Pid, Reference]: ...
+def spawn_opt(function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid | tuple[Pid, Reference]:
+    """Start a process with options: name, link, monitor, max_mailbox; see `Node.spawn_opt`."""
+    made: Pid | tuple[Pid, Reference] = node().spawn_opt(function, *args, **options)
+    return made
+
+
+def processes() -> list[Pid]:
+    """The pids of the processes of the current node, oldest first."""
+    return node().processes()
+
+
+def process_info(pid: Pid, items: str | Atom | Iterable[str | Atom] | None = None) -> ProcessInfo | None:
+    """What is known of a process of the current node; None if it has ended. See `Node.process_info`."""
+    return node().process_info(pid, items)
+
+
+async def offload(function: Callable[..., Result], *args: Any, to: Place = "thread") -> Result:
+    """Run what blocks in a thread, or an operating-system process; see `Node.offload`."""
+    return await node().offload(function, *args, to=to)
 
 
 def trap_exit(flag: bool = True) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
-from partisan.errors import DrainTimeout, NotAcknowledged
+from partisan._core.via import whereis_via
+from partisan.errors import DrainTimeout, NoProc, NotAcknowledged
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
@@ -18,8 +19,8 @@ from partisan.runtime.parts import NodePart
 
 log = logging.getLogger(__name__)
 
-Target = Pid | Atom | str | tuple[str | Atom, str | Atom]
-"""Whom a message can be sent to: a pid, a name on this node, or (name, node)."""
+Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
+"""Whom a message can be sent to: a pid, a name on this node, (name, node), or ("via", registry, name)."""
 
 
 class MessageCalls(NodePart):
@@ -114,9 +115,14 @@ class MessageCalls(NodePart):
             tag.set_exception(NotAcknowledged(node, "a function that was put between dropped it"))
 
     def _place(self, target: Target) -> tuple[str, Pid | Atom]:
-        """The node of a target, and what it is there."""
+        """The node of a target, and what it is there. Raises NoProc if a registry has no such name, TypeError."""
         if isinstance(target, Pid):
             return target.node, target
+        if isinstance(target, tuple) and len(target) == 3:
+            pid = whereis_via(target)
+            if pid is None:
+                raise NoProc(Atom("noproc"), target)
+            return pid.node, pid
         name, node = target if isinstance(target, tuple) else (target, self.name)
         return node.name if isinstance(node, Atom) else node, name if isinstance(name, Atom) else Atom(name)
 
@@ -126,11 +132,17 @@ class MessageCalls(NodePart):
         return self._acknowledged.outstanding(name)
 
     def make_ref(self) -> Reference:
-        """A reference that this node has not made before."""
+        """A reference that this node has not made before.
+
+        A `receive` of the process that made it whose patterns are tuples that contain it does not look at what came
+        before: the answer to a message with a reference is found at once, however much waits.
+        """
         self._check()
         self._ref_count += 1
         count = self._ref_count
-        return Reference(self.name, (count & 0x3FFFF, count >> 18 & 0xFFFFFFFF, count >> 50))
+        reference = Reference(self.name, (count & 0x3FFFF, count >> 18 & 0xFFFFFFFF, count >> 50))
+        self.scheduler.mark(reference)
+        return reference
 
     async def drain(self, name: str, channel: str | None = None, *, timeout: float | None = None) -> None:
         """Wait until what is queued to the node on the channel is below high water: back-pressure outside of processes.

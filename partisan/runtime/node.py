@@ -14,7 +14,7 @@ import os
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from contextvars import Token
 from types import TracebackType
 from typing import Any
@@ -34,12 +34,14 @@ from partisan.net.context import Context
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
+from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
+from partisan.runtime.process_info import InfoCalls
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.requests import CAPABILITY, Requests
-from partisan.runtime.tie_calls import TieCalls
-from partisan.runtime.timer_calls import TimerCalls
+from partisan.runtime.spawn_opt import SpawnCalls
+from partisan.runtime.timer_calls import Timer, TimerCalls
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
@@ -47,7 +49,7 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
+class Node(MembershipCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -86,7 +88,9 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
         self._ended = asyncio.Event()  # set whenever the last process ends
         self._relief: dict[tuple[str, str], list[asyncio.Future[None]]] = {}
         self._told: dict[str, int] = {}
-        self._timers: dict[Reference, asyncio.TimerHandle] = {}
+        self._timers: dict[Reference, Timer] = {}
+        self._executors: dict[str, Executor] = {}
+        self._offloaded: set[Future[Any]] = set()
         self._outside = Pid(self.name, 0)
         self._ref_count = self._rng.getrandbits(48)
         self._make_core()
@@ -118,6 +122,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             self._acceptor.close()
             raise
         self._sampler = Sampler(self._context, self.table, self.scheduler)
+        self._sampler.monitors = lambda: self.scheduler.census()["monitors"]
         self._sampler.unacknowledged = self._acknowledged.waiting
         self.telemetry.changed = self._sampler.heed
         self._running = True
@@ -203,7 +208,7 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
 
         Args:
             grace: seconds for all of it: for processes to end after their exit signal `shutdown`, then for peers to
-                close. Whoever is later is left behind, and the log says so.
+                close. Processes that have not ended by then are killed, and the log says so.
         """
         if not self._running:
             return
@@ -218,8 +223,8 @@ class Node(MembershipCalls, TieCalls, TimerCalls, Reconfigure):
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
             self.scheduler.deadlines.stop()
-            for timer in self._timers.values():
-                timer.cancel()
+            self._stop_timers()
+            self._stop_offloading()
             self._acknowledged.stop()
             self._acceptor.close()
             self._watching.stop()

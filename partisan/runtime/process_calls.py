@@ -10,6 +10,7 @@ from types import CoroutineType
 from typing import Any
 
 from partisan._core.process import Process, running
+from partisan._core.via import register_via, unregister_via, whereis_via
 from partisan.errors import NameTaken, NoProc
 from partisan.etf import Atom, Pid
 from partisan.runtime.exits import report_exit
@@ -17,11 +18,20 @@ from partisan.runtime.parts import NodePart
 
 log = logging.getLogger(__name__)
 
+SHUTDOWN, KILLED = Atom("shutdown"), Atom("killed")
+
+CLOSING = 1.0
+"""Seconds in which killed processes are closed: a turn of the loop for each few dozens of them (ours)."""
+
+Name = str | Atom | tuple[str | Atom, Any, Any]
+"""What a process can be registered under: a name of this node, or ("via", registry, name)."""
+
 
 class ProcessCalls(NodePart):
     """The methods of a node that are about its processes."""
 
     _ended: asyncio.Event
+    _spared: Process | None = None  # who stops the node
     _outside: Pid  # in whose name code that is no process's own sends exit signals
 
     def spawn(
@@ -49,35 +59,39 @@ class ProcessCalls(NodePart):
             self.scheduler.register(name, process)
         return process.pid
 
-    def register(self, name: str | Atom, pid: Pid) -> None:
-        """Give a living process of this node a name. Raises NameTaken; NoProc if the process does not live."""
+    def register(self, name: Name, pid: Pid) -> None:
+        """Give a living process of this node a name; one of a registry may be given to any process.
+
+        Raises NameTaken; NoProc if the process does not live.
+        """
         self._check()
+        if isinstance(name, tuple):
+            if not register_via(name, pid):
+                raise NameTaken(repr(name))
+            return
         process = self._living(pid)
         if process is None:
             raise NoProc(Atom("noproc"), pid)
         self.scheduler.register(registered(name), process)
 
-    def unregister(self, name: str | Atom) -> None:
-        """Take a name away. Raises KeyError if nobody has it."""
+    def unregister(self, name: Name) -> None:
+        """Take a name away. Raises KeyError if nobody has it; a registry does as it likes."""
         self._check()
+        if isinstance(name, tuple):
+            unregister_via(name)
+            return
         name = registered(name)
         if self.scheduler.whereis(name) is None:
             raise KeyError(name)
         self.scheduler.unregister(name)
 
-    def whereis(self, name: str | Atom) -> Pid | None:
-        """The pid registered under the name on this node, or None."""
+    def whereis(self, name: Name) -> Pid | None:
+        """The pid registered under the name on this node, or with the registry; or None."""
         self._check()
+        if isinstance(name, tuple):
+            return whereis_via(name)
         process = self.scheduler.whereis(registered(name))
         return None if process is None else process.pid
-
-    def exit(self, pid: Pid, reason: object) -> None:
-        """Send a process of this node an exit signal; `normal` is ignored, and so is a dead target."""
-        self._check()
-        process = self._living(pid)
-        if process is not None:
-            sender = running()
-            process.signal(reason, self._outside if sender is None else sender.pid)
 
     def _living(self, pid: Pid) -> Process | None:
         if not isinstance(pid, Pid):
@@ -85,20 +99,37 @@ class ProcessCalls(NodePart):
         return self.scheduler.find(pid) if pid.node == self.name else None
 
     async def _end_processes(self, grace: float) -> None:
+        """Tell every process to shut down, the youngest first; kill those that have not ended in time.
+
+        One of them may be who stops the node: it is spared.
+        """
+        stopper = running()
+        self._spared = stopper if stopper is not None and stopper.scheduler is self.scheduler else None
+        if not await self._end_all(SHUTDOWN, False, grace):
+            log.warning("%s kills processes that have not shut down: %s", self.name, self._others())
+            if not await self._end_all(KILLED, True, CLOSING):
+                log.error("%s leaves processes behind: %s", self.name, self._others())
+
+    async def _end_all(self, reason: Atom, kill: bool, seconds: float) -> bool:
+        """Whether all ended in time."""
         self._ended.clear()
-        for process in list(self.scheduler.processes.values()):
-            process.doom(Atom("shutdown"))
-        if self.scheduler.processes:
+        for process in reversed(self._others()):
+            process.doom(reason, kill)
+        if self._others():
             try:
-                await asyncio.wait_for(self._ended.wait(), grace)
+                await asyncio.wait_for(self._ended.wait(), seconds)
             except TimeoutError:
-                log.warning("%s leaves processes behind: %s", self.name, list(self.scheduler.processes.values()))
+                return False
+        return True
+
+    def _others(self) -> list[Process]:
+        return [process for process in self.scheduler.processes.values() if process is not self._spared]
 
     def _exited(self, process: Process, reason: object, error: BaseException | None) -> None:
         if error is not None:
             report_exit(process, reason, error)
         self._watching.ended(process.pid)
-        if not self.scheduler.processes:
+        if len(self.scheduler.processes) <= (self._spared is not None):
             self._ended.set()
 
 

@@ -7,6 +7,7 @@ which nobody listens has no timer, and what is summed is counted anyway (`net/tr
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -15,13 +16,16 @@ from partisan import telemetry
 from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process, Scheduler
+from partisan.etf import Reference
 from partisan.net.context import Context
 from partisan.runtime.parts import NodePart
+from partisan.runtime.process_info import frame_of
+from partisan.runtime.timer_calls import Timer
+
+log = logging.getLogger(__name__)
 
 Waiting = tuple[str, str, int, int]
 """Node, channel, messages, octets."""
-
-_CHAIN = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
 
 
 class Sampler:
@@ -45,6 +49,7 @@ class Sampler:
         self._outstanding: set[tuple[str, str]] = set()
         self._dropped: dict[tuple[str, str], tuple[int, int]] = {}
         self._delivered = 0
+        self._lost = 0
 
     def heed(self) -> None:
         """Somebody begins or ceases to listen: run if anybody wants what is told here."""
@@ -52,7 +57,7 @@ class Sampler:
         if wanted and self._timer is None:
             self._context.traffic.listen(True)
             self._dropped = {key: _dropped(bound) for key, bound in bounds(self._table)}
-            self._delivered = self._scheduler.delivered
+            self._delivered, self._lost = self._scheduler.delivered, self._scheduler.dropped
             self._outstanding = set()
             self._rest()
         elif not wanted:
@@ -83,6 +88,9 @@ class Sampler:
         before, self._delivered = self._delivered, self._scheduler.delivered
         if self._delivered > before:
             emit(telemetry.QUEUE_DELIVERED, {"count": self._delivered - before}, {"side": "receiver"})
+        before, self._lost = self._lost, self._scheduler.dropped
+        if self._lost > before:
+            emit(telemetry.QUEUE_DROPPED, {"count": self._lost - before}, {"side": "receiver"})
         for node, channel, count, octets in self.unacknowledged():
             queue(telemetry.QUEUE_UNACKNOWLEDGED, node, channel, count=count, octets=octets)
 
@@ -109,7 +117,7 @@ class Sampler:
             if bound.dropped_frames > frames:
                 self._dropped[key] = _dropped(bound)
                 count, size = bound.dropped_frames - frames, bound.dropped_octets - octets
-                events.tell_queue(telemetry.QUEUE_DROPPED, node, channel, count=count, octets=size)
+                events.tell_queue(telemetry.QUEUE_DROPPED, node, channel, count=count, octets=size, side="sender")
 
 
 def bounds(table: ConnectionTable) -> Iterator[tuple[tuple[str, str], Bound]]:
@@ -125,18 +133,8 @@ def _dropped(bound: Bound) -> tuple[int, int]:
 
 def whereabouts(process: Process) -> str | None:
     """The line at which a process waits, as `file:line in function`; None if it has ended."""
-    waits: Any = process.get_coro()
-    found = None
-    while waits is not None:
-        for frame, inner in _CHAIN:
-            if getattr(waits, frame, None) is not None:
-                found, waits = getattr(waits, frame), getattr(waits, inner)
-                break
-        else:
-            break
-    if found is None:
-        return None
-    return f"{found.f_code.co_filename}:{found.f_lineno} in {found.f_code.co_qualname}"
+    found = frame_of(process)
+    return None if found is None else f"{found.f_code.co_filename}:{found.f_lineno} in {found.f_code.co_qualname}"
 
 
 class Watch(NodePart):
@@ -144,11 +142,13 @@ class Watch(NodePart):
 
     _context: Context
     _sampler: Sampler
+    _timers: dict[Reference, Timer]
 
     def counters(self) -> dict[str, Any]:
         """All counters of the node since it was started, as one dict of plain values.
 
-        `docs/telemetry.md` describes it. Counting costs nothing extra; this costs as much as there are connections.
+        `docs/telemetry.md` describes it. Counting costs nothing extra; this costs as much as there are connections and
+        processes.
         """
         self._check()
         total = self._context.traffic.total()
@@ -165,8 +165,13 @@ class Watch(NodePart):
             "received": {"octets": total.received_octets, "frames": total.received_frames},
             "connections": self._context.traffic.counts(),
             "queues": queues,
-            "processes": len(self.scheduler.processes),
-            "messages": {"delivered": self.scheduler.delivered, "undelivered": self.router.undelivered},
+            **self.scheduler.census(),
+            "timers": len(self._timers),
+            "messages": {
+                "delivered": self.scheduler.delivered,
+                "undelivered": self.router.undelivered,
+                "dropped": self.scheduler.dropped,
+            },
         }
 
     def _watch(self) -> None:
@@ -182,7 +187,12 @@ class Watch(NodePart):
     def _slow(self, process: Process | None, seconds: float, steps: int) -> None:
         about: dict[str, Any] = {"process": None, "name": None, "where": None}
         if process is not None:
-            about = {"process": process.pid, "name": process.get_name(), "where": whereabouts(process)}
+            name, where = process.get_name(), whereabouts(process)
+            about = {"process": process.pid, "name": name, "where": where}
+            said = "%s: %r held all others up for %.0f ms; it waits at %s"
+            self._context.log(
+                log, logging.WARNING, ("long_schedule", name), said, self.name, process, seconds * 1000.0, where
+            )
         self.telemetry.emit(telemetry.LONG_SCHEDULE, {"seconds": seconds, "steps": steps}, about)
 
     def _crowd(self, process: Process) -> None:

@@ -60,8 +60,15 @@ async def running(*names: str, **options: Any) -> AsyncIterator[list[Node]]:
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             await stack.enter_async_context(node)
+            stack.callback(assert_nothing_left, node)
             stack.push_async_callback(node.stop, grace=0.5)
         yield nodes
+
+
+def assert_nothing_left(node: Node) -> None:
+    """A node that has stopped has no processes, links, monitors, timers or calls."""
+    left = {**node.scheduler.census(), "timers": len(node._timers), "time-outs": len(node.scheduler.deadlines)}
+    assert not any(left.values()), f"{node.name} is left with {left}"
 
 
 @contextlib.asynccontextmanager
