@@ -60,6 +60,11 @@ async def within(node: Node, function: Callable[[], Awaitable[Any]]) -> Any:
         return await done
 
 
+async def wait_for_silence(target: Any) -> None:
+    """Call, and get no answer."""
+    await call(target, Atom("silence"), timeout=30.0)
+
+
 def left(*nodes: Node) -> list[Any]:
     """What calls have left behind."""
     return [
@@ -190,7 +195,7 @@ async def test_a_node_that_is_not_connected_is_down() -> None:
 async def test_a_caller_that_ends_leaves_nothing_with_the_callee(here: bool) -> None:
     async with pair() as (a, b, target):
         caller = b if here else a
-        pids = [caller.spawn(call, target, Atom("silence"), timeout=30.0) for _ in range(10)]
+        pids = [caller.spawn(wait_for_silence, target) for _ in range(10)]
         await eventually(lambda: len(left(b)) >= 10)
         for pid in pids:
             caller.exit(pid, KILL)
@@ -200,7 +205,7 @@ async def test_a_caller_that_ends_leaves_nothing_with_the_callee(here: bool) -> 
 async def test_a_lost_caller_node_leaves_nothing_with_the_callee() -> None:
     async with pair() as (a, b, target):
         for _ in range(10):
-            a.spawn(call, target, Atom("silence"), timeout=30.0)
+            a.spawn(wait_for_silence, target)
         await eventually(lambda: len(left(b)) == 10)
         assert all(isinstance(watch, Served) for watch in left(b))
         await a.stop(grace=0.1)
