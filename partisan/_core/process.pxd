@@ -87,6 +87,7 @@ cdef class Process(Watched):
 cdef class Scheduler:
     cdef readonly dict processes        # pid key (serial << 28 | id) -> Process
     cdef readonly dict names            # registered name (str) -> Process, or a sink: callable(message, link)
+    cdef object home                    # its Atom
     cdef readonly str node              # name of the node whose processes these are
     cdef PyObject** ready               # run queue: owned ring of owned references to Process
     cdef Py_ssize_t ready_capacity      # entries allocated, a power of two

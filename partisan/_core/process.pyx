@@ -20,8 +20,9 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from partisan._core.awaitable cimport SUSPEND, Awaitable
 from partisan._core.deadlines cimport Deadlines, Timed
 from partisan._core.counters cimport count, live
-from partisan._core.identities cimport Alias, Pid, Reference
+from partisan._core.identities cimport Alias, Pid, Reference, pid_of
 from partisan._core.mailbox cimport Mailbox, matches_any
+from partisan._core.options cimport FORM_PLAIN
 from partisan._core.watch cimport Watch, Watched
 
 from partisan._core.identities import Atom
@@ -103,6 +104,11 @@ def receive(*patterns, timeout=None) -> Receive:
     if process is None:
         raise NotInProcess("receive() works inside a process only")
     if not patterns and timeout is None:
+        if process.plain is None and process.state != DONE:
+            process.plain = Receive.__new__(Receive)
+            process.plain.process = process
+            process.plain.patterns = ()
+            process.plain.timeout = -1.0
         return process.plain
     cdef Receive awaitable = Receive.__new__(Receive)
     awaitable.process = process
@@ -444,6 +450,7 @@ cdef class Scheduler:
         self.processes = {}
         self.names = {}
         self.node = node
+        self.home = Atom(node)
         self.postponed = []
         self.variables = ()
         self.next_key = first_key % KEY_LIMIT
@@ -496,7 +503,7 @@ cdef class Scheduler:
             self.next_key = (self.next_key + 1) % KEY_LIMIT
         key = self.next_key
         self.next_key = (key + 1) % KEY_LIMIT
-        process.pid = Pid(self.node, key & ((1 << ID_BITS) - 1), key >> ID_BITS)
+        process.pid = pid_of(self.home, key & ((1 << ID_BITS) - 1), key >> ID_BITS, 0, FORM_PLAIN)
         process.scheduler = self
         process.mailbox = Mailbox.__new__(Mailbox)
         process.coroutine = coroutine
@@ -504,10 +511,6 @@ cdef class Scheduler:
         process.names = ()
         process.max_mailbox = PY_SSIZE_T_MAX
         process.limit = self.large_mailbox
-        process.plain = Receive.__new__(Receive)
-        process.plain.process = process
-        process.plain.patterns = ()
-        process.plain.timeout = -1.0
         process.context = self.context_of(process)
         self.processes[key] = process
         self.make_ready(process)
@@ -794,7 +797,8 @@ cdef class Scheduler:
         process.mailbox.clear()
         ties, process.ties = process.ties, None
         process.tell_watches(reason)
-        for tie in (ties or {}).values():
-            (<Watch>tie).drop()
+        if ties is not None:
+            for tie in ties.values():
+                (<Watch>tie).drop()
         self.exited(process, reason, error)
         return 0

@@ -22,7 +22,10 @@ cdef class Watched:
 
     cdef int tell_watches(self, object reason) except -1:
         cdef Watch watch
-        cdef list watches = []
+        cdef list watches
+        if self.first is None:
+            return 0
+        watches = []
         while self.first is not None:
             watch = self.first
             watch.detach()
