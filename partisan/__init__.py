@@ -96,6 +96,8 @@ else:
     from .runtime.facade import make_ref as make_ref
     from .runtime.facade import members as members
     from .runtime.facade import monitor as monitor
+    from .runtime.facade import monitor_node as monitor_node
+    from .runtime.facade import monitor_nodes as monitor_nodes
     from .runtime.facade import node_info as node_info
     from .runtime.facade import node_spec as node_spec
     from .runtime.facade import nodes as nodes

@@ -15,6 +15,7 @@ from partisan.runtime.current import current, node
 from partisan.runtime.membership_calls import Who
 from partisan.runtime.message_calls import Target
 from partisan.runtime.node import Node
+from partisan.runtime.node_monitors import NodeType
 from partisan.runtime.offload import Place, Result
 from partisan.runtime.process_calls import Name
 from partisan.runtime.process_info import ProcessInfo
@@ -212,9 +213,9 @@ def unlink(pid: Pid) -> None:
     node().unlink(pid)
 
 
-def monitor(target: Target, *, tag: object = DOWN) -> Reference:
+def monitor(target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
     """Have (tag, reference, process, item, reason) sent to the current process when another ends."""
-    return node().monitor(target, tag=tag)
+    return node().monitor(target, tag=tag, channel=channel)
 
 
 def demonitor(reference: Reference, *, flush: bool = False, info: bool = False) -> bool:
@@ -261,6 +262,16 @@ def process_info(pid: Pid, items: str | Atom | Iterable[str | Atom] | None = Non
 async def offload(function: Callable[..., Result], *args: Any, to: Place = "thread") -> Result:
     """Run what blocks in a thread, or an operating-system process; see `Node.offload`."""
     return await node().offload(function, *args, to=to)
+
+
+def monitor_node(name: str | Atom, flag: bool = True) -> bool:
+    """Have (nodedown, node) sent to the current process when the node is lost; see `Node.monitor_node`."""
+    return node().monitor_node(name, flag)
+
+
+def monitor_nodes(flag: bool = True, *, nodedown_reason: bool = False, node_type: NodeType = "visible") -> None:
+    """Have (nodeup, node) and (nodedown, node) sent to the current process; see `Node.monitor_nodes`."""
+    node().monitor_nodes(flag, nodedown_reason=nodedown_reason, node_type=node_type)
 
 
 def trap_exit(flag: bool = True) -> bool:

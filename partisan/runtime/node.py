@@ -34,6 +34,8 @@ from partisan.net.context import Context
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
+from partisan.runtime.monitors import Monitors
+from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_info import InfoCalls
@@ -49,7 +51,7 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure):
+class Node(MembershipCalls, NodeMonitorCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure):
     """A member of a cluster.
 
     Args:
@@ -173,6 +175,10 @@ class Node(MembershipCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Rec
         self._requests = Requests(self._context, self.table, self._tell_python, self.spawn)
         self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name, {CAPABILITY: self._requests})
         self.scheduler.register(self._python.wire_name, self._python.receive)
+        self._monitors = Monitors(self._context, self.table, self.make_ref)
+        self.router.call_monitored = self._monitors.call
+        self.scheduler.register(self._monitors.wire_name, self._monitors.receive)
+        self._node_monitors = NodeMonitors(self.scheduler, self.table)
         self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
@@ -184,6 +190,8 @@ class Node(MembershipCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Rec
             self._python.edge(node, up)
             self._acknowledged.edge(node, up)
             self._requests.edge(node, up)
+            self._monitors.edge(node, up)
+            self._node_monitors.edge(node, up)
             self._watching.edge(node, up)
 
         def lane(node: str, channel: str) -> None:
@@ -226,6 +234,7 @@ class Node(MembershipCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Rec
             self._stop_timers()
             self._stop_offloading()
             self._acknowledged.stop()
+            self._monitors.stop()
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()

@@ -10,6 +10,7 @@ from partisan._core.ties import Monitor, link, unlink
 from partisan.errors import NotInProcess
 from partisan.etf import Atom, Pid, Reference
 from partisan.runtime.message_calls import MessageCalls, Target
+from partisan.runtime.monitors import FarMonitor, Monitors
 from partisan.runtime.process_calls import ProcessCalls
 
 NORMAL, NOPROC, DOWN, EXIT = Atom("normal"), Atom("noproc"), Atom("DOWN"), Atom("EXIT")
@@ -17,6 +18,8 @@ NORMAL, NOPROC, DOWN, EXIT = Atom("normal"), Atom("noproc"), Atom("DOWN"), Atom(
 
 class TieCalls(ProcessCalls, MessageCalls):
     """The methods of a node that tie its processes to others, and end them."""
+
+    _monitors: Monitors
 
     def spawn_link(self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid:
         """As `spawn`, and link the current process to it: no end of it is missed. Raises NotInProcess."""
@@ -55,20 +58,27 @@ class TieCalls(ProcessCalls, MessageCalls):
         if end is not None and pid.node != self.name:
             self._unlink_far(mine, pid)
 
-    def monitor(self, target: Target, *, tag: object = DOWN) -> Reference:
+    def monitor(self, target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
         """Have a message sent to the current process when another ends: (tag, reference, process, item, reason).
 
         The item is the pid, or (name, node) of what was given by name. If there is no such process the reason is
-        `noproc`, if its node is not connected `noconnection`; the message comes then, too.
+        `noproc`, if its node is not connected or is lost `noconnection`, if it does not answer `timeout`.
+
+        Args:
+            tag: first element of the message.
+            channel: towards another node, and back.
         """
         mine = self._mine()
         node, name = self._place(target)
         item = name if isinstance(name, Pid) else (name, Atom(node))
         reference = self.make_ref()
-        monitor = Monitor(mine, reference, item, tag)
         if node != self.name:
-            self._monitor_far(monitor, node, name)
+            far = FarMonitor(mine, reference, item, tag)
+            far.gone = self._monitors.end
+            mine.tie(reference, far)
+            self._monitors.begin(reference, far, node, name, channel)
             return reference
+        monitor = Monitor(mine, reference, item, tag)
         mine.tie(reference, monitor)
         other = self._living(name) if isinstance(name, Pid) else self.scheduler.whereis(name.name)
         if other is None:
@@ -112,9 +122,6 @@ class TieCalls(ProcessCalls, MessageCalls):
         raise NotImplementedError
 
     def _unlink_far(self, mine: Process, pid: Pid) -> None:
-        raise NotImplementedError
-
-    def _monitor_far(self, monitor: Monitor, node: str, name: Pid | Atom) -> None:
         raise NotImplementedError
 
     def _exit_far(self, sender: Pid, pid: Pid, reason: object) -> None:

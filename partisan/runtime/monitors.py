@@ -1,0 +1,354 @@
+"""Monitors of processes on other nodes, and theirs of ours: what `machines/monitor` decides, on real connections.
+
+On every node a part is registered as `partisan_monitor`; it speaks with its like on Python nodes and on real ones.
+Calls of nodes that do not watch them for us are monitored here, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from partisan._core.calls import request
+from partisan._core.connections import ConnectionTable
+from partisan._core.process import Process, running
+from partisan._core.requests import Request
+from partisan._core.ties import Monitor as Tie
+from partisan._core.watch import Watch as CoreWatch
+from partisan.errors import CallTimeout, EncodeError, Exit, NodeDown, NoProc, NotConnected, Overloaded
+from partisan.etf import Atom, Pid, Reference
+from partisan.machines.machine import Connected, Disconnected, Notify, Received, Send, Violation
+from partisan.machines.monitor import (
+    Ask,
+    Begin,
+    Down,
+    End,
+    Ended,
+    Failed,
+    Fired,
+    Monitor,
+    MonitorConfig,
+    Unsent,
+    Unwatch,
+    Watch,
+)
+from partisan.names import DEFAULT_CHANNEL
+from partisan.net.context import Context
+from partisan.net.driver import Driver
+from partisan.wire.monitor import NAME, MalformedMessage, monitor_from_term, monitor_to_term
+
+if TYPE_CHECKING:
+    from partisan.net.link import Link
+
+log = logging.getLogger(__name__)
+
+RETRY = 0.05
+"""Seconds after which what a full queue did not take is tried again (ours)."""
+
+NOPROC, NOCONNECTION, NODEDOWN, TIMEOUT = Atom("noproc"), Atom("noconnection"), Atom("nodedown"), Atom("timeout")
+
+
+class Waiter(Protocol):
+    """Who monitors."""
+
+    def fire(self, reason: Any) -> object:
+        """What was monitored has ended."""
+
+
+class FarMonitor(Tie):
+    """A monitor of a process of another node: when its holder ends, that node is told.
+
+    Attributes:
+        gone: callable(reference).
+    """
+
+    gone: Callable[[Reference], None]
+
+    def drop(self) -> int:
+        """The holder has ended, or wants no message."""
+        self.gone(self.reference)
+        return 0
+
+
+class Witness(CoreWatch):
+    """Watches a process for another node."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self._tell = tell
+
+    def fire(self, reason: Any) -> int:
+        """The process has ended."""
+        self._tell(reason)
+        return 0
+
+
+class Monitors:
+    """The monitors of one node.
+
+    Args:
+        context: the node's.
+        table: its connections.
+        make_ref: callable(): a reference that the node has not made before.
+    """
+
+    wire_name = NAME
+
+    def __init__(self, context: Context, table: ConnectionTable, make_ref: Callable[[], Reference]) -> None:
+        self._context = context
+        self._table = table
+        self._make_ref = make_ref
+        self._router = context.router
+        self._scheduler = context.router.scheduler
+        self._waiters: dict[Reference, Waiter] = {}
+        self._witnesses: dict[Reference, Witness] = {}
+        self._late: dict[str, deque[Send]] = {}  # node -> what its full queues have not taken, in order
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self.machine = Monitor(context.node, MonitorConfig(), context.rng, make_ref)
+        self._driver = Driver(self.machine, context.loop, {Send: self._send, Notify: self._notify})
+        self._facts: dict[type, Callable[[Any], None]] = {
+            Fired: lambda fact: self._fire(fact.key, fact.reason),
+            Failed: lambda fact: self._fire(fact.key, Atom(fact.why)),
+            Watch: self._watch,
+            Unwatch: lambda fact: self._witnesses.pop(fact.reference).unwatch(),
+            Violation: self._violation,
+        }
+
+    # What others ask.
+
+    def begin(
+        self,
+        key: Reference,
+        waiter: Waiter,
+        node: str,
+        target: Pid | Atom,
+        channel: str | None = None,
+        slot: int | None = None,
+    ) -> None:
+        """Monitor a process of another node; `waiter` is told once, perhaps at once, unless `end` comes before."""
+        self._waiters[key] = waiter
+        if self._table.is_connected(node) and not self.machine.is_up(node):
+            self._driver.handle(Connected(node, node))
+        place = target if isinstance(target, Pid) else (target.name, node)
+        self._driver.handle(Begin(key, node, place, channel, slot))
+
+    def end(self, key: Reference) -> None:
+        """Tell the waiter nothing any more."""
+        if self._waiters.pop(key, None) is not None:
+            self._driver.handle(End(key))
+
+    def count(self) -> int:
+        """How many monitors the processes of this node hold."""
+        found = 0
+        for process in self._scheduler.processes.values():
+            found += len(process.monitors)
+        return found
+
+    def edge(self, node: str, up: bool) -> None:
+        """The overlay's edge to the node has become usable, or no longer is."""
+        if up and not self.machine.is_up(node):
+            self._driver.handle(Connected(node, node))
+        elif not up and not self._table.is_connected(node):
+            self._forget(node)
+            self._driver.handle(Disconnected(node, "closed"))
+
+    def stop(self) -> None:
+        """Tell nobody anything any more."""
+        self._driver.stop()
+        for node in list(self._timers):
+            self._forget(node)
+
+    def receive(self, message: object, link: Link | None) -> None:
+        """Take a message for `partisan_monitor`."""
+        try:
+            peer, read = monitor_from_term(message, self._context.node)
+        except MalformedMessage as error:
+            log.warning("%s: %s", self._context.node, error)
+            return
+        self._driver.handle(Received(peer, read))
+
+    # What the machine asks for.
+
+    def _send(self, effect: Send) -> None:
+        late = self._late.get(effect.peer)
+        if late is not None:
+            late.append(effect)
+        elif not self._try(effect):
+            self._late[effect.peer] = deque((effect,))
+            self._again(effect.peer)
+
+    def _try(self, effect: Send) -> bool:
+        """Send a message; False if the queue is full, and it must be sent again."""
+        message: Any = effect.message
+        to, term = monitor_to_term(self._context.node, effect.peer, message)
+        options: dict[str, Any] = {"channel": getattr(message, "channel", None)}
+        if type(message) is Ask:
+            options["partition_key"] = message.slot
+        if type(message) is Down:
+            options["key"] = message.reference  # nothing else supersedes it on a monotonic channel
+        try:
+            self._router.send(to, term, **options)
+        except Overloaded:
+            return False
+        except NotConnected as error:
+            self._unsent(effect, error)
+        except EncodeError as error:
+            self._unencoded(effect, error)
+        except NoProc as error:  # a process of this node that asked its own part
+            log.debug("%s: nobody to answer: %s", self._context.node, error)
+        return True
+
+    def _unsent(self, effect: Send, error: NotConnected) -> None:
+        """There is no connection of the channel, or none at all any more: then the loss of the node tells the rest."""
+        message: Any = effect.message
+        if type(message) is Ask:
+            self._driver.handle(Unsent(message.origin))
+        elif type(message) is Down and message.channel is not None and self._table.is_connected(effect.peer):
+            self._send(Send(effect.peer, Down(message.reference, message.item, message.reason)))
+        else:
+            log.debug("%s: %r is not sent: %s", self._context.node, message, error)
+
+    def _unencoded(self, effect: Send, error: EncodeError) -> None:
+        """A process has ended with a reason that is no term: tell how it reads."""
+        message: Any = effect.message
+        if type(message) is not Down:
+            raise error
+        log.warning("%s: the reason of the end of %r is no term: %s", self._context.node, message.item, error)
+        reason = (Atom("unencodable"), repr(message.reason))
+        self._send(Send(effect.peer, Down(message.reference, message.item, reason, message.channel)))
+
+    def _again(self, node: str) -> None:
+        self._timers[node] = self._context.loop.call_later(RETRY, self._send_late, node)
+
+    def _send_late(self, node: str) -> None:
+        late = self._late.pop(node)
+        del self._timers[node]
+        while late and self._try(late[0]):
+            late.popleft()
+        if late:
+            self._late[node] = late
+            self._again(node)
+
+    def _forget(self, node: str) -> None:
+        self._late.pop(node, None)
+        timer = self._timers.pop(node, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _notify(self, effect: Notify) -> None:
+        self._facts[type(effect.fact)](effect.fact)
+
+    def _fire(self, key: Any, reason: Any) -> None:
+        waiter = self._waiters.pop(key, None)
+        if waiter is not None:
+            waiter.fire(reason)
+
+    def _watch(self, fact: Watch) -> None:
+        def ended(reason: Any) -> None:
+            self._witnesses.pop(fact.reference, None)
+            self._driver.handle(Ended(fact.reference, reason))
+
+        witness = self._witnesses[fact.reference] = Witness(ended)
+        target = fact.target
+        found = self._scheduler.find(target) if isinstance(target, Pid) else self._scheduler.names.get(target[0])
+        if isinstance(found, Process):
+            witness.watch(found)
+        elif found is None:  # else it is a part of the node, and lives as long
+            ended(NOPROC)
+
+    def _violation(self, fact: Violation) -> None:
+        log.warning("%s: monitors of %s: %s", self._context.node, fact.peer, fact.detail)
+
+    # Calls.
+
+    async def call(
+        self,
+        target: Any,
+        message: object,
+        timeout: float | None,
+        channel: str | None,
+        partition_key: int | None,
+        label: object,
+        where: object,
+    ) -> Any:
+        """Ask a process of a node that does not tell us of its end: monitor it meanwhile; see `partisan.gen.call`."""
+        node, name = (target.node, target) if isinstance(target, Pid) else (_text(target[1]), Atom(_text(target[0])))
+        callee = _Callee(node)
+        key = self._make_ref()
+        self.begin(key, callee, node, name, channel, self._slot(node, name, channel, partition_key))
+        try:
+            callee.request = request(target, message, label=label, channel=channel, partition_key=partition_key)
+            if callee.reason is not None:
+                callee.request.fire(callee.reason)
+            return await self._outcome(callee.request, target, message, timeout, where)
+        finally:
+            self.end(key)
+            process = running()
+            if process is not None and callee.request is not None:
+                process.untie(callee.request)
+                callee.request.drop()
+
+    async def _outcome(self, asked: Request, target: Any, message: object, timeout: float | None, where: Any) -> Any:
+        """Await the answer to a request. Raises as `partisan.gen.call`."""
+        if asked.pending:
+            settled: asyncio.Future[None] = self._context.loop.create_future()
+
+            def settle(_: object = None) -> None:
+                if not settled.done():
+                    settled.set_result(None)
+
+            asked.settled = settle
+            timer = None if timeout is None else self._context.loop.call_later(max(0.0, timeout), settle)
+            try:
+                await settled
+            finally:
+                if timer is not None:
+                    timer.cancel()
+        call = (where, Atom("call"), [target, message] if timeout == 5.0 else [target, message, timeout])
+        if asked.pending:
+            raise CallTimeout(0.0 if timeout is None else timeout, target, call)
+        if not asked.failed:
+            return asked.outcome
+        reason = asked.outcome
+        if reason is TIMEOUT:
+            raise CallTimeout(self.machine.config.timeout, target, call)
+        if reason is NOPROC:
+            raise NoProc(reason, target, call)
+        if type(reason) is tuple and reason[:1] == (NODEDOWN,):
+            raise NodeDown(reason, call)
+        raise Exit(reason, call)
+
+    def _slot(self, node: str, name: Pid | Atom, channel: str | None, partition_key: int | None) -> int | None:
+        """The connection that the request will take: the monitor is to be there before. None if there is no choice."""
+        lane = self._table.lane(node, channel or DEFAULT_CHANNEL)
+        if partition_key is not None or lane.parallelism < 2:
+            return partition_key
+        try:
+            wanted = self._router.queue_to(node, name, channel=channel)
+            for slot in range(lane.parallelism):
+                if self._router.queue_to(node, name, channel=channel, partition_key=slot) is wanted:
+                    return slot
+        except (NotConnected, Overloaded) as error:  # the request will raise it
+            log.debug("%s: %s", self._context.node, error)
+        return None
+
+
+class _Callee:
+    """Whom a call waits for."""
+
+    def __init__(self, node: str) -> None:
+        self.request: Request | None = None
+        self.reason: Any = None
+        self._node = node
+
+    def fire(self, reason: Any) -> None:
+        """It has ended, or cannot be monitored."""
+        self.reason = (NODEDOWN, Atom(self._node)) if reason is NOCONNECTION else reason
+        if self.request is not None:
+            self.request.fire(self.reason)
+
+
+def _text(name: str | Atom) -> str:
+    return name.name if isinstance(name, Atom) else name
