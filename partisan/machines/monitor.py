@@ -14,7 +14,8 @@ It speaks section 5.1 of the partisan 5.0.3 reference, with these differences, a
 - whoever monitors gets a key of its own at once, and not the reference after a round trip. Each key that has begun and
   not ended fires exactly once;
 - requests are told apart by their origin; those of the reference share one, and are told apart by their caller;
-- a `Down` that overtakes the `Placed` of its request is kept until that comes; the reference loses it;
+- a `Down` that overtakes the `Placed` of its request is kept until that comes; the reference loses it. It even loses
+  one that comes soon after, so towards it that waits a moment;
 - a name that the asked node does not know is no error, but a process that does not exist;
 - who monitors and ends ends its monitors; the reference leaves them behind;
 - a request of a node to which there is no connection yet waits for one, as it could not be answered.
@@ -43,12 +44,14 @@ class MonitorConfig:
 
     Attributes:
         timeout: seconds for an answer (partisan 5.0.3); and for a connection, of requests that wait for one.
+        grace: seconds from the answer to a `hasty` node to the end that it may be told at the earliest (ours).
         max_early: ends of unknown monitors kept of a node, while requests to it are not answered (ours).
         max_owed: requests kept of a node that is not connected, and nodes of which they are kept (ours).
         max_watched: processes that one node may have watched (ours).
     """
 
     timeout: float = 5.0
+    grace: float = 0.05
     max_early: int = 4096
     max_owed: int = 1024
     max_watched: int = 1 << 20
@@ -65,13 +68,13 @@ class Ask:
         origin: to be repeated in the answer; a number where it is our own.
         target: the process; None if that cannot be read.
         channel: for this and for the `Down`; None is the default one.
-        slot: which connection of the channel this takes; None leaves that open.
+        hasty: whether the node that asks loses an end that comes too soon.
     """
 
     origin: Any
     target: Any
     channel: str | None = None
-    slot: int | None = None
+    hasty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +140,13 @@ class Begin:
         key: of the monitor; not used before.
         node: the process's.
         target: the process.
-        channel, slot: as in `Ask`.
+        channel: as in `Ask`.
     """
 
     key: Hashable
     node: Peer
     target: Any
     channel: str | None = None
-    slot: int | None = None
 
 
 @dataclass(slots=True)
@@ -170,6 +172,13 @@ class Ended:
 
 
 # Facts.
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The asked node watches from now on, for the monitor of this key."""
+
+    key: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +222,18 @@ class _Asked:
 
 @dataclass(slots=True)
 class _Watched:
+    """A watch that another node asked for.
+
+    Attributes:
+        ripe: when its end may be told (s).
+        told: what is told then, if the process has ended.
+    """
+
     node: Peer
     target: Any
     channel: str | None
+    ripe: float
+    told: Down | None = None
 
 
 @dataclass(slots=True)
@@ -324,7 +342,7 @@ class Monitor(Machine):
         self._node(event.node).asked[origin] = None
         self._asked[origin] = _Asked(event.node, event.key)
         self._origins[event.key] = origin
-        self._send(event.node, Ask(origin, event.target, event.channel, event.slot))
+        self._send(event.node, Ask(origin, event.target, event.channel))
         self._start_timer(("answer", origin), self.config.timeout)
 
     def _on_end(self, event: End, now: float) -> None:
@@ -354,6 +372,7 @@ class Monitor(Machine):
             node.held[asked.key] = message.reference
             self._homes[asked.key] = asked.node
             self._keys.setdefault(message.reference, {})[asked.key] = None
+            self._notify(Held(asked.key))
         self._tidy(asked.node)
 
     def _on_refused(self, peer: Peer, message: Refused, now: float) -> None:
@@ -423,7 +442,7 @@ class Monitor(Machine):
     def _on_request(self, peer: Peer, message: Ask | Unask, now: float) -> None:
         node = self._node(peer)
         if node.up or peer == self.myself:
-            self._serve(peer, message)
+            self._serve(peer, message, now)
         elif len(node.owed) < self.config.max_owed and (node.owed or len(self._owing) < self.config.max_owed):
             if not node.owed:
                 self._owing[peer] = None
@@ -433,13 +452,12 @@ class Monitor(Machine):
             self._violation(peer, "too many requests without a connection for their answers")
             self._tidy(peer)
 
-    def _serve(self, peer: Peer, message: Ask | Unask) -> None:
+    def _serve(self, peer: Peer, message: Ask | Unask, now: float) -> None:
         if isinstance(message, Unask):
             self._send(peer, Unplaced(message.origin))
             watched = self._watched.get(message.reference)
             if watched is not None and watched.node == peer:
                 self._unwatch(message.reference)
-                self._notify(Unwatch(message.reference))
             return
         node = self._node(peer)
         if message.target is None:
@@ -449,21 +467,37 @@ class Monitor(Machine):
         else:
             reference = self._make_ref()
             node.watched[reference] = None
-            self._watched[reference] = _Watched(peer, message.target, message.channel)
+            self._watched[reference] = _Watched(
+                peer, message.target, message.channel, now + self.config.grace if message.hasty else now
+            )
             self._send(peer, Placed(message.origin, reference))
             self._notify(Watch(reference, message.target))
 
     def _on_ended(self, event: Ended, now: float) -> None:
-        watched = self._unwatch(event.reference)
-        if watched is not None:
-            self._send(watched.node, Down(event.reference, watched.target, event.reason, watched.channel))
+        watched = self._watched.get(event.reference)
+        if watched is None or watched.told is not None:
+            return
+        watched.told = Down(event.reference, watched.target, event.reason, watched.channel)
+        if now < watched.ripe:
+            self._start_timer(("ripe", event.reference), watched.ripe - now)
+        else:
+            self._tell_end(event.reference)
 
-    def _unwatch(self, reference: Any) -> _Watched | None:
-        watched = self._watched.pop(reference, None)
-        if watched is not None:
-            del self._nodes[watched.node].watched[reference]
-            self._tidy(watched.node)
-        return watched
+    def _tell_end(self, reference: Any) -> None:
+        watched = self._watched.pop(reference)
+        del self._nodes[watched.node].watched[reference]
+        self._send(watched.node, watched.told)
+        self._tidy(watched.node)
+
+    def _unwatch(self, reference: Any) -> None:
+        """Nobody wants to hear of it any more."""
+        watched = self._watched.pop(reference)
+        del self._nodes[watched.node].watched[reference]
+        if watched.told is None:
+            self._notify(Unwatch(reference))
+        else:
+            self._stop_timer(("ripe", reference))
+        self._tidy(watched.node)
 
     # Both.
 
@@ -475,7 +509,7 @@ class Monitor(Machine):
             del self._owing[event.peer]
             self._stop_timer(("owed", event.peer))
         for message in owed:
-            self._serve(event.peer, message)
+            self._serve(event.peer, message, now)
 
     def _on_disconnected(self, event: Disconnected, now: float) -> None:
         node = self._nodes.get(event.peer)
@@ -489,13 +523,15 @@ class Monitor(Machine):
             self._notify(Failed(key, "noconnection"))
         for reference in list(node.watched):
             self._unwatch(reference)
-            self._notify(Unwatch(reference))
         self._tidy(event.peer)
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
         kind, which = cast(tuple[str, Any], event.timer)
         if kind == "answer":
             self._give_up(which, "timeout")
+            return
+        if kind == "ripe":
+            self._tell_end(which)
             return
         node = self._nodes.get(which)
         if node is not None and node.owed:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from partisan._core.calls import request
 from partisan._core.connections import ConnectionTable
@@ -29,13 +29,13 @@ from partisan.machines.monitor import (
     Ended,
     Failed,
     Fired,
+    Held,
     Monitor,
     MonitorConfig,
     Unsent,
     Unwatch,
     Watch,
 )
-from partisan.names import DEFAULT_CHANNEL
 from partisan.net.context import Context
 from partisan.net.driver import Driver
 from partisan.wire.monitor import NAME, MalformedMessage, monitor_from_term, monitor_to_term
@@ -54,8 +54,11 @@ NOPROC, NOCONNECTION, NODEDOWN, TIMEOUT = Atom("noproc"), Atom("noconnection"), 
 class Waiter(Protocol):
     """Who monitors."""
 
+    def held(self) -> object:
+        """The node of what is monitored watches it from now on."""
+
     def fire(self, reason: Any) -> object:
-        """What was monitored has ended."""
+        """What was monitored has ended, or cannot be monitored."""
 
 
 class FarMonitor(Tie):
@@ -66,6 +69,9 @@ class FarMonitor(Tie):
     """
 
     gone: Callable[[Reference], None]
+
+    def held(self) -> None:
+        """The other node watches: nobody waits for that."""
 
     def drop(self) -> int:
         """The holder has ended, or wants no message."""
@@ -110,6 +116,7 @@ class Monitors:
         self._driver = Driver(self.machine, context.loop, {Send: self._send, Notify: self._notify})
         self._facts: dict[type, Callable[[Any], None]] = {
             Fired: lambda fact: self._fire(fact.key, fact.reason),
+            Held: self._held,
             Failed: lambda fact: self._fire(fact.key, Atom(fact.why)),
             Watch: self._watch,
             Unwatch: lambda fact: self._witnesses.pop(fact.reference).unwatch(),
@@ -125,14 +132,13 @@ class Monitors:
         node: str,
         target: Pid | Atom,
         channel: str | None = None,
-        slot: int | None = None,
     ) -> None:
         """Monitor a process of another node; `waiter` is told once, perhaps at once, unless `end` comes before."""
         self._waiters[key] = waiter
         if self._table.is_connected(node) and not self.machine.is_up(node):
             self._driver.handle(Connected(node, node))
         place = target if isinstance(target, Pid) else (target.name, node)
-        self._driver.handle(Begin(key, node, place, channel, slot))
+        self._driver.handle(Begin(key, node, place, channel))
 
     def end(self, key: Reference) -> None:
         """Tell the waiter nothing any more."""
@@ -184,8 +190,6 @@ class Monitors:
         message: Any = effect.message
         to, term = monitor_to_term(self._context.node, effect.peer, message)
         options: dict[str, Any] = {"channel": getattr(message, "channel", None)}
-        if type(message) is Ask:
-            options["partition_key"] = message.slot
         if type(message) is Down:
             options["key"] = message.reference  # nothing else supersedes it on a monotonic channel
         try:
@@ -240,6 +244,11 @@ class Monitors:
     def _notify(self, effect: Notify) -> None:
         self._facts[type(effect.fact)](effect.fact)
 
+    def _held(self, fact: Held) -> None:
+        waiter = self._waiters.get(cast(Reference, fact.key))
+        if waiter is not None:
+            waiter.held()
+
     def _fire(self, key: Any, reason: Any) -> None:
         waiter = self._waiters.pop(key, None)
         if waiter is not None:
@@ -273,81 +282,90 @@ class Monitors:
         label: object,
         where: object,
     ) -> Any:
-        """Ask a process of a node that does not tell us of its end: monitor it meanwhile; see `partisan.gen.call`."""
+        """Ask a process of a node that does not tell us of its end: monitor it first; see `partisan.gen.call`."""
         node, name = (target.node, target) if isinstance(target, Pid) else (_text(target[1]), Atom(_text(target[0])))
-        callee = _Callee(node)
-        key = self._make_ref()
-        self.begin(key, callee, node, name, channel, self._slot(node, name, channel, partition_key))
+        callee, key = _Callee(self._context.loop, node), self._make_ref()
+        timer = None if timeout is None else self._context.loop.call_later(max(0.0, timeout), callee.expire)
+        asked: Request | None = None
         try:
-            callee.request = request(target, message, label=label, channel=channel, partition_key=partition_key)
-            if callee.reason is not None:
-                callee.request.fire(callee.reason)
-            return await self._outcome(callee.request, target, message, timeout, where)
+            self.begin(key, callee, node, name, channel)
+            await callee.until(lambda: callee.watched)
+            if callee.watched and callee.reason is None:
+                sent = request(target, message, label=label, channel=channel, partition_key=partition_key)
+                asked = callee.request = sent
+                sent.settled = callee.wake
+                await callee.until(lambda: not sent.pending)
+                if not sent.pending and not sent.failed:
+                    return sent.outcome
         finally:
+            if timer is not None:
+                timer.cancel()
             self.end(key)
             process = running()
-            if process is not None and callee.request is not None:
-                process.untie(callee.request)
-                callee.request.drop()
-
-    async def _outcome(self, asked: Request, target: Any, message: object, timeout: float | None, where: Any) -> Any:
-        """Await the answer to a request. Raises as `partisan.gen.call`."""
-        if asked.pending:
-            settled: asyncio.Future[None] = self._context.loop.create_future()
-
-            def settle(_: object = None) -> None:
-                if not settled.done():
-                    settled.set_result(None)
-
-            asked.settled = settle
-            timer = None if timeout is None else self._context.loop.call_later(max(0.0, timeout), settle)
-            try:
-                await settled
-            finally:
-                if timer is not None:
-                    timer.cancel()
+            if asked is not None and process is not None:
+                process.untie(asked)
+                asked.drop()
         call = (where, Atom("call"), [target, message] if timeout == 5.0 else [target, message, timeout])
-        if asked.pending:
-            raise CallTimeout(0.0 if timeout is None else timeout, target, call)
-        if not asked.failed:
-            return asked.outcome
-        reason = asked.outcome
-        if reason is TIMEOUT:
-            raise CallTimeout(self.machine.config.timeout, target, call)
-        if reason is NOPROC:
-            raise NoProc(reason, target, call)
-        if type(reason) is tuple and reason[:1] == (NODEDOWN,):
-            raise NodeDown(reason, call)
-        raise Exit(reason, call)
-
-    def _slot(self, node: str, name: Pid | Atom, channel: str | None, partition_key: int | None) -> int | None:
-        """The connection that the request will take: the monitor is to be there before. None if there is no choice."""
-        lane = self._table.lane(node, channel or DEFAULT_CHANNEL)
-        if partition_key is not None or lane.parallelism < 2:
-            return partition_key
-        try:
-            wanted = self._router.queue_to(node, name, channel=channel)
-            for slot in range(lane.parallelism):
-                if self._router.queue_to(node, name, channel=channel, partition_key=slot) is wanted:
-                    return slot
-        except (NotConnected, Overloaded) as error:  # the request will raise it
-            log.debug("%s: %s", self._context.node, error)
-        return None
+        raise callee.failure(target, timeout, call)
 
 
 class _Callee:
-    """Whom a call waits for."""
+    """Whom a call waits for.
 
-    def __init__(self, node: str) -> None:
+    Attributes:
+        watched: whether its node will tell of its end.
+        request: what it is asked.
+        reason: why there is no answer, once that is known.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, node: str) -> None:
+        self.watched = False
         self.request: Request | None = None
         self.reason: Any = None
+        self._loop = loop
         self._node = node
+        self._over = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds, the callee has ended, or the time is over."""
+        while not self._over and not condition():
+            self._waiter = self._loop.create_future()
+            await self._waiter
+
+    def wake(self, _: object = None) -> None:
+        """Look at the condition."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def held(self) -> None:
+        """Its node watches it."""
+        self.watched = True
+        self.wake()
 
     def fire(self, reason: Any) -> None:
         """It has ended, or cannot be monitored."""
         self.reason = (NODEDOWN, Atom(self._node)) if reason is NOCONNECTION else reason
         if self.request is not None:
             self.request.fire(self.reason)
+        self.expire()
+
+    def expire(self) -> None:
+        """Wait no longer."""
+        self._over = True
+        self.wake()
+
+    def failure(self, target: object, timeout: float | None, call: tuple[Any, ...]) -> Exception:
+        """What the call raises."""
+        asked = self.request
+        reason = asked.outcome if asked is not None and asked.failed else self.reason
+        if reason is None or reason is TIMEOUT:
+            return CallTimeout(0.0 if timeout is None else timeout, target, call)
+        if reason is NOPROC:
+            return NoProc(reason, target, call)
+        if type(reason) is tuple and reason[:1] == (NODEDOWN,):
+            return NodeDown(reason, call)
+        return Exit(reason, call)
 
 
 def _text(name: str | Atom) -> str:

@@ -8,7 +8,8 @@
     Down       {'$gen_cast', {'DOWN', Reference, process, Target, Reason}}
 
 Caller, Target and Reference are remote references in any of the three formats. Our Caller is the name of our own
-server, so that answers come to it and to no mailbox, and our Tag is a number; a real node takes both.
+server, so that answers come to it and to no mailbox, and our Tag is a number; a real node takes both. Whoever gives a
+pid as Caller, as a real node does, puts the reference down after its server has read what follows.
 
 Source: sections 3 and 5.1 of the partisan 5.0.3 reference.
 """
@@ -129,7 +130,7 @@ def monitor_to_term(myself: str, peer: str, message: Message) -> tuple[Pid | tup
     """
     server = (NAME, peer)
     match message:
-        case Ask(origin, target, channel):
+        case Ask(origin, target, channel, _):
             options = [] if channel is None else [(_CHANNEL, atom_of(channel))]
             request = (_MONITOR, place_to_term(target), options)
             return server, (_CALL, (name_to_term(NAME, myself), origin), request)
@@ -182,7 +183,7 @@ def _request(caller: object, tag: object, request: object, term: object, myself:
             place = place_from_term(target)
             if place is not None and node_of_place(place) != myself:
                 place = None
-            return node_of_place(back), Ask((back, tag), place, _channel(options))
+            return node_of_place(back), Ask((back, tag), place, _channel(options), isinstance(back, Pid))
         case (head, reference, _) if head is _DEMONITOR:
             return node_of_place(back), Unask((back, tag), _reference(reference, term)[1])
         case _:
