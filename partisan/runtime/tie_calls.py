@@ -88,19 +88,24 @@ class TieCalls(ProcessCalls, MessageCalls):
         return reference
 
     def demonitor(self, reference: Reference, *, flush: bool = False, info: bool = False) -> bool:
-        """End a monitor of the current process.
+        """End a monitor of the current process; nothing if it has none of this reference. Raises TypeError.
 
         Args:
             flush: take its message out of the mailbox, too, if it is there.
             info: return whether the monitor was there, instead of True; with `flush`, whether no message was taken.
         """
         mine = self._mine()
+        if not isinstance(reference, Reference):
+            raise TypeError(f"{reference!r} is no reference")
         monitor = mine.untie(reference)
         if monitor is not None:
             monitor.drop()
-        if flush and monitor is None:
-            mine.remove(lambda message: type(message) is tuple and len(message) == 5 and message[1] == reference)
-        return monitor is not None if info else True
+        flushed = (
+            flush
+            and monitor is None
+            and mine.remove(lambda message: type(message) is tuple and len(message) == 5 and message[1] == reference)
+        )
+        return True if not info else not flushed if flush else monitor is not None
 
     def exit(self, pid: Pid, reason: object) -> None:
         """Send a process an exit signal; as in Erlang `normal` is ignored, and so is a dead target."""
