@@ -130,7 +130,7 @@ def monitor_to_term(myself: str, peer: str, message: Message) -> tuple[Pid | tup
     """
     server = (NAME, peer)
     match message:
-        case Ask(origin, target, channel, _):
+        case Ask(origin, target, channel):
             options = [] if channel is None else [(_CHANNEL, atom_of(channel))]
             request = (_MONITOR, place_to_term(target), options)
             return server, (_CALL, (name_to_term(NAME, myself), origin), request)
