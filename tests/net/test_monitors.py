@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from inside import inside
+from node_process import NodeProcess
 from scripted import FORWARD, Connection, Member, Peer, dial, greeted, member, recorded
 from support import cluster, eventually, fully_meshed, running
 
@@ -191,6 +192,30 @@ async def test_a_cut_connection_fires_at_both_ends_and_leaves_nothing() -> None:
         assert down[4] == Atom("bye")
 
 
+async def test_the_kill_of_a_node_is_told_of_its_processes_and_of_the_node(loop_name: str) -> None:
+    there = NodeProcess("b")
+    await there.start(loop_name)
+    try:
+        async with running("a") as [a]:
+            await a.join(there.address)
+
+            async def watch_both() -> None:
+                reference = partisan.monitor(("sink", there.name))
+                partisan.monitor_node(there.name)
+                await placed()
+                await there.kill()
+                found = [await partisan.receive(timeout=10.0) for _ in range(2)]
+                assert found == [
+                    (DOWN, reference, PROCESS, (Atom("sink"), Atom(there.name)), NOCONNECTION),
+                    (NODEDOWN, Atom(there.name)),
+                ]
+
+            await inside(a, watch_both)
+            await nothing_left(a)
+    finally:
+        await there.kill()
+
+
 async def test_a_holder_that_ends_leaves_nothing_anywhere() -> None:
     async def hold(pid: Pid) -> None:
         for _ in range(10):
@@ -308,11 +333,11 @@ class Script:
 
 
 @contextlib.asynccontextmanager
-async def real(**options: Any) -> AsyncIterator[tuple[partisan.Node, Script]]:
-    """Our node `a`, and a script `b` that it has joined."""
-    async with running("a", **options) as [a], member("b@127.0.0.1", {None: 1, "data": 1}) as there:
+async def real(parallelism: int = 1, **options: Any) -> AsyncIterator[tuple[partisan.Node, Script]]:
+    """Our node `a`, and a script `b` that it has joined; of so many connections on the channel `data`."""
+    async with running("a", **options) as [a], member("b@127.0.0.1", {None: 1, "data": parallelism}) as there:
         await there.joined_by(a)
-        await eventually(lambda: a.is_connected(there.name, "data"))
+        await eventually(lambda: a.is_fully_connected(there.name))
         async with greeted(a, there.name) as mouth:
             yield a, Script(there, mouth)
 
@@ -339,6 +364,22 @@ async def test_a_real_node_is_asked_as_it_expects_on_the_channel() -> None:
             b.down(reference(number), 0, number)
         assert {down[4] for _, down in await asyncio.gather(*waits)} == {0, 1}
         await nothing_left(a)
+
+
+async def test_a_request_takes_the_connection_that_messages_to_the_process_take() -> None:
+    async def monitor_and_send(pids: list[Pid]) -> None:
+        for pid in pids:
+            partisan.monitor(pid, channel="data")
+            partisan.send(pid, (Atom("to"), pid), channel="data")
+
+    async with real(parallelism=4) as (a, b):
+        pids = [Pid(b.member.name, number) for number in range(1, 33)]
+        await inside(a, monitor_and_send, pids)
+        requests = await b.heard(lambda m: m[0] is CALL and m[2][0] is MONITOR, 32)
+        messages = await b.heard(lambda m: m[0] is Atom("to"), 32)
+        taken = {message[1]: connection for connection, message in messages}
+        assert {message[2][1]: connection for connection, message in requests} == taken
+        assert len({id(connection) for connection in taken.values()}) == 4
 
 
 async def test_an_end_that_overtakes_the_answer_of_a_real_node_arrives() -> None:
