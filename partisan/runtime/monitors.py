@@ -161,13 +161,6 @@ class Monitors:
         if self._waiters.pop(key, None) is not None:
             self._driver.handle(End(key))
 
-    def count(self) -> int:
-        """How many monitors the processes of this node hold."""
-        found = 0
-        for process in self._scheduler.processes.values():
-            found += len(process.monitors)
-        return found
-
     def edge(self, node: str, up: bool) -> None:
         """The overlay's edge to the node has become usable, or no longer is."""
         if up and not self.machine.is_up(node):

@@ -246,7 +246,7 @@ async def test_monitor_demon_3() -> None:
             kept, ended = partisan.monitor(pid), partisan.monitor(pid)
             await placed()
             assert partisan.demonitor(ended)
-            asyncio.get_running_loop().create_task(b.stop(grace=0.2))
+            stop = asyncio.get_running_loop().create_task(b.stop(grace=0.2))
             await eventually(lambda: not a.is_connected(b.name))
             assert partisan.demonitor(ended)
             assert partisan.demonitor(kept, info=True) is False
@@ -254,6 +254,7 @@ async def test_monitor_demon_3() -> None:
             assert message[1:4] == (kept, PROCESS, pid)
             assert message[4] in (Atom("noconnection"), Atom("shutdown"))
             assert partisan.demonitor(kept)
+            await stop
 
         await inside(a, watch)
         await eventually(lambda: a._monitors.machine.counts == NOTHING)
@@ -318,10 +319,11 @@ async def test_monitor_mon_2() -> None:
             a.kill_connections(b.name)
             assert await partisan.receive(timeout=10.0) == (DOWN, reference, PROCESS, pid, Atom("noconnection"))
             await eventually(lambda: a.is_connected(b.name))
-            asyncio.get_running_loop().create_task(b.stop(grace=0.2))
+            stop = asyncio.get_running_loop().create_task(b.stop(grace=0.2))
             await eventually(lambda: not a.is_connected(b.name))
             reference = partisan.monitor(pid)
             assert await partisan.receive(timeout=0) == (DOWN, reference, PROCESS, pid, Atom("noconnection"))
+            await stop
 
         await inside(a, watch)
         await eventually(lambda: a._monitors.machine.counts == NOTHING)

@@ -155,17 +155,17 @@ async def test_the_loss_of_a_node_fires_its_monitors_and_drops_its_watches() -> 
 
     async with cluster("a", "b", "c") as (a, b, c):
 
-        async def stop_when_asked() -> None:
+        async def monitor_the_caller() -> None:
             caller = await partisan.receive()
             partisan.monitor(caller)
-            await eventually(lambda: counts(a)["watched"] == 1)
-            asyncio.get_running_loop().create_task(b.stop(grace=0.5))
             await partisan.receive()
 
-        pid, other = b.spawn(stop_when_asked), c.spawn(ends)
+        pid, other = b.spawn(monitor_the_caller), c.spawn(ends)
         task = asyncio.create_task(inside(a, three, pid, other))
+        await eventually(lambda: counts(a)["watched"] == 1)
+        await b.stop(grace=0.5)
         await eventually(lambda: not a.is_connected(b.name))
-        await eventually(lambda: counts(a)["watched"] == 0)
+        assert counts(a)["watched"] == 0
         c.send(other, Atom("bye"))
         reference, first, second = await task
         assert first[4] in (NOCONNECTION, Atom("shutdown"))  # as its stop ends its processes, then its connections
