@@ -30,7 +30,7 @@ cdef class Request(Watch):
 
 cdef class Served(Watch):
     """Of another node: it stands for the tag in the `From` of a request that came from there."""
-    cdef readonly Pid caller
+    cdef readonly object caller         # a pid, or (name, node)
     cdef readonly object tag            # as it came
     cdef readonly str channel           # on which it came
     cdef object refuse                  # callable(caller, tag, channel, reason): whom it is for has ended

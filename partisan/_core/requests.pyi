@@ -47,7 +47,9 @@ class Served(Watch):
     """Of another node: it stands for the tag in the `From` of a request that came from there."""
 
     @property
-    def caller(self) -> Pid: ...
+    def caller(self) -> Pid | tuple[str, str]:
+        """A pid, or (name, node)."""
+
     @property
     def tag(self) -> Any:
         """As it came."""

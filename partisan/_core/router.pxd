@@ -30,6 +30,7 @@ cdef class Router:
     cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
     cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us
     cdef public object refuse              # callable(caller, tag, channel, reason): nobody will answer the request
+    cdef public object read_caller         # callable(term) -> pid or (name, node) of who asks, or None: the rarer forms
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end

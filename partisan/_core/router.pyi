@@ -71,6 +71,9 @@ class Router:
     refuse: Callable[[Pid, Any, str | None, Any], object]
     """Called with caller, tag, channel and reason: nobody will answer the request."""
 
+    read_caller: Callable[[Any], Pid | tuple[str, str] | None]
+    """Reads the rarer forms of a reference to who asks; None if it is none."""
+
     undeliverable: Callable[[Any, Any], object]
     """Called with target and message for what nobody here is the target of."""
 

@@ -342,14 +342,19 @@ cdef class Router:
         """
         cdef Served served
         caller = message[1]
-        if type(caller) is not tuple or len(<tuple>caller) != 2 or type((<tuple>caller)[0]) is not Pid:
+        if type(caller) is not tuple or len(<tuple>caller) != 2:
             return message
         tag = (<tuple>caller)[1]
         watched = is_alias(tag)
         if not watched and message[0] is not GEN_CALL:
             return message
+        asker = (<tuple>caller)[0]
+        if type(asker) is not Pid:
+            asker = None if self.read_caller is None else self.read_caller(asker)
+            if asker is None:
+                return message
         served = Served.__new__(Served)
-        served.caller = (<tuple>caller)[0]
+        served.caller = asker
         served.tag = tag
         served.channel = inbound.channel
         if watched:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any
 
-from partisan._core.process import Process, running
+from partisan._core.process import Process
 from partisan._core.via import register_via, unregister_via, whereis_via
 from partisan.errors import NameTaken, NoProc
 from partisan.etf import Atom, Pid
@@ -103,8 +103,8 @@ class ProcessCalls(NodePart):
 
         One of them may be who stops the node: it is spared.
         """
-        stopper = running()
-        self._spared = stopper if stopper is not None and stopper.scheduler is self.scheduler else None
+        stopper: object = asyncio.current_task()  # a process stands in for its task; a task that it started is none
+        self._spared = stopper if isinstance(stopper, Process) and stopper.scheduler is self.scheduler else None
         if not await self._end_all(SHUTDOWN, False, grace):
             log.warning("%s kills processes that have not shut down: %s", self.name, self._others())
             if not await self._end_all(KILLED, True, CLOSING):

@@ -17,10 +17,11 @@ from partisan._core.calls import call
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.requests import Request, Served
-from partisan.errors import NotConnected, Overloaded
+from partisan.errors import EncodeError, Exit, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
 from partisan.wire.atom import malformed
+from partisan.wire.monitor import Place, node_of_place, place_from_term
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 
 CAPABILITY = "calls"
 _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
-_NODEDOWN = Atom("nodedown")
+_NODEDOWN, _KILLED, _UNENCODABLE = Atom("nodedown"), Atom("killed"), Atom("unencodable")
 
 MOST_LOST = 1024
 """How many lost nodes are remembered, the latest (ours)."""
@@ -59,6 +60,7 @@ class Requests:
         self._scheduler = context.router.scheduler
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
+        self._router.read_caller = place_from_term
         self._router.call_outside = self._call_outside
         self._scheduler.forget = self._forget
 
@@ -102,11 +104,15 @@ class Requests:
         """Nobody wants to hear of the end of these processes for the node's requests of such numbers any more."""
         for process in processes:
             for watch in process.watches():
-                if isinstance(watch, Served) and watch.caller.node == node and which(watch.tag[1]):
+                if isinstance(watch, Served) and node_of_place(watch.caller) == node and which(watch.tag[1]):
                     watch.unwatch()
 
-    def _refuse(self, caller: Pid, tag: tuple[Any, int], channel: str | None, reason: object) -> None:
-        self._tell(caller.node, (_CALLS, _REFUSE, tag[1], reason), channel)
+    def _refuse(self, caller: Place, tag: tuple[Any, int], channel: str | None, reason: object) -> None:
+        node = node_of_place(caller)
+        try:
+            self._tell(node, (_CALLS, _REFUSE, tag[1], reason), channel)
+        except EncodeError:  # of a process of this node it may be any object
+            self._tell(node, (_CALLS, _REFUSE, tag[1], (_UNENCODABLE, repr(reason))), channel)
 
     def _forget(self, node: str, target: Any, number: int) -> None:
         if isinstance(target, tuple):
@@ -128,7 +134,7 @@ class Requests:
         finally:
             process = self._scheduler.find(pid)
             if process is not None:
-                process.doom(Atom("kill"), True)
+                process.doom(_KILLED, True)
 
 
 async def _call_for(future: asyncio.Future[Any], arguments: tuple[Any, ...]) -> None:
@@ -137,9 +143,11 @@ async def _call_for(future: asyncio.Future[Any], arguments: tuple[Any, ...]) -> 
         answer = await call(
             target, message, timeout=timeout, channel=channel, partition_key=partition_key, label=label, where=where
         )
+        if not future.done():
+            future.set_result(answer)
     except Exception as error:
         if not future.done():
             future.set_exception(error)
-    else:
-        if not future.done():
-            future.set_result(answer)
+    finally:
+        if not future.done():  # the node stops
+            future.set_exception(Exit(_KILLED))

@@ -149,7 +149,7 @@ async def test_an_answer_that_comes_too_late_is_seen_by_nobody(here: bool) -> No
         caller, seen = b if here else a, []
 
         async def ask() -> None:
-            with pytest.raises(partisan.CallTimeout, match="0.01 s"):
+            with pytest.raises(partisan.CallTimeout, match=r"0\.01 s"):
                 await call(target, (Atom("late"), 0.1), timeout=0.01)
             assert await call(target, (Atom("echo"), 1)) == 1  # the late one went before it
             with contextlib.suppress(partisan.ReceiveTimeout):
@@ -317,3 +317,28 @@ async def test_a_node_that_returns_is_called_again() -> None:
             b.spawn(answerer, name="answerer")
             await eventually(lambda: a.is_fully_connected(b.name) and b.is_fully_connected(a.name))
             assert await within(a, lambda: call(("answerer", b.name), (Atom("echo"), 1))) == 1
+
+
+async def test_a_reason_that_is_no_term_is_told_as_text() -> None:
+    async with pair() as (a, b, _):
+
+        async def fails() -> None:
+            await partisan.receive()
+            raise partisan.Exit(object())
+
+        b.spawn(fails, name="fails")
+        with pytest.raises(partisan.Exit) as ended:
+            await within(a, lambda: call(("fails", b.name), 1))
+        what, text = ended.value.reason  # type: ignore[misc]
+        assert what == Atom("unencodable")
+        assert text.startswith(b"<object object")
+
+
+async def test_code_outside_of_processes_is_not_left_waiting_by_a_node_that_stops() -> None:
+    async with running("c") as (c,):
+        c.spawn(answerer, name="answerer")
+        asked = asyncio.create_task(call("answerer", Atom("silence"), timeout=None))
+        await eventually(lambda: left(c))
+        await c.stop(grace=0.1)
+        with pytest.raises(partisan.Exit):
+            await asked
