@@ -405,7 +405,7 @@ class Config:
         "What other nodes may have done here: `exit` (exit signals to processes), `spawn` (start a process with a "
         "function that they may call), `sys` (replace the state of a behaviour), and the functions that they may call, "
         "as `module:function`, or `module:*` for what a module itself defines without a leading underscore. Without "
-        "any entry only `node_spec`, `whereis`, `is_process_alive` and what `expose` names are open: see `docs/rpc.md`.",
+        "any entry only `node_spec`, `whereis`, `is_process_alive` and what is exposed are open: see `docs/rpc.md`.",
         live=True,
         pattern=ALLOW,
         form="exit, spawn, sys, module:function or module:*",
