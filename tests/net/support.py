@@ -192,9 +192,7 @@ async def inside(node: Node, function: Callable[[], Any]) -> Any:
 async def agreed(*nodes: Node) -> None:
     """Wait until every two of these nodes have agreed on what they may ask of each other."""
     await eventually(
-        lambda: all(
-            one is other or other.name in one._remote.erpc.supported for one in nodes for other in nodes
-        )
+        lambda: all(one is other or other.name in one._remote.erpc.supported for one in nodes for other in nodes)
     )
 
 

@@ -252,9 +252,10 @@ async def test_refusals_are_counted_and_logged_once(caplog: pytest.LogCaptureFix
         for _ in range(5):
             with pytest.raises(BadRpc):
                 await inside(a, lambda: rpc.call(b.name, "os", "system", ["true"]))
-        assert events.of("partisan.request.refused", node=a.name, what="os:system/1") == [
-            {"node": a.name, "what": "os:system/1"}
-        ] * 5
+        assert (
+            events.of("partisan.request.refused", node=a.name, what="os:system/1")
+            == [{"node": a.name, "what": "os:system/1"}] * 5
+        )
         assert b.counters()["events"]["partisan.request.refused"] == 5
         said = [record.getMessage() for record in caplog.records if "refuses" in record.getMessage()]
         assert said == [f"{b.name} refuses os:system/1 to {a.name}"]

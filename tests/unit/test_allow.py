@@ -14,7 +14,7 @@ from partisan.errors import ConfigError, NotAllowed, UndefinedFunction
 from partisan.runtime import allow
 from partisan.runtime.allow import AllowList, takes
 
-MODULE = '''
+MODULE = """
 from os import getcwd
 import json
 def public(x, y=1): return x
@@ -22,7 +22,7 @@ def _hidden(): return 1
 class Thing:
     @staticmethod
     def made(): return 2
-'''
+"""
 
 
 @pytest.fixture
@@ -69,9 +69,7 @@ def test_a_function_of_another_arity_is_undefined(module: str, arity: int) -> No
         listed(f"{module}:public").find(module, "public", arity)
 
 
-def test_a_module_that_cannot_be_imported_has_no_functions(
-    module: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_module_that_cannot_be_imported_has_no_functions(module: str, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("broken_module", "missing_module"):
         with pytest.raises(UndefinedFunction):
             listed(f"{name}:f").find(name, "f", 0)
