@@ -189,6 +189,12 @@ async def inside(node: Node, function: Callable[[], Any]) -> Any:
         return await outcome
 
 
+async def soon(future: asyncio.Future[Any]) -> Any:
+    """The result of a future, for which nobody waits for ever."""
+    async with asyncio.timeout(STARVED):
+        return await future
+
+
 async def agreed(*nodes: Node) -> None:
     """Wait until every two of these nodes have agreed on what they may ask of each other."""
     await eventually(

@@ -164,6 +164,7 @@ async def test_a_request_goes_on_and_its_answer_is_waited_for_or_checked() -> No
             assert await erpc.wait_response(first) is None
             gate.set()
             assert await erpc.wait_response(first, timeout=10) == erpc.Response(1)
+            assert a.scheduler.find(partisan.self()).untie(first) is None  # type: ignore[union-attr]
             message = await partisan.receive(timeout=10)
             assert erpc.check_response(message, first) is None
             assert erpc.check_response((1, 2), second) is None

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from scripted import FORWARD, PYTHON, greeted, member
-from support import FAST, address_of, cluster, eventually, inside, left_over, python_cluster, running
+from support import FAST, address_of, cluster, eventually, inside, left_over, python_cluster, running, soon
 
 import partisan
 from partisan import Atom, LinkUnsupported, Node, Pid
 from partisan.errors import RemoteProtocolError
 
 EXIT, NORMAL, BOOM = Atom("EXIT"), Atom("normal"), Atom("boom")
-LINKS = Atom("links")
+LINKS, EXIT_TAG = Atom("links"), Atom("exit")
 
 
 async def told_to_exit() -> None:
@@ -46,6 +46,43 @@ async def test_an_exit_comes_along_the_link_with_its_reason_behind_what_was_sent
             return [await partisan.receive(timeout=10) for _ in range(21)]
 
         assert await inside(a, linked) == [*range(20), (EXIT, pid, (Atom("shutdown"), [1, b"text"]))]
+
+
+async def test_all_that_two_processes_have_to_say_to_each_other_takes_one_connection() -> None:
+    """In the order in which it was said, then, however many connections the channel has."""
+    async with member("p@127.0.0.1", {None: 3}) as peer, Node("a@127.0.0.1:0", **FAST, allow=["spawn"]) as a:
+        await peer.joined_by(a)
+        await eventually(lambda: a.is_fully_connected("p@127.0.0.1"))
+        async with greeted(a, "p@127.0.0.1") as script:
+            extras = [Atom(name) for name in ("answer", "links", "spawn", "exit", "calls")]
+            script.tell((FORWARD, PYTHON, (Atom("capabilities"), Atom("p@127.0.0.1"), 1, extras)))
+            await eventually(lambda: "p@127.0.0.1" in a._remote.links._supported)
+
+            async def linked(far: Pid) -> None:
+                partisan.link(far)
+                partisan.send(far, (partisan.self(), "plain"))
+                partisan.exit(far, NORMAL)
+                partisan.exit(BOOM)
+
+            async def ends() -> None:
+                partisan.exit(BOOM)
+
+            a.expose(ends, "t:ends")
+            mine = [a.spawn(linked, Pid("p@127.0.0.1", number)) for number in range(12)]
+            for number in range(12):
+                start = (Atom("spawn"), Atom("start"), number, Pid("p@127.0.0.1", number), True)
+                script.tell((FORWARD, PYTHON, (*start, Atom("t"), Atom("ends"), [])))
+            await eventually(lambda: len(peer.heard) >= 12 * 6)
+        taken: dict[Pid, list[tuple[Any, Any]]] = {}
+        for connection, message in peer.heard:
+            for pid in (each for each in message if isinstance(each, Pid) and each.node == a.name):
+                taken.setdefault(pid, []).append((connection, message))
+        assert len(taken) == 24
+        assert all(len({id(connection) for connection, _ in each}) == 1 for each in taken.values())
+        assert len({id(connection) for connection, _ in peer.heard}) == 3
+        for pid in mine:
+            kinds = [[part for part in message if not isinstance(part, Pid)] for _, message in taken[pid]]
+            assert kinds == [[LINKS, Atom("link")], [b"plain"], [EXIT_TAG, NORMAL], [LINKS, EXIT_TAG, BOOM]]
 
 
 async def test_whoever_traps_no_exits_ends_with_the_same_reason() -> None:
@@ -83,7 +120,7 @@ async def test_an_end_of_the_process_that_has_linked_reaches_the_other() -> None
             raise ValueError("no")
 
         here = a.spawn(linker)
-        tag, pid, reason = await got
+        tag, pid, reason = await soon(got)
         assert (tag, pid) == (EXIT, here)
         assert reason[0] == (Atom("ValueError"), b"no")
 
@@ -158,7 +195,7 @@ async def test_the_loss_of_the_node_is_the_signal_noconnection_at_both_ends() ->
             return await partisan.receive(timeout=10)
 
         assert await inside(a, linker) == (EXIT, there, Atom("noconnection"))
-        assert (await theirs)[::2] == (EXIT, Atom("noconnection"))
+        assert (await soon(theirs))[::2] == (EXIT, Atom("noconnection"))
         await eventually(lambda: not left_over(a) and not left_over(b))
 
 
@@ -194,7 +231,7 @@ async def test_who_was_lost_in_one_direction_only_hears_of_it_when_the_node_is_b
             return await partisan.receive(timeout=10)
 
         assert await inside(a, linker) == (EXIT, there, Atom("noconnection"))
-        assert (await theirs)[2] == Atom("noconnection")
+        assert (await soon(theirs))[2] == Atom("noconnection")
         await eventually(lambda: not left_over(a) and not left_over(b))
 
 
@@ -219,7 +256,7 @@ async def test_an_exit_signal_that_a_full_queue_refuses_is_sent_when_there_is_ro
             raise AssertionError("the queue never was full")
 
         here = a.spawn(linker)
-        assert await got == (EXIT, here, BOOM)
+        assert await soon(got) == (EXIT, here, BOOM)
 
 
 async def test_a_reason_that_is_no_term_is_told_as_such() -> None:
