@@ -72,6 +72,20 @@ async def test_a_process_is_started_at_another_node_with_a_plain_or_an_async_fun
         assert b.is_process_alive(pid)
 
 
+async def test_a_process_is_started_with_a_monitor() -> None:
+    async with python_cluster("a", allow=["spawn"]) as [a]:
+        exposing(a)
+
+        async def ask() -> None:
+            pid, reference = await partisan.spawn_monitor_at(a.name, "t", "exits", [BOOM])
+            down = (Atom("DOWN"), reference, Atom("process"), pid, BOOM)
+            assert await partisan.receive(timeout=10) == down
+
+        await inside(a, ask)
+        with pytest.raises(NotInProcess):
+            await a.spawn_monitor_at(a.name, "t", "exits", [BOOM])
+
+
 async def test_a_start_that_is_refused_says_why() -> None:
     async with python_cluster("a", "b") as (a, b):
         exposing(b)
