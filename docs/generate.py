@@ -101,6 +101,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`allowed_nodes`",
         "At once: connections that were dialled by nodes which are not among them are closed.",
     ),
+    ("`allow`, `max_remote_calls`", "For the next request; what runs goes on."),
     ("`telemetry_interval`, `long_schedule`, `large_mailbox`", "At once."),
     ("`log_level`", "At once, for every node of the process; `None` leaves the level as it is then."),
 )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from .config import Config as Config
 from .errors import AlreadyStarted as AlreadyStarted
 from .errors import BadReturn as BadReturn
+from .errors import BadRpc as BadRpc
 from .errors import CallTimeout as CallTimeout
 from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
@@ -23,9 +24,15 @@ from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
 from .errors import DrainTimeout as DrainTimeout
 from .errors import EncodeError as EncodeError
+from .errors import ErlangError as ErlangError
+from .errors import ErpcError as ErpcError
+from .errors import ErpcException as ErpcException
+from .errors import ErpcNoConnection as ErpcNoConnection
+from .errors import ErpcTimeout as ErpcTimeout
 from .errors import Exit as Exit
 from .errors import FrameError as FrameError
 from .errors import HandshakeError as HandshakeError
+from .errors import LinkUnsupported as LinkUnsupported
 from .errors import LocalProtocolError as LocalProtocolError
 from .errors import MembershipTooLarge as MembershipTooLarge
 from .errors import NameTaken as NameTaken
@@ -33,18 +40,23 @@ from .errors import NoAvailableSlots as NoAvailableSlots
 from .errors import NodeDown as NodeDown
 from .errors import NoProc as NoProc
 from .errors import NotAcknowledged as NotAcknowledged
+from .errors import NotAllowed as NotAllowed
 from .errors import NotConnected as NotConnected
 from .errors import NotInProcess as NotInProcess
 from .errors import Overloaded as Overloaded
 from .errors import PartisanError as PartisanError
 from .errors import ProtocolError as ProtocolError
 from .errors import ReceiveTimeout as ReceiveTimeout
+from .errors import RemoteExit as RemoteExit
 from .errors import RemoteProtocolError as RemoteProtocolError
+from .errors import RpcTimeout as RpcTimeout
 from .errors import StartFailed as StartFailed
 from .errors import StateError as StateError
 from .errors import TermError as TermError
+from .errors import Throw as Throw
 from .errors import Truncated as Truncated
 from .errors import Unacknowledged as Unacknowledged
+from .errors import UndefinedFunction as UndefinedFunction
 from .errors import WrongThread as WrongThread
 from .names import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from .names import Contact as Contact
@@ -68,6 +80,7 @@ else:
     from .etf import Atom as Atom
     from .etf import Pid as Pid
     from .etf import Reference as Reference
+    from .runtime.allow import expose as expose
     from .runtime.current import exit as exit
     from .runtime.current import node as node
     from .runtime.current import self as self
@@ -87,6 +100,7 @@ else:
     from .runtime.facade import is_local_reference as is_local_reference
     from .runtime.facade import is_pid as is_pid
     from .runtime.facade import is_process_alive as is_process_alive
+    from .runtime.facade import is_process_alive_at as is_process_alive_at
     from .runtime.facade import is_reference as is_reference
     from .runtime.facade import is_self as is_self
     from .runtime.facade import join as join
@@ -110,8 +124,11 @@ else:
     from .runtime.facade import send_after as send_after
     from .runtime.facade import send_message as send_message
     from .runtime.facade import spawn as spawn
+    from .runtime.facade import spawn_at as spawn_at
     from .runtime.facade import spawn_link as spawn_link
+    from .runtime.facade import spawn_link_at as spawn_link_at
     from .runtime.facade import spawn_monitor as spawn_monitor
+    from .runtime.facade import spawn_monitor_at as spawn_monitor_at
     from .runtime.facade import spawn_opt as spawn_opt
     from .runtime.facade import start as start
     from .runtime.facade import stop as stop
@@ -119,6 +136,7 @@ else:
     from .runtime.facade import unlink as unlink
     from .runtime.facade import unregister as unregister
     from .runtime.facade import whereis as whereis
+    from .runtime.facade import whereis_at as whereis_at
     from .runtime.node import Node as Node
     from .runtime.run import run as run
 

@@ -60,6 +60,9 @@ NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them 
 """The same in words, as in "'x' is not ..."."""
 
 
+ALLOW = r"exit|spawn|sys|[^:\s]+:[^:\s]+"
+"""What every entry of `allow` matches."""
+
 _PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
 
 
@@ -396,6 +399,23 @@ class Config:
         None,
         "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
         live=True,
+    )
+    allow: tuple[str, ...] = option(
+        (),
+        "What other nodes may have done here: `exit` (exit signals to processes), `spawn` (start a process with a "
+        "function that they may call), `sys` (replace the state of a behaviour), and the functions that they may call, "
+        "as `module:function`, or `module:*` for what a module itself defines without a leading underscore. Without "
+        "any entry only `node_spec`, `whereis`, `is_process_alive` and what is exposed are open: see `docs/rpc.md`.",
+        live=True,
+        pattern=ALLOW,
+        form="exit, spawn, sys, module:function or module:*",
+    )
+    max_remote_calls: int = option(
+        1024,
+        "How many functions that other nodes called may run at once; a call above is refused with `system_limit`.",
+        unit="calls",
+        live=True,
+        low=1,
     )
     egress_delay: float = option(
         0.0,

@@ -47,6 +47,7 @@ QUEUE_DELIVERED: Final = "partisan.queue.delivered"
 QUEUE_UNDELIVERED: Final = "partisan.queue.undelivered"
 QUEUE_RETRANSMITTED: Final = "partisan.queue.retransmitted"
 QUEUE_UNACKNOWLEDGED: Final = "partisan.queue.unacknowledged"
+REQUEST_REFUSED: Final = "partisan.request.refused"
 FRAME_REJECTED: Final = "partisan.frame.rejected"
 LONG_SCHEDULE: Final = "partisan.process.long_schedule"
 LARGE_MAILBOX: Final = "partisan.process.large_mailbox"
@@ -176,6 +177,12 @@ EVENTS: Final[Mapping[str, About]] = {
         "count 0), or a message came for nobody (side `receiver`, which has neither node, channel nor octets)",
         _MESSAGES,
         {**_LANE, "side": "`sender` or `receiver`", "target": "for whom the message was"},
+    ),
+    REQUEST_REFUSED: About(
+        _TROUBLE,
+        "another node asked for what the allow-list does not have",
+        _COUNT,
+        {**_NODE, "what": "a function, or an entry of the list"},
     ),
     QUEUE_RETRANSMITTED: About(_TRAFFIC, "messages that were not acknowledged are sent again", _MESSAGES, _LANE),
     QUEUE_UNACKNOWLEDGED: About(

@@ -142,6 +142,9 @@ class Router:
             Overloaded: the channel's policy refuses more.
         """
 
+    def pair_key(self, sender: Pid, target: Pid) -> int:
+        """The partition key of messages between two processes: what else takes it keeps its order with them."""
+
     def push_body(self, queue: SendQueue, body: bytes) -> None:
         """Queue a frame that is encoded already, version octet and all."""
 

@@ -317,6 +317,11 @@ cdef class Router:
         name = (<Atom?>target).ext
         return self.queue_of(self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key)
 
+    def pair_key(self, Pid sender not None, Pid target not None):
+        """The partition key of messages between two processes: what else takes it keeps its order with them."""
+        cdef uint8_t octets[64]
+        return pair_hash(sender.id, octets, write_pid(octets, target))
+
     def push_body(self, SendQueue queue not None, bytes body not None) -> None:
         """Queue a frame that is encoded already, version octet and all."""
         queue.push_raw(body)

@@ -8,7 +8,7 @@ from traceback import walk_tb
 from types import TracebackType
 
 from partisan._core.process import Process
-from partisan.errors import BadReturn, CallTimeout, Exit
+from partisan.errors import BadReturn, CallTimeout, ErlangError, Exit, Throw
 from partisan.etf import Atom
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,10 @@ def crash_reason(error: BaseException) -> object:
         return (Atom("timeout"), error.call)
     if isinstance(error, BadReturn):
         return (Atom("bad_return_value"), error.value)
+    if isinstance(error, ErlangError):
+        return (error.reason, stacktrace(error.__traceback__))
+    if isinstance(error, Throw):
+        return ((Atom("nocatch"), error.value), stacktrace(error.__traceback__))
     return ((Atom(type(error).__name__[:255]), str(error)), stacktrace(error.__traceback__))
 
 

@@ -19,6 +19,7 @@ from partisan.runtime.node_monitors import NodeType
 from partisan.runtime.offload import Place, Result
 from partisan.runtime.process_calls import Name
 from partisan.runtime.process_info import ProcessInfo
+from partisan.runtime.remote_calls import START_TIMEOUT
 from partisan.runtime.spawn_opt import MailboxPolicy
 from partisan.runtime.tie_calls import DOWN
 
@@ -287,3 +288,34 @@ def send_after(seconds: float, target: Target, message: object, **options: Any) 
 def cancel_timer(timer: Reference) -> float | None:
     """Cancel a timer; return how many seconds it had left, None if it has fired."""
     return node().cancel_timer(timer)
+
+
+async def spawn_at(
+    name: str | Atom, module: str, function: str, args: Iterable[Any] = (), *, timeout: float = START_TIMEOUT
+) -> Pid:
+    """Start a process at another node; return its pid. Raises NotAllowed, UndefinedFunction, NodeDown, CallTimeout."""
+    return await node().spawn_at(name, module, function, args, timeout=timeout)
+
+
+async def spawn_link_at(
+    name: str | Atom, module: str, function: str, args: Iterable[Any] = (), *, timeout: float = START_TIMEOUT
+) -> Pid:
+    """As `spawn_at`, and link the current process to it, before it runs. Raises LinkUnsupported, NotInProcess."""
+    return await node().spawn_link_at(name, module, function, args, timeout=timeout)
+
+
+async def spawn_monitor_at(
+    name: str | Atom, module: str, function: str, args: Iterable[Any] = (), *, timeout: float = START_TIMEOUT
+) -> tuple[Pid, Reference]:
+    """As `spawn_at`, and monitor it from the current process. Raises NotInProcess."""
+    return await node().spawn_monitor_at(name, module, function, args, timeout=timeout)
+
+
+async def whereis_at(name: str | Atom, registered: str | Atom, *, timeout: float = START_TIMEOUT) -> Pid | None:
+    """The pid registered under a name at another node, or None. Raises NodeDown, BadRpc, RpcTimeout."""
+    return await node().whereis_at(name, registered, timeout=timeout)
+
+
+async def is_process_alive_at(pid: Pid, *, timeout: float = START_TIMEOUT) -> bool:
+    """Whether a process lives, of whichever node. Raises NodeDown, BadRpc, RpcTimeout."""
+    return await node().is_process_alive_at(pid, timeout=timeout)

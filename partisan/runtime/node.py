@@ -31,6 +31,7 @@ from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
+from partisan.runtime.asking import NAME as RPC
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.membership_calls import MembershipCalls
@@ -41,6 +42,8 @@ from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, mak
 from partisan.runtime.process_info import InfoCalls
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.remote import Remote
+from partisan.runtime.remote_calls import RemoteCalls
 from partisan.runtime.requests import CAPABILITY, Requests
 from partisan.runtime.spawn_opt import SpawnCalls
 from partisan.runtime.timer_calls import Timer, TimerCalls
@@ -51,7 +54,9 @@ from partisan.telemetry import Telemetry
 log = logging.getLogger(__name__)
 
 
-class Node(MembershipCalls, NodeMonitorCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure):
+class Node(
+    MembershipCalls, NodeMonitorCalls, RemoteCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure
+):
     """A member of a cluster.
 
     Args:
@@ -173,7 +178,21 @@ class Node(MembershipCalls, NodeMonitorCalls, SpawnCalls, InfoCalls, TimerCalls,
     def _make_overlay(self) -> None:
         """Make the manager and the extras, and let messages for them find them. Raises ConfigError, StateError."""
         self._requests = Requests(self._context, self.table, self._tell_python, self.spawn)
-        self._python = PythonPeers(self._context, self.table, PluggableManager.wire_name, {CAPABILITY: self._requests})
+        self._remote = Remote(
+            self._context,
+            self.table,
+            spawn=self.spawn,
+            outside=self._outside,
+            spec=lambda: self.spec,
+            undeliverable=self._undeliverable,
+        )
+        self._python = PythonPeers(
+            self._context,
+            self.table,
+            PluggableManager.wire_name,
+            {CAPABILITY: self._requests, **self._remote.handlers},
+        )
+        self.scheduler.register(RPC, self._remote.asking.receive)
         self.scheduler.register(self._python.wire_name, self._python.receive)
         self._monitors = Monitors(self._context, self.table, self.make_ref)
         self.router.call_monitored = self._monitors.call
@@ -192,6 +211,7 @@ class Node(MembershipCalls, NodeMonitorCalls, SpawnCalls, InfoCalls, TimerCalls,
             self._requests.edge(node, up)
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
+            self._remote.edge(node, up)
             self._watching.edge(node, up)
 
         def lane(node: str, channel: str) -> None:

@@ -50,6 +50,8 @@ APPLIED: Final[Mapping[str, str]] = {
     "ingress_delay": "_apply_delays",
     "binary_padding": "_apply_delays",
     "allowed_nodes": "_apply_allowed_nodes",
+    "allow": "",  # read with each request
+    "max_remote_calls": "",
     "telemetry_interval": "_apply_telemetry_interval",
     "long_schedule": "_watch",
     "large_mailbox": "_watch",

@@ -10,10 +10,11 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from typing import Any
 
 import partisan
-from partisan import Atom, Node, Pid
+from partisan import Atom, Node, Pid, rpc
 from partisan.faults import Delayed
 from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
@@ -21,6 +22,12 @@ from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
 STORE = "store_proc"
+
+
+def now() -> tuple[int, int, int]:
+    """Megaseconds, seconds and microseconds, as Erlang tells the time."""
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return (*divmod(seconds, 1_000_000), microseconds)
 
 
 class Gossips(logging.Handler):
@@ -49,6 +56,7 @@ class Commands:
         self.fault: Fault
         self.downs: list[str] = []
         node.spawn(self._store, name=STORE)
+        node.expose(now, "erlang:now")
 
     async def _store(self) -> None:
         """Keep what comes as `{store, Value}`."""
@@ -106,6 +114,10 @@ class Commands:
         self.node.spawn(asker)
         async with asyncio.timeout(12.0):
             return await answer
+
+    async def now(self, name: str, options: dict[str, Any]) -> Any:
+        """Call `erlang:now` at the peer."""
+        return await rpc.call(name, "erlang", "now", timeout=12.0, **options)
 
     async def gossips(self) -> int:
         """How often a peer has told what it knows of the members."""

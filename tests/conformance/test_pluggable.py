@@ -69,6 +69,17 @@ async def test_partisan_on_down_test() -> None:
             await peer.until([f"any: {gone.name}", gone.name], "down")
 
 
+@pytest.mark.parametrize("group", ["default", "with_channels"])
+async def test_partisan_rpc_test(group: str) -> None:
+    """A function of each node is called by each other, and its value comes back to the one that asked."""
+    options, forward, _ = GROUPS[group]
+    async with cluster(**options) as peers:
+        for one, other in itertools.permutations(peers, 2):
+            before = await one.tell("now", one.name, {})
+            there = await one.tell("now", other.name, forward)
+            assert before < there < await one.tell("now", one.name, {})
+
+
 async def test_partisan_pid_test() -> None:
     """A pid in a message arrives as that of the sender's node, and is answered to."""
     async with cluster() as peers:

@@ -172,3 +172,53 @@ async def undisturbed(**options: Any) -> AsyncIterator[tuple[Node, Node]]:
         await conversation.goes_on()
         assert fully_meshed(a, b)
         assert not lost.of("partisan.socket.close", node=a.name)
+
+
+async def inside(node: Node, function: Callable[[], Any]) -> Any:
+    """What a coroutine function gives, or raises, that runs in a process of the node."""
+    outcome: asyncio.Future[Any] = node.loop.create_future()
+
+    async def run() -> None:
+        try:
+            outcome.set_result(await function())
+        except Exception as error:
+            outcome.set_exception(error)
+
+    node.spawn(run)
+    async with asyncio.timeout(STARVED):
+        return await outcome
+
+
+async def soon(future: asyncio.Future[Any]) -> Any:
+    """The result of a future, for which nobody waits for ever."""
+    async with asyncio.timeout(STARVED):
+        return await future
+
+
+async def agreed(*nodes: Node) -> None:
+    """Wait until every two of these nodes have agreed on what they may ask of each other."""
+    await eventually(
+        lambda: all(one is other or other.name in one._remote.erpc.supported for one in nodes for other in nodes)
+    )
+
+
+@contextlib.asynccontextmanager
+async def python_cluster(*names: str, **options: Any) -> AsyncIterator[list[Node]]:
+    """As `cluster`, of nodes that have agreed; in the end nothing that one asked of another is left."""
+    async with cluster(*names, **options) as nodes:
+        await agreed(*nodes)
+        yield nodes
+        await eventually(lambda: not any(left_over(node) for node in nodes))
+
+
+def left_over(node: Node) -> dict[str, int]:
+    """What a node still has to do with others; what is none is left out."""
+    remote = node._remote
+    counts = {
+        "links": len(remote.links.ends),
+        "starts": len(remote.spawns),
+        "calls": len(remote.asking),
+        "running": remote.applied.running,
+        "aliases": len(node.scheduler.aliases),
+    }
+    return {name: count for name, count in counts.items() if count}

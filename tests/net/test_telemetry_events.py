@@ -12,7 +12,7 @@ from scripted import dial, fill, member
 from support import Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
-from partisan import Atom, Node, telemetry
+from partisan import Atom, BadRpc, Node, telemetry
 from partisan.telemetry import EVENTS
 
 A, B = "a@127.0.0.1", "b@127.0.0.1"
@@ -258,6 +258,16 @@ async def octets_that_are_no_frame_are_rejected() -> Events:
             await peer.ended()
         [about] = events.of(telemetry.FRAME_REJECTED)
         assert (about["acceptor"], about["address"].partition(":")[0]) == (True, "127.0.0.1")
+    return events
+
+
+@proves("partisan.request.refused")
+async def a_request_that_the_allow_list_does_not_have_is_refused() -> Events:
+    async with cluster("a", "b") as (a, b):
+        events = Events(b)
+        with pytest.raises(BadRpc):
+            await a._remote.asking.call(B, "os", "getpid", [])
+        await eventually(lambda: events.of(telemetry.REQUEST_REFUSED, node=a.name, what="os:getpid/0"))
     return events
 
 
