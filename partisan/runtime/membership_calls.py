@@ -13,6 +13,7 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.resolve import resolved
 from partisan.runtime.connection_calls import ConnectionCalls
 from partisan.runtime.current import process
+from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.watching import ANY, Kind, Subscriber, Subscription
 
 Who = str | NodeSpec | Contact
@@ -22,8 +23,14 @@ RESOLVE_TIMEOUT = 10.0
 """Seconds in which each host of `update_members` is looked up, at most."""
 
 
+AGREEMENT = 1.0
+"""Seconds that a join waits for a Python node to say what it understands, at most."""
+
+
 class MembershipCalls(ConnectionCalls):
     """The methods of a node that are about members."""
+
+    _python: PythonPeers
 
     _acknowledged: Acknowledged
 
@@ -51,7 +58,14 @@ class MembershipCalls(ConnectionCalls):
         end = self.loop.time() + timeout
         found = await self._resolved(contact, timeout)
         self._check()  # it may have stopped meanwhile
-        return await self._manager.join(found, end - self.loop.time())
+        name = await self._manager.join(found, end - self.loop.time())
+        await self._agree(name, end)
+        return name
+
+    async def _agree(self, name: str, end: float) -> None:
+        """Wait, for a moment at most, until it is agreed with a Python node what plain Partisan lacks: links and more."""
+        if name != self.name and not any(name in names for names in self._manager.foreign()):
+            await self._python.agreement(name, max(0.0, min(AGREEMENT, end - self.loop.time())))
 
     async def _resolved(self, contact: Who, timeout: float) -> Who:
         """The contact with addresses for its host; a member's name, whatever it looks like, is one already."""
@@ -79,6 +93,7 @@ class MembershipCalls(ConnectionCalls):
         if found == self.name or self._manager.target_of(found).name == self.name:
             return self.name
         name = await self._manager.join(found, end - self.loop.time())
+        await self._agree(name, end)
         try:
             async with asyncio.timeout_at(end):
                 await self._watching.until(lambda: self.is_fully_connected(name))

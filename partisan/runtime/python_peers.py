@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,6 +55,7 @@ class PythonPeers:
         self._plain = frozenset((Atom(manager), Atom(NAME)))
         self._codec = PayloadCodec(context.router.codec)
         self._channels = self._wanted()
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._extras = Extras(
             context.node,
             send=self._send,
@@ -86,7 +88,18 @@ class PythonPeers:
         if up or not self._table.is_connected(node):  # else it lives on under another spec
             self._extras.edge(node, up)
 
+    async def agreement(self, node: str, timeout: float) -> None:
+        """Return when extras are agreed with the node, or after so many seconds."""
+        if self._extras.agreed(node):
+            return
+        waiter: asyncio.Future[None] = self._context.loop.create_future()
+        self._waiters.setdefault(node, []).append(waiter)
+        await asyncio.wait([waiter], timeout=timeout)
+
     def _agreed(self, node: str, capabilities: frozenset[str]) -> None:
+        for waiter in self._waiters.pop(node, ()):
+            if not waiter.done():
+                waiter.set_result(None)
         envelope = self._envelope if MSGPACK in capabilities else None
         for channel in self._channels:
             self._table.lane(node, channel).envelope = envelope

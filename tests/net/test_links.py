@@ -320,3 +320,17 @@ async def test_a_malformed_extra_closes_its_connection_and_disturbs_nothing_else
         assert isinstance(errors[0], RemoteProtocolError)
         assert not left_over(a)
         assert address_of(a)
+
+
+async def test_whoever_has_joined_may_link_at_once() -> None:
+    async with running("a", "b") as (a, b):
+        other = b.spawn(asyncio.sleep, 60.0)
+        await a.join(address_of(b))
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def tie() -> None:
+            partisan.link(other)
+            done.set_result(None)
+
+        a.spawn(tie)
+        await asyncio.wait_for(done, 5)
