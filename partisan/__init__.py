@@ -3,6 +3,7 @@
 The names here are what most programs need; each acts on the current node or process. Importing starts nothing.
 
     partisan.etf        the external term format
+    partisan.gen        servers and their kin; the values that callbacks return
     partisan.peer_service   the membership: join, leave, hear of members
     partisan.machines   the protocols, as values without I/O
     partisan.names      node specs, contacts, addresses
@@ -80,6 +81,9 @@ else:
     from .etf import Atom as Atom
     from .etf import Pid as Pid
     from .etf import Reference as Reference
+    from .gen.server import GenServer as GenServer
+    from .gen.server import call as call
+    from .gen.server import cast as cast
     from .runtime.allow import expose as expose
     from .runtime.current import exit as exit
     from .runtime.current import node as node

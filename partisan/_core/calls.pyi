@@ -1,16 +1,17 @@
 """Ask a process and wait for its answer: what `call` of every behaviour is made of."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator, Iterable
 from typing import Any
 
 from typing_extensions import disjoint_base
 
+from partisan.errors import Exit
 from partisan.etf import Atom, Pid
 
 from .process import Parked
 from .requests import Request
 
-__all__ = ["Response", "call", "reply", "request"]
+__all__ = ["Response", "Waiting", "call", "failure", "reply", "request"]
 
 _Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
 
@@ -27,10 +28,32 @@ class Response(Parked):
     def close(self) -> None:
         """The caller ends: the answer is not wanted any more."""
 
+@disjoint_base
+class Waiting(Parked):
+    """What awaiting gives the first of some requests to have an outcome, taken out of the mailbox; None if none has."""
+
+    def __init__(self, requests: Iterable[Request], timeout: float | None = None) -> None: ...
+    def __await__(self) -> Generator[Any, Any, Request | None]: ...
+    def throw(self, kind: Any, value: BaseException | None = None, traceback: Any = None) -> Any:
+        """Raise at the await: the requests go on."""
+
+    def close(self) -> None:
+        """The wait is over."""
+
+    def wanted(self, message: object) -> bool:
+        """Whether a message is one of the requests."""
+
+def failure(reason: Any, target: Any, where: Any) -> Exit:
+    """The exception of a call whose callee has ended, or cannot be reached."""
+
 def request(
     target: _Target, message: Any, *, label: Any = ..., channel: str | None = None, partition_key: int | None = None
 ) -> Request:
-    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError, NotInProcess."""
+    """Send a request; the running process goes on meanwhile, and gets the Request as a message when it has an outcome.
+
+    What belongs to no process, a task of one included, gets no message: see `Request.settled`. Raises Overloaded,
+    EncodeError.
+    """
 
 def call(
     target: _Target,
@@ -45,4 +68,7 @@ def call(
     """Ask a process and await its answer: see `partisan.gen.call`."""
 
 def reply(caller: tuple[Pid, Any], answer: Any) -> None:
-    """Answer a request: `caller` is the `From` that came with it. To whom is gone it is no error."""
+    """Answer a request: `caller` is the `From` that came with it.
+
+    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error.
+    """

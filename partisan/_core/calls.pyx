@@ -16,13 +16,15 @@ from partisan._core.via import whereis_via
 from partisan.errors import (
     CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, NotInProcess, Overloaded,
 )
+from partisan.names import DEFAULT_CHANNEL
 
-__all__ = ["Response", "call", "reply", "request"]
+__all__ = ["Response", "Waiting", "call", "failure", "reply", "request"]
 
 cdef object GEN_CALL = Atom("$gen_call")
 cdef object GEN_SERVER = Atom("gen_server")
 cdef object CALL = Atom("call")
 cdef object NOPROC = Atom("noproc")
+cdef object CALLING_SELF = Atom("calling_self")
 cdef object NODEDOWN = Atom("nodedown")
 cdef object NOCONNECTION = Atom("noconnection")
 cdef double DEFAULT_TIMEOUT = 5.0
@@ -70,26 +72,38 @@ cdef Process process_here(Router router, object target):
     return <Process>found if type(found) is Process else None
 
 
+cdef str chosen(str channel, Process process):
+    """The channel of what a process sends: as said, or else its own."""
+    return process.channel if channel is None and process is not None else channel
+
+
 cdef Request begin(Router router, Process caller, object target, object message, object label, str channel,
-                   object partition_key):
-    """Send a request; its outcome may be there already: that nobody has the name, or that there is no connection."""
+                   object partition_key, bint waits):
+    """Send a request; its outcome may be there already: that nobody has the name, or that there is no connection.
+
+    Args:
+        caller: None for code that is no process's own.
+        waits: the caller does nothing else meanwhile: to ask itself fails.
+    """
     cdef Request asked = Request.__new__(Request)
     cdef Process callee
     asked.scheduler = router.scheduler
     asked.caller = caller
     asked.target = target
     asked.node = None if target is None else node_of(router, target)
-    request = (label, (caller.pid, asked), message)
+    request = (label, (router.outside if caller is None else caller.pid, asked), message)
     if asked.node is None:
         callee = process_here(router, target)
         if callee is None:
             asked.settle(FAILED, NOPROC)
+        elif callee is caller and waits:
+            asked.settle(FAILED, CALLING_SELF)
         else:
             asked.attach(callee)
             callee.deliver(request)
         return asked
     try:
-        router.post(target, request, channel, partition_key, asked, False)
+        router.post(target, request, chosen(channel, caller), partition_key, asked, False)
     except NotConnected:
         asked.settle(FAILED, (NODEDOWN, Atom(asked.node)))
     except BaseException:
@@ -99,15 +113,104 @@ cdef Request begin(Router router, Process caller, object target, object message,
 
 
 def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None) -> Request:
-    """Send a request from the running process; it goes on meanwhile. Raises Overloaded, EncodeError, NotInProcess."""
+    """Send a request; the running process goes on meanwhile, and gets the Request as a message when it has an outcome.
+
+    What belongs to no process, a task of one included, gets no message: see `Request.settled`. Raises Overloaded,
+    EncodeError.
+    """
+    cdef Router router = the_router()
     cdef Process caller = running_process()
-    cdef Request asked
-    if caller is None:
-        raise NotInProcess("request() works inside a process only")
-    asked = begin(the_router(), caller, located(target), message, label, channel, partition_key)
-    if asked.state == PENDING:
-        caller.tie(asked, asked)
+    if caller is not None and router.scheduler.running is not caller:
+        caller = None
+    cdef Request asked = begin(router, caller, located(target), message, label, channel, partition_key, False)
+    if caller is not None:
+        asked.mailed = True
+        if asked.state == PENDING:
+            caller.tie(asked, asked)
+        else:
+            asked.arrived = True
+            caller.deliver(asked)
     return asked
+
+
+cdef class Waiting(Parked):
+    """What awaiting gives the first of some requests to have an outcome, taken out of the mailbox; None if none has.
+
+    Args:
+        requests: of the running process. One that was given before is not given again.
+        timeout: seconds; None waits for ever, 0 only looks.
+    Raises:
+        NotInProcess: a request belongs to another process, or to none.
+    """
+
+    cdef Process process
+    cdef frozenset requests
+    cdef Py_ssize_t tested      # so many messages are known to be none of these
+
+    def __init__(self, requests, timeout=None):
+        cdef Request request
+        self.process = running_process()
+        self.requests = frozenset(requests)
+        self.timeout = -1.0 if timeout is None else max(0.0, timeout)
+        for request in self.requests:
+            if self.process is None or request.caller is not self.process:
+                raise NotInProcess(f"{request!r} is of another process")
+
+    cdef object advance(self):
+        cdef Request request
+        cdef bint pending = False
+        arrived = None
+        if self.process.scheduler.running is not self.process:
+            raise NotInProcess("an answer belongs to the process itself, not to a task that it started")
+        if self.process.doomed:
+            raise self.process.scheduler.exit_signal(self.process.doom_reason)
+        for request in self.requests:
+            pending = pending or request.state == PENDING
+            arrived = request if request.arrived else arrived
+        if arrived is not None:
+            self.close()
+            return self.take(arrived)
+        if not pending or self.expired or self.timeout == 0.0:
+            self.close()
+            return None
+        for request in self.requests:
+            request.awaited = request.state == PENDING
+        self.tested = self.process.mailbox.length
+        if self.timeout > 0.0 and self.ring is None:
+            self.process.scheduler.deadlines.start(self)
+        return SUSPEND
+
+    cdef Request take(self, Request found):
+        """The oldest of those that are in the mailbox, out of it; `found` if a full mailbox has lost them."""
+        cdef Py_ssize_t position = self.process.mailbox.find((self.wanted,), self.tested)
+        if position < 0 and self.tested:
+            position = self.process.mailbox.find((self.wanted,), 0)
+        if position >= 0:
+            found = self.process.mailbox.take(position)
+        found.arrived = False
+        return found
+
+    def wanted(self, message) -> bool:
+        """Whether a message is one of the requests."""
+        return type(message) is Request and message in self.requests
+
+    cdef int on_expired(self) except -1:
+        cdef Request request
+        for request in self.requests:
+            request.wake()
+        return 0
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise at the await: the requests go on."""
+        self.close()
+        raise kind if value is None else value
+
+    def close(self):
+        """The wait is over."""
+        cdef Request request
+        for request in self.requests:
+            request.awaited = False
+        self.stop_timer()
 
 
 cdef class Response(Parked):
@@ -145,7 +248,8 @@ cdef class Response(Parked):
         if self.process.scheduler.running is not self.process:
             return self.advance_outside()
         if self.request is None:
-            self.request = begin(self.router, self.process, self.place, self.message, self.label, self.channel, self.key)
+            self.request = begin(self.router, self.process, self.place, self.message, self.label, self.channel,
+                                 self.key, True)
         if self.request.state == PENDING and not self.expired:
             if self.process.doomed:
                 raise self.process.scheduler.exit_signal(self.process.doom_reason)
@@ -164,10 +268,7 @@ cdef class Response(Parked):
         raise CallTimeout(self.timeout, self.target, where)
 
     cdef int on_expired(self) except -1:
-        if self.request.awaited:
-            self.request.awaited = False
-            self.process.scheduler.make_ready(self.process)
-        return 0
+        return self.request.wake()
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""
@@ -186,7 +287,7 @@ cdef class Response(Parked):
             self.request.drop()
 
 
-cdef object failure(object reason, object target, object where):
+cpdef object failure(object reason, object target, object where):
     """The exception of a call whose callee has ended, or cannot be reached."""
     if reason is NOPROC:
         return NoProc(reason, target, where)
@@ -230,20 +331,27 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
 
 
 def reply(caller, answer) -> None:
-    """Answer a request: `caller` is the `From` that came with it. To whom is gone it is no error."""
+    """Answer a request: `caller` is the `From` that came with it.
+
+    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error.
+    """
     cdef Router router
     cdef Served served
-    pid, tag = caller
+    tag = (<tuple>caller)[1] if type(caller) is tuple and len(<tuple>caller) == 2 else None
     if type(tag) is Request:
         (<Request>tag).answered(answer)
         return
     router = the_router()
+    if tag is None or type((<tuple>caller)[0]) is not Pid:
+        router.nobody(caller, answer)
+        return
+    pid = (<tuple>caller)[0]
     channel = None
     if type(tag) is Served:
         served = <Served>tag
         served.detach()
-        channel = served.channel
+        channel = None if served.channel == DEFAULT_CHANNEL else served.channel
     try:
-        router.post(pid, (tag, answer), channel, None, tag, False)
+        router.post(pid, (tag, answer), chosen(channel, running_process()), None, tag, False)
     except (NotConnected, Overloaded):
         router.nobody(pid, (tag, answer))

@@ -15,6 +15,7 @@ cdef class Mailbox:
     cdef Py_ssize_t find(self, tuple patterns, Py_ssize_t start) except -2
     cdef int clear(self) except -1
     cdef int grow(self) except -1
+    cdef int shrink(self) except -1
 
 
 cdef bint matches(object pattern, object message) except -1

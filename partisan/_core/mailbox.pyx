@@ -72,6 +72,14 @@ cdef class Mailbox:
             self.take(0)
         return 0
 
+    cdef int shrink(self) except -1:
+        """Give the ring back if it holds nothing."""
+        if self.length == 0 and self.capacity:
+            PyMem_Free(self.ring)
+            self.ring = NULL
+            self.capacity = self.head = 0
+        return 0
+
     cdef int grow(self) except -1:
         cdef Py_ssize_t i
         cdef Py_ssize_t capacity = self.capacity * 2 if self.capacity else 8

@@ -61,6 +61,8 @@ cdef class Process(Watched):
     cdef bint doomed                    # an exit signal has told it to end
     cdef bint killed                    # ... at once
     cdef object doom_reason             # why, once doomed
+    cdef public str channel             # of what its gen functions send to other nodes, unless said; None: the default
+    cdef readonly bint hibernating      # it waits, and has given memory back
     cdef dict ties                      # watches that it holds: Reference (monitors) or Pid (links) -> Watch; or None
     cdef bint crowded                   # its mailbox was reported as large, and has not been half of that since
     cdef Py_ssize_t limit               # messages; a longer mailbox is looked into: the lesser of two limits

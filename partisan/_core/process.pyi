@@ -176,6 +176,16 @@ class Process(Watched):
     def untie(self, key: Any) -> Watch | None:
         """Hold it no longer: the watch, or None if there is none under this key."""
 
+    channel: str | None
+    """Of what its gen functions send to other nodes, unless said; None is the default channel."""
+
+    @property
+    def hibernating(self) -> bool:
+        """Whether it waits, and has given memory back."""
+
+    def hibernate(self) -> None:
+        """Give memory back; called before a wait that is expected to be long."""
+
     def remove(self, pattern: Any) -> bool:
         """Take the oldest message that matches out of its mailbox, unread; whether there was one."""
 

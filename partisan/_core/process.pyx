@@ -376,6 +376,11 @@ cdef class Process(Watched):
         """How many of its requests, calls apart, wait for an answer."""
         return sum([type(key) is not Pid and type(key) is not Reference for key in self.ties or ()])
 
+    def hibernate(self) -> None:
+        """Give memory back; called before a wait that is expected to be long."""
+        self.mailbox.shrink()
+        self.hibernating = True
+
     def remove(self, pattern) -> bool:
         """Take the oldest message that matches out of its mailbox, unread; whether there was one."""
         cdef Py_ssize_t position = self.mailbox.find((pattern,), 0)
@@ -695,6 +700,7 @@ cdef class Scheduler:
             raise
         process.state = RUNNING
         process.waiting = None
+        process.hibernating = False
         process.budget = BUDGET
         self.steps += 1
         PyContext_Enter(context)

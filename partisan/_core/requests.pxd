@@ -16,16 +16,19 @@ cdef enum RequestState:
 cdef class Request(Watch):
     """Of this node: it is on whom it is for, if that is a process of this node, and stands for itself in `From`."""
     cdef Scheduler scheduler
-    cdef Process caller                 # woken by the outcome while it waits for it
+    cdef Process caller                 # woken by the outcome while it waits for it; None: code that is no process's own
     cdef readonly object target         # whom it is for: a pid, a name, or (name, node)
     cdef readonly str node              # whose process that is, if it is of another node
     cdef unsigned long long number      # under which it is known to other nodes; 0 until it is written
     cdef readonly int state
     cdef readonly object outcome        # the answer, or why there is none
     cdef bint awaited                   # the caller is parked on it
+    cdef readonly bint mailed           # the caller gets it as a message when there is an outcome
+    cdef readonly bint arrived          # ... which there is; whoever asked has not taken it yet
     cdef public object settled          # callable(request), called with the outcome; or None
 
     cdef int settle(self, int state, object outcome) except -1
+    cdef int wake(self) except -1
 
 
 cdef class Served(Watch):

@@ -42,6 +42,17 @@ class Request(Watch):
     def failed(self) -> bool:
         """Whether `outcome` is why there is no answer."""
 
+    @property
+    def mailed(self) -> bool:
+        """Whether the caller gets it as a message when there is an outcome."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether there is an outcome that whoever asked has not taken yet."""
+
+    def taken(self) -> None:
+        """Whoever asked has its outcome."""
+
 @disjoint_base
 class Served(Watch):
     """Of another node: it stands for the tag in the `From` of a request that came from there."""

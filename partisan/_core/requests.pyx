@@ -5,9 +5,12 @@ other nodes it is written as `{'$alias', Number}`: an answer is a pair that begi
 number, whichever process it is sent to. What comes from another node has a Served for a tag.
 
 Both are watches: a Request is on the process that is asked, if that is here, and a Served always. So whoever asks hears
-of an end of it without a monitor of its own. (Nodes that are no Python nodes need one: see `runtime/monitors`.)
+of an end of it without a monitor of its own. The outcome of one that its process goes on after (`request`) is put into
+the mailbox: the Request itself is the message. (Nodes that are no Python nodes need one: see `runtime/monitors`.)
 """
 
+
+from partisan._core.process cimport PARKED
 
 from partisan._core.identities import Atom
 
@@ -47,17 +50,32 @@ cdef class Request(Watch):
         self.state = state
         self.outcome = outcome
         self.detach()
-        if self.caller is not None:
+        if self.mailed:
             self.caller.untie(self)
         if self.number:
             self.scheduler.aliases.pop(self.number, None)
-        if self.awaited:
-            self.awaited = False
-            self.scheduler.make_ready(self.caller)
+        if self.mailed and state != DROPPED:
+            self.arrived = True
+            self.caller.deliver(self)
+        elif self.caller is None and state != DROPPED:
+            self.arrived = True
+        self.wake()
         settled, self.settled = self.settled, None
         if settled is not None:
             settled(self)
         return 0
+
+    cdef int wake(self) except -1:
+        """Let the caller go on if it is parked on this."""
+        if self.awaited:
+            self.awaited = False
+            if self.caller.state == PARKED:  # it may have been made ready by something else
+                self.scheduler.make_ready(self.caller)
+        return 0
+
+    def taken(self) -> None:
+        """Whoever asked has its outcome."""
+        self.arrived = False
 
     cdef int answered(self, object value) except -1:
         return self.settle(ANSWERED, value)

@@ -6,6 +6,7 @@ from partisan._core.acknowledged cimport Acknowledging
 from partisan._core.connections cimport ConnectionTable, Lane
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
+from partisan._core.identities cimport Pid
 from partisan._core.process cimport Process, Scheduler
 from partisan._core.sendqueue cimport SendQueue
 
@@ -13,6 +14,7 @@ from partisan._core.sendqueue cimport SendQueue
 cdef class Router:
     """One node's messages: out through the connection table, in to the processes."""
     cdef readonly str node                 # name of this node
+    cdef readonly Pid outside              # in whose name code that is no process's own asks
     cdef readonly Codec codec              # of messages on the wire
     cdef readonly Scheduler scheduler
     cdef readonly ConnectionTable table

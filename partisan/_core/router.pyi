@@ -94,6 +94,10 @@ class Router:
     @property
     def node(self) -> str: ...
     @property
+    def outside(self) -> Pid:
+        """In whose name code that is no process's own asks."""
+
+    @property
     def codec(self) -> Codec: ...
     @property
     def scheduler(self) -> Scheduler: ...

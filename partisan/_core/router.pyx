@@ -106,6 +106,7 @@ cdef class Router:
     def __cinit__(self, str node not None, *, Codec codec not None, Scheduler scheduler not None,
                   ConnectionTable table not None, clock, call_soon, undeliverable):
         self.node = node
+        self.outside = Pid(node, 0)
         self.codec = codec
         self.scheduler = scheduler
         self.table = table
@@ -334,7 +335,9 @@ cdef class Router:
         return process.deliver(message)
 
     cdef int give_nobody(self, object target, object message, Inbound inbound) except -1:
-        """What came from another node is for nobody."""
+        """What came from another node is for nobody; but for the answer to what no process has asked."""
+        if type(message) is tuple and len(<tuple>message) == 2 and self.scheduler.is_answer((<tuple>message)[0]):
+            return self.scheduler.answer((<tuple>message)[0], (<tuple>message)[1])
         if inbound is not None and type(message) is tuple and len(<tuple>message) == 3:
             self.serve(<tuple>message, None, inbound)
         return self.nobody(target, message)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, NoReturn
 
+from partisan._core.calls import reply
 from partisan._core.process import Process
 from partisan.errors import AlreadyStarted, Exit, NameTaken, StartFailed
 from partisan.etf import Atom, Pid, Reference
 from partisan.gen import proc_lib
-from partisan.gen.control import Ignore, Stop
+from partisan.gen.control import NOTHING, Ignore, Stop
+from partisan.gen.report import ErrorReport, expected, log_report
 from partisan.gen.sys import System
 from partisan.runtime.current import node, process
 from partisan.runtime.exits import ExitSignal, crash_reason
 
-NORMAL, EXIT, SYSTEM = Atom("normal"), Atom("EXIT"), Atom("system")
+log = logging.getLogger(__name__)
+
+NORMAL, EXIT, SYSTEM, UNDEF = Atom("normal"), Atom("EXIT"), Atom("system"), Atom("undef")
 _ALREADY_STARTED = Atom("already_started")
 _IGNORED = object()
 
@@ -23,11 +28,24 @@ _IGNORED = object()
 class Behaviour:
     """A process made of callbacks. The instance is its state; it lives as long as the process."""
 
-    async def init(self, *args: Any) -> Any:
+    _TITLE: ClassVar[str] = "Process"
+    """What kind of process it is, in reports."""
+
+    def init(self, *args: Any) -> Any:
         """Set the state up; return None, or a control value. Plain or async, as every callback."""
+        if args:
+            raise undefined(self, "init", *args)
 
     def terminate(self, reason: object) -> Any:
         """The process ends: by a control value, an error, or its parent's exit signal if it traps exits."""
+
+    def code_change(self, old_version: Any, extra: Any) -> Any:
+        """`sys.change_code` asks for the state to be made that of the present code."""
+        raise undefined(self, "code_change", old_version, extra)
+
+    def format_status(self, status: dict[str, Any]) -> dict[str, Any]:
+        """What is shown of it: `state`, and of one that ends `message`, `reason` and `log`; return it changed."""
+        return status
 
     # Starting.
 
@@ -41,6 +59,9 @@ class Behaviour:
             name: to register it under.
             args: of `init`.
             timeout: seconds that `init` may take; then the process is killed.
+            options: `debug`: what to tell of its messages from the start, as `partisan.gen.debug.Debug`;
+                `hibernate_after`: seconds without a message after which it gives memory back; `channel`: what its own
+                calls and casts, and its answers to requests on the default channel, take; and those of the behaviour.
         Raises:
             AlreadyStarted: another process has the name.
             StartFailed: `init` raised, or returned Stop(reason); `reason` is why, `timeout` if it took too long.
@@ -65,18 +86,33 @@ class Behaviour:
     @classmethod
     async def _run(cls, name: str | Atom | None, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         """The whole life of the process."""
-        mine, parent = process(), proc_lib.parent()
+        mine = process()
+        proc_lib.set_initial_call(cls.__module__, f"{cls.__qualname__}.init", len(args))
         if name is not None and not _register(name, mine):
             return
         mine.set_name(cls.__qualname__)
         self = cls()
-        self._options(**options)
-        system = System(self, None if parent is None else parent.pid)
+        system = self._system(**options)
         control = await self._begin(args)
         if control is _IGNORED:
             return
         proc_lib.init_ack()
         await self._live(system, control)
+
+    def _system(
+        self,
+        *,
+        debug: Iterable[Any] = (),
+        hibernate_after: float | None = None,
+        channel: str | None = None,
+        **options: Any,
+    ) -> System:
+        """Make what system messages are for; take the options that all behaviours have."""
+        self._options(**options)
+        mine = process()
+        mine.channel = channel
+        name: object = mine.names[0] if mine.names else mine.pid
+        return System(self, proc_lib.parent(), name=name, hibernate_after=hibernate_after, debug=tuple(debug))
 
     def _options(self, **options: Any) -> None:
         """Take what else was given to `start`. Raises TypeError for what is unknown."""
@@ -87,8 +123,9 @@ class Behaviour:
         """Call `init`: the control value that it returned, or _IGNORED. Raises what ends the process."""
         try:
             control = await called(self.init, *args)
+            self._check_init(control)
         except Exit as error:
-            _fail(error.reason)
+            _fail(error.term)
             raise
         except Exception as error:
             _fail(crash_reason(error))
@@ -102,20 +139,87 @@ class Behaviour:
             return _IGNORED
         return control
 
+    async def _enter(self, control: Any, options: dict[str, Any]) -> None:
+        """Let the current process be this from now on."""
+        system = self._system(**options)
+        self._check_init(control)
+        await self._live(system, control)
+
+    def _check_init(self, control: Any) -> None:
+        """Raise BadReturn for what `init` must not return."""
+
     async def _live(self, system: System, control: Any) -> None:
-        """Run the loop to its end; `terminate` hears why."""
+        """Run the loop to its end; `terminate` hears why. Raises Exit."""
+        cause: BaseException
         try:
             await self._loop(system, control)
+            return
         except Exit as error:
-            await called(self.terminate, error.reason)
-            raise
+            reason, cause = error.term, error
         except ExitSignal as signal:
-            if process().trapping:
-                await called(self.terminate, signal.reason)
-            raise
+            if not process().trapping:
+                raise
+            reason, cause = signal.reason, signal
         except Exception as error:
-            await called(self.terminate, crash_reason(error))
-            raise
+            reason, cause = crash_reason(error), error
+        await self._end(system, reason, cause)
+
+    async def _end(self, system: System, reason: object, cause: BaseException) -> NoReturn:
+        """Call `terminate`, answer whoever waits for the end, report it if it is none that was wished for."""
+        try:
+            await called(self.terminate, reason)
+        except Exit as error:
+            reason, cause = error.term, error
+        except Exception as error:
+            reason, cause = crash_reason(error), error
+        finally:
+            if system.farewell is not None:
+                reply(*system.farewell)
+            if system.debug is not None:
+                log_events = [event for event, _ in system.debug.log or ()]
+                system.debug.close()
+            else:
+                log_events = []
+        if not expected(reason):
+            self._report(system, reason, cause, log_events)
+        raise Exit(reason) from cause
+
+    def _report(self, system: System, reason: object, cause: BaseException, events: list[Any]) -> None:
+        """Log the end, once: the process ends with an Exit, of which nothing else is told."""
+        message, client = system.last, None
+        match message:
+            case (Atom("$gen_call"), (client, _), request):
+                message = request
+            case (Atom("$gen_cast"), told):
+                message = told
+        status = {"state": self.system_get_state(), "reason": reason, "log": events}
+        if message is not NOTHING:
+            status["message"] = message
+        status = self._formatted(status)
+        error = cause
+        while isinstance(error, Exit) and error.__cause__ is not None:
+            error = error.__cause__
+        chosen = isinstance(error, Exit) and error.call is None
+        log_report(
+            ErrorReport(
+                self._TITLE,
+                system.name,
+                status.get("reason", reason),
+                status.get("state"),
+                status.get("message", NOTHING),
+                client,
+                status.get("log", events),
+                None if chosen else error,
+            )
+        )
+
+    def _formatted(self, status: dict[str, Any]) -> dict[str, Any]:
+        """The status as `format_status` gives it; if that fails, with no state."""
+        try:
+            return self.format_status(dict(status))
+        except Exception:
+            log.exception("%s.format_status failed", type(self).__qualname__)
+            return {**status, "state": f"{type(self).__qualname__}.format_status failed"}
 
     async def _loop(self, system: System, control: Any) -> None:
         """Take messages for ever, from what `init` returned on. Raises Exit to end the process."""
@@ -134,8 +238,14 @@ class Behaviour:
         return state
 
     def system_status(self) -> Any:
-        """What `sys.get_status` tells of it."""
-        return self.system_get_state()
+        """What `sys.get_status` tells of it: the state, as `format_status` shows it."""
+        return self._formatted({"state": self.system_get_state()}).get("state")
+
+
+def undefined(of: object, callback: str, *args: Any) -> Exit:
+    """The end of a process whose class lacks a callback: `{undef, [{Class, Callback, Arguments, []}]}`."""
+    kind = Atom(f"{type(of).__module__}.{type(of).__qualname__}"[:255])
+    return Exit((UNDEF, [(kind, Atom(callback), list(args), [])]))
 
 
 async def called(callback: Callable[..., Any], *args: Any) -> Any:

@@ -1,22 +1,30 @@
-"""Ask, tell and answer the processes of every behaviour (OTP's `gen`)."""
+"""Ask, tell, answer and stop the processes of every behaviour (OTP's `gen`)."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
 from partisan._core.calls import call as ask
 from partisan._core.calls import reply as reply
 from partisan._core.calls import request
+from partisan._core.process import receive, running
 from partisan._core.requests import Request
-from partisan.errors import Exit, NoProc, NotConnected
-from partisan.etf import Atom
+from partisan.errors import CallTimeout, Exit, NodeDown, NoProc, NotConnected, Overloaded
+from partisan.etf import Atom, Pid
+from partisan.gen.responses import RequestIds, abandon, receive_response
 from partisan.runtime.current import node
 from partisan.runtime.message_calls import Target
 
-__all__ = ["abcast", "call", "cast", "multi_call", "reply", "send_request"]
+__all__ = ["abcast", "call", "cast", "multi_call", "reply", "send_request", "stop"]
 
-CAST = Atom("$gen_cast")
+CAST, SYSTEM, TERMINATE = Atom("$gen_cast"), Atom("system"), Atom("terminate")
+NORMAL, KILL, NOPROC, NOCONNECTION, CALLING_SELF = map(
+    Atom, ("normal", "kill", "noproc", "noconnection", "calling_self")
+)
+_PROC_LIB, _STOP = Atom("proc_lib"), Atom("stop")
 
 
 def call(
@@ -32,12 +40,13 @@ def call(
     Args:
         target: a pid, a name, or (name, node).
         timeout: seconds; None waits for ever. An answer that comes later is dropped.
-        channel: of the request and of the answer; None is the default channel.
+        channel: of the request and of the answer; None is the process's own (`channel` of `GenServer.start`), or the
+            default channel.
         partition_key: as in `partisan.send`.
     Raises:
         NoProc: nobody has the name, or the process has ended before.
         NodeDown: its node is not connected, or was lost.
-        Exit: the process has ended without an answer; `reason` is why.
+        Exit: the process has ended without an answer; `reason` is why. Or it is the one that asks: `calling_self`.
         CallTimeout: no answer came in time.
         Overloaded, EncodeError: as `partisan.send`.
     """
@@ -46,6 +55,9 @@ def call(
 
 def cast(target: Target, message: object, *, channel: str | None = None, partition_key: int | None = None) -> None:
     """Tell a process something; whether it exists, or can be reached, is not told (as in OTP), but counted."""
+    if channel is None:
+        mine = running()
+        channel = None if mine is None else mine.channel
     here = node()
     try:
         here.send(target, (CAST, message), channel=channel, partition_key=partition_key)
@@ -53,27 +65,138 @@ def cast(target: Target, message: object, *, channel: str | None = None, partiti
         here._undeliverable(target, message)
 
 
-def send_request(target: Target, message: object, *, channel: str | None = None) -> Request:
-    """Ask a process and go on; see `receive_response`, `wait_response` and `check_response`."""
-    return request(target, message, channel=channel)
+def send_request(
+    target: Target,
+    message: object,
+    *,
+    label: Any = None,
+    collection: RequestIds | None = None,
+    channel: str | None = None,
+    partition_key: int | None = None,
+) -> Request:
+    """Ask a process and go on; see `receive_response`, `wait_response` and `check_response`.
+
+    Args:
+        label, collection: add it to the collection under the label.
+        channel, partition_key: as in `call`.
+    Raises:
+        Overloaded, EncodeError: as `partisan.send`.
+    """
+    sent = request(target, message, channel=channel, partition_key=partition_key)
+    if collection is not None:
+        collection.add(sent, label)
+    return sent
 
 
-def abcast(nodes: Iterable[str], name: str | Atom, message: object, *, channel: str | None = None) -> None:
-    """Cast to the process of this name on every one of the nodes."""
-    for each in nodes:
+def abcast(nodes: Iterable[str] | None, name: str | Atom, message: object, *, channel: str | None = None) -> None:
+    """Cast to the process of this name on every one of the nodes; None: this node and all that are connected."""
+    for each in everywhere() if nodes is None else nodes:
         cast((name, each), message, channel=channel)
 
 
 async def multi_call(
-    nodes: Iterable[str], name: str | Atom, message: object, *, timeout: float | None = None, channel: str | None = None
+    nodes: Iterable[str] | None,
+    name: str | Atom,
+    message: object,
+    *,
+    timeout: float | None = None,
+    channel: str | None = None,
 ) -> tuple[list[tuple[str, Any]], list[str]]:
-    """Ask the process of this name on every one of the nodes at once: ([(node, answer)], nodes without an answer)."""
-    raise NotImplementedError
+    """Ask the process of this name on every one of the nodes at once.
+
+    Args:
+        nodes: names; None: this node and all that are connected.
+        timeout: seconds for all together; None waits until each has answered or is lost.
+    Returns:
+        ([(node, answer)], nodes without an answer), both in the order of the nodes.
+    """
+    asked: list[tuple[str, Request | None]] = []
+    requests = RequestIds()
+    for each in everywhere() if nodes is None else nodes:
+        try:
+            sent = send_request((name, each), message, channel=channel)
+        except Overloaded:
+            asked.append((each, None))
+        else:
+            asked.append((each, sent))
+            requests.add(sent, each)
+    loop = asyncio.get_running_loop()
+    end = None if timeout is None else loop.time() + timeout
+    try:
+        while await receive_response(requests, None if end is None else max(0.0, end - loop.time())) is not None:
+            pass
+    except CallTimeout:
+        pass
+    finally:
+        abandon(requests)
+    answered = [(each, sent.outcome) for each, sent in asked if sent is not None and sent.state == ANSWERED]
+    return answered, [each for each, sent in asked if sent is None or sent.state != ANSWERED]
 
 
-async def stop(target: Target, reason: object = None, *, timeout: float | None = None) -> None:
-    """Make a process end in order, with `terminate`; return when it has. Raises Exit, CallTimeout."""
-    raise NotImplementedError
+ANSWERED = 1
+"""`Request.state` of one that was answered."""
 
 
-_ = Exit
+def everywhere() -> list[str]:
+    """The names of this node and of all that are connected."""
+    here = node()
+    return [here.name, *(name for name in here.nodes() if name != here.name)]
+
+
+async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None = None) -> None:
+    """Make a process end in order, with `terminate`, by a system message; return when it has ended.
+
+    Args:
+        timeout: seconds; None waits for ever. The process is told to end in any case.
+    Raises:
+        NoProc: there is none.
+        Exit: it has ended for another reason; or it is the current one: `calling_self`.
+        NodeDown: its node is not connected, or was lost.
+        CallTimeout: it has not ended in time.
+    """
+    here, mine = node(), running()
+    where = (_PROC_LIB, _STOP, [target, reason, timeout])
+    if mine is not None and _found(target) is mine is _stepped():
+        raise Exit(CALLING_SELF, where)
+    ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    stopper = here.spawn(_stop, ended, target, reason)
+    try:
+        async with asyncio.timeout(timeout):
+            found = await ended
+    except TimeoutError:
+        raise CallTimeout(timeout or 0.0, target, where) from None
+    finally:
+        here.exit(stopper, KILL)
+    if found == reason:
+        return
+    if found == NOPROC:
+        raise NoProc(found, target, where)
+    if found == NOCONNECTION:
+        raise NodeDown(found, where)
+    raise Exit(found, where)
+
+
+async def _stop(ended: asyncio.Future[object], target: Target, reason: object) -> None:
+    """In a process of its own: tell the target to end, and wait until it has."""
+    reference = node().monitor(target)
+    with contextlib.suppress(Exit):  # the monitor tells why
+        await ask(target, (TERMINATE, reason), timeout=None, label=SYSTEM)
+    down = await receive((..., reference, ..., ..., ...))
+    if not ended.done():
+        ended.set_result(down[4])
+
+
+def _stepped() -> object:
+    """What runs now: a task, or a process, which stands in for one."""
+    return asyncio.current_task()
+
+
+def _found(target: Target) -> object:
+    """The process of this node that is meant, or None."""
+    here = node()
+    if isinstance(target, Pid):
+        return here.scheduler.find(target) if target.node == here.name else None
+    name, of = target if isinstance(target, tuple) else (target, here.name)
+    if (of.name if isinstance(of, Atom) else of) != here.name:
+        return None
+    return here.scheduler.whereis(name.name if isinstance(name, Atom) else name)

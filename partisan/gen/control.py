@@ -43,7 +43,7 @@ class Continue:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End with a reason, after `terminate`; `reply` answers the call first."""
+    """End with a reason, after `terminate`; then, as in OTP, the call is answered with `reply`, if that is given."""
 
     reason: Any
     reply: Any = NOTHING
@@ -52,3 +52,7 @@ class Stop:
 @dataclass(frozen=True, slots=True)
 class Ignore:
     """From `init`: do not start, and tell whoever starts it so."""
+
+
+CONTROL = frozenset((Continue, Ignore, NoReply, Reply, Stop))
+"""The types of all of them."""

@@ -1,22 +1,54 @@
 """Look into processes of every behaviour, and steer them (OTP's `sys`): the client's functions, and the process's part.
 
-A request is `{system, From, Request}`. A process hands it to its `System`, which answers, and keeps the process while
-it is suspended.
+A request is `{system, From, Request}`, with OTP's terms, so that `partisan_sys` of a real node works on ours, and ours
+on theirs. A process hands it to its `System`, which answers, and keeps the process while it is suspended.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Hashable
 from typing import Any, Protocol
 
 from partisan._core.calls import call as ask
 from partisan._core.calls import reply
 from partisan._core.process import receive
-from partisan.errors import Exit
+from partisan.errors import EncodeError, Exit, PartisanError
 from partisan.etf import Atom, Pid
+from partisan.gen import proc_lib
+from partisan.gen.control import NOTHING
+from partisan.gen.debug import DONE, LOG_LENGTH, Debug, Function, described
+from partisan.runtime.current import node, process
+from partisan.runtime.exits import crash_reason
 from partisan.runtime.message_calls import Target
 
-SYSTEM, OK, EXIT = Atom("system"), Atom("ok"), Atom("EXIT")
+__all__ = [
+    "DONE",
+    "System",
+    "change_code",
+    "get_log",
+    "get_state",
+    "get_status",
+    "install",
+    "log",
+    "log_to_file",
+    "no_debug",
+    "remove",
+    "replace_state",
+    "resume",
+    "statistics",
+    "suspend",
+    "terminate",
+    "trace",
+]
+
+SYSTEM, OK, ERROR, EXIT = Atom("system"), Atom("ok"), Atom("error"), Atom("EXIT")
+NOT_ALLOWED = Atom("not_allowed")
 _SYS = Atom("sys")
+_RUNNING, _SUSPENDED, _DEBUG, _GET = Atom("running"), Atom("suspended"), Atom("debug"), Atom("get")
+_REPLACE, _INSTALL, _REMOVE, _CODE = Atom("replace_state"), Atom("install"), Atom("remove"), Atom("change_code")
+_LOG, _FILE, _TRACE, _COUNT = Atom("log"), Atom("log_to_file"), Atom("trace"), Atom("statistics")
+_CALLBACK_FAILED, _NO_STATISTICS = Atom("callback_failed"), Atom("no_statistics")
 
 
 class Behaviour(Protocol):
@@ -25,6 +57,7 @@ class Behaviour(Protocol):
     def system_get_state(self) -> Any: ...
     def system_replace_state(self, state: Any) -> Any: ...
     def system_status(self) -> Any: ...
+    def code_change(self, old_version: Any, extra: Any) -> Any: ...
 
 
 class System:
@@ -33,44 +66,342 @@ class System:
     Args:
         behaviour: whose state is asked for.
         parent: whose exit signal ends the process; None: nobody's.
+        name: of the process, for people.
+        hibernate_after: seconds without a message after which it gives memory back; None: never.
+        debug: as `GenServer.start`.
     Attributes:
         suspended: whether it takes nothing but system messages.
         debug: what is told of each message, or None: the process looks at this once a message.
+        last: the message in hand when its loop ended.
+        farewell: (From, answer) that is sent when `terminate` has returned, or None.
     """
 
-    def __init__(self, behaviour: Behaviour, parent: Pid | None) -> None:
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        parent: Pid | None,
+        *,
+        name: object = None,
+        hibernate_after: float | None = None,
+        debug: Any = (),
+    ) -> None:
         self._behaviour = behaviour
         self.parent = parent
+        self.name = name
+        self.hibernate_after = hibernate_after
         self.suspended = False
-        self.debug: Any = None
+        self.last: Any = NOTHING
+        self.farewell: tuple[Any, Any] | None = None
+        self.debug: Debug | None = Debug(name, debug) if debug else None
+
+    def tell(self, event: tuple[Any, ...]) -> None:
+        """Tell an event, if the process is debugged."""
+        if self.debug is not None:
+            self.debug.tell(event)
 
     async def handle(self, caller: Any, request: Any) -> None:
         """Obey a system message; return when the process may go on. Raises Exit if it is to end."""
-        self._obey(caller, request)
+        await self._obey(caller, request)
         while self.suspended:
-            message = await receive((SYSTEM, tuple, ...), (EXIT, self.parent, ...))
+            message = await receive((SYSTEM, ..., ...), (EXIT, self.parent, ...))
             if message[0] is EXIT:
                 raise Exit(message[2])
-            self._obey(message[1], message[2])
+            await self._obey(message[1], message[2])
 
-    def _obey(self, caller: Any, request: Any) -> None:
+    async def _obey(self, caller: Any, request: Any) -> None:
+        if type(request) is tuple and len(request) == 2 and request[0] == Atom("terminate"):
+            reply(caller, OK)
+            raise Exit(request[1])
+        try:
+            answer = await self._answer(caller, request)
+        except Exception as error:
+            kind = Atom(type(error).__name__[:255])
+            reason = error.term if isinstance(error, Exit) else crash_reason(error)
+            answer = (ERROR, (_CALLBACK_FAILED, (self._behaviour_name(), kind), reason))
+        try:
+            reply(caller, answer)
+        except EncodeError:  # what is no term is told as text
+            told = answer[1] if type(answer) is tuple and answer[:1] == (OK,) and len(answer) == 2 else answer
+            reply(caller, (OK, repr(told)) if told is not answer else repr(answer))
+
+    async def _answer(self, caller: Any, request: Any) -> Any:
         match request:
             case Atom("get_state"):
-                reply(caller, (OK, self._behaviour.system_get_state()))
+                return (OK, self._behaviour.system_get_state())
+            case Atom("get_status"):
+                return self._status()
             case Atom("suspend"):
                 self.suspended = True
-                reply(caller, OK)
             case Atom("resume"):
                 self.suspended = False
-                reply(caller, OK)
-            case (Atom("terminate"), reason):
-                reply(caller, OK)
-                raise Exit(reason)
+            case (Atom("replace_state"), function):
+                permitted = _function(caller, function)
+                if permitted is None:
+                    return (ERROR, NOT_ALLOWED)
+                state = permitted(self._behaviour.system_get_state())
+                return (OK, self._behaviour.system_replace_state(state))
+            case (Atom("change_code"), _, old, extra) if self.suspended:
+                if not _permitted(caller):
+                    return (ERROR, NOT_ALLOWED)
+                return await self._change_code(old, extra)
+            case (Atom("debug"), what):
+                return self._debug(caller, what)
             case _:
-                reply(caller, (Atom("error"), (Atom("unknown_system_msg"), request)))
+                return (ERROR, (Atom("unknown_system_msg"), request))
+        return OK
+
+    async def _change_code(self, old: Any, extra: Any) -> Any:
+        try:
+            changed = self._behaviour.code_change(old, extra)
+            if hasattr(changed, "__await__"):
+                await changed
+        except Exit as error:
+            return (ERROR, error.term)
+        except Exception as error:
+            return (ERROR, (EXIT, crash_reason(error)))
+        return OK
+
+    def _status(self) -> Any:
+        mine = process()
+        state = _SUSPENDED if self.suspended else _RUNNING
+        title = getattr(self._behaviour, "_TITLE", type(self._behaviour).__qualname__)
+        dictionary = [(Atom("$ancestors"), list(proc_lib.ancestors.get()))]
+        debug = [] if self.debug is None else list(self.debug.log or ())
+        status = self._behaviour.system_status()
+        header = [
+            (Atom("header"), f"Status for {title.lower()} {self.name}"),
+            (Atom("data"), [("Status", state), ("Parent", self.parent), ("Logged events", debug)]),
+            (Atom("data"), [("State", status)]),
+        ]
+        about = [dictionary, state, self.parent, debug, header]
+        return (Atom("status"), mine.pid, (Atom("module"), self._behaviour_name()), about)
+
+    def _behaviour_name(self) -> Atom:
+        return Atom(f"{type(self._behaviour).__module__}.{type(self._behaviour).__qualname__}"[:255])
+
+    def _debug(self, caller: Any, what: Any) -> Any:
+        """Obey what is about debugging."""
+        debug = self.debug or Debug(self.name)
+        answer: Any = OK
+        match what:
+            case Atom("no_debug"):
+                debug.close()
+            case (Atom("trace"), bool(flag)):
+                debug.trace = flag
+            case (Atom("log"), Atom("get")):
+                answer = (OK, [event for event, _ in debug.log or ()])
+            case (Atom("log"), Atom("print")):
+                for event, name in debug.log or ():
+                    print(f"*DBG* {name} {described(event)}")
+            case (Atom("log"), False):
+                debug.set_log(0)
+            case (Atom("log"), True):
+                debug.set_log(LOG_LENGTH)
+            case (Atom("log"), (True, int(events))):
+                debug.set_log(events)
+            case (Atom("statistics"), Atom("get")):
+                answer = (OK, _statistics(debug))
+            case (Atom("statistics"), bool(flag)):
+                debug.set_statistics(flag)
+            case (Atom("log_to_file"), False):
+                debug.set_file(None)
+            case (Atom("log_to_file") | Atom("install") | Atom("remove"), argument):
+                if not _local(caller):  # it writes files, and runs functions
+                    return (ERROR, NOT_ALLOWED)
+                answer = _installed(debug, what[0], argument)
+            case _:
+                return (ERROR, (Atom("unknown_debug"), what))
+        self.debug = debug if debug.active else None
+        return answer
+
+
+def _installed(debug: Debug, what: Atom, argument: Any) -> Any:
+    if what is _FILE:
+        try:
+            debug.set_file(argument)
+        except OSError as error:
+            return (ERROR, (Atom("open_file"), str(error)))
+    elif what is _REMOVE:
+        debug.remove(argument)
+    else:
+        debug.install(*argument)
+    return OK
+
+
+def _statistics(debug: Debug) -> Any:
+    if debug.statistics is None:
+        return _NO_STATISTICS
+    begun, heard, told = debug.statistics
+    values = {"start_time": begun, "current_time": time.time(), "messages_in": heard, "messages_out": told}
+    return [(Atom(name), value) for name, value in values.items()]
+
+
+def _local(caller: Any) -> bool:
+    """Whether a process of this node asks."""
+    return type(caller) is tuple and type(caller[0]) is Pid and caller[0].node == node().name
+
+
+def _permitted(caller: Any) -> bool:
+    """Whether whoever asks may change a process: who is of this node, or of any if `sys` is on the allow-list."""
+    if _local(caller):
+        return True
+    here: Any = node()
+    return bool(hasattr(here, "allows") and here.allows("sys"))
+
+
+def _function(caller: Any, function: Any) -> Any:
+    """The function that whoever asks may have applied, or None: other nodes name one that is exposed to them."""
+    if callable(function):
+        return function if _local(caller) else None
+    if not _permitted(caller):
+        return None
+    text = function.decode("utf-8", "replace") if isinstance(function, bytes) else function
+    module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
+    if not colon:
+        return None
+    here: Any = node()
+    try:
+        return here._remote.allow.find(module, name, 1)
+    except PartisanError:
+        return None
+
+
+# The client's functions.
+
+
+async def _ask(target: Target, request: object, timeout: float | None) -> Any:
+    return await ask(target, request, timeout=timeout, label=SYSTEM, where=_SYS)
+
+
+def _value(answer: Any) -> Any:
+    """What `{ok, Value}` or `ok` tells. Raises Exit for `{error, Reason}`."""
+    match answer:
+        case (Atom("ok"), value):
+            return value
+        case (Atom("error"), reason):
+            raise Exit(reason)
+        case _:
+            return None
 
 
 async def get_state(target: Target, timeout: float | None = 5.0) -> Any:
-    """The state of a process."""
-    answer = await ask(target, Atom("get_state"), timeout=timeout, label=SYSTEM, where=_SYS)
-    return answer[1]
+    """The state of a process; of a `GenServer` its attributes.
+
+    What is no term comes from another node as text. All functions here raise NoProc, NodeDown, CallTimeout as `call`.
+    """
+    return _value(await _ask(target, Atom("get_state"), timeout))
+
+
+async def replace_state(target: Target, function: Any, timeout: float | None = 5.0) -> Any:
+    """Apply a function to the state of a process, which its result becomes; return that.
+
+    Args:
+        function: callable(state); for a process of another node "module:function", which must be exposed there, and
+            `sys` must be on its allow-list: no code is sent.
+    Raises:
+        Exit: the function failed, and nothing has changed; `not_allowed`.
+    """
+    return _value(await _ask(target, (_REPLACE, function), timeout))
+
+
+async def get_status(target: Target, timeout: float | None = 5.0) -> Any:
+    """`(status, pid, (module, name), [dictionary, running or suspended, parent, debug, about it])`, as in OTP."""
+    return await _ask(target, Atom("get_status"), timeout)
+
+
+async def suspend(target: Target, timeout: float | None = 5.0) -> None:
+    """Let a process take nothing but system messages."""
+    _value(await _ask(target, Atom("suspend"), timeout))
+
+
+async def resume(target: Target, timeout: float | None = 5.0) -> None:
+    """Let a suspended process go on."""
+    _value(await _ask(target, Atom("resume"), timeout))
+
+
+async def change_code(
+    target: Target, module: object, old_version: object, extra: object, timeout: float | None = 5.0
+) -> None:
+    """Have a suspended process call `code_change(old_version, extra)`.
+
+    Args:
+        module: for people only.
+    Raises:
+        Exit: that failed, or the process is not suspended.
+    """
+    _value(await _ask(target, (_CODE, module, old_version, extra), timeout))
+
+
+async def terminate(target: Target, reason: object, timeout: float | None = 5.0) -> None:
+    """Tell a process to end; see `stop`, which waits until it has."""
+    _value(await _ask(target, (Atom("terminate"), reason), timeout))
+
+
+async def trace(target: Target, flag: bool, timeout: float | None = 5.0) -> None:
+    """Log each event of a process at INFO (logger `partisan.gen.debug`), or no longer."""
+    _value(await _ask(target, (_DEBUG, (_TRACE, flag)), timeout))
+
+
+async def log(
+    target: Target, flag: bool | str, events: int = LOG_LENGTH, timeout: float | None = 5.0
+) -> list[tuple[Any, ...]] | None:
+    """Keep the latest events of a process.
+
+    Args:
+        flag: True keeps them from now on, False no longer; "get" returns them, "print" prints them there.
+    """
+    if isinstance(flag, str):
+        return list(_value(await _ask(target, (_DEBUG, (_LOG, Atom(flag))), timeout)) or ())
+    _value(await _ask(target, (_DEBUG, (_LOG, (True, events) if flag else False)), timeout))
+    return None
+
+
+async def get_log(target: Target, timeout: float | None = 5.0) -> list[tuple[Any, ...]]:
+    """The events that `log` has kept, the oldest first."""
+    return await log(target, "get", timeout=timeout) or []
+
+
+async def log_to_file(target: Target, path: str | None, timeout: float | None = 5.0) -> None:
+    """Write each event of a process of this node to a file, one a line; None stops it. Raises Exit."""
+    _value(await _ask(target, (_DEBUG, (_FILE, False if path is None else path)), timeout))
+
+
+async def statistics(target: Target, flag: bool | str, timeout: float | None = 5.0) -> dict[str, Any] | None:
+    """Count the messages of a process: True counts, False no longer, "get" returns the counts.
+
+    Returns:
+        start_time and current_time (seconds since the epoch), messages_in, messages_out; None if nothing is counted.
+    """
+    if flag != "get":
+        _value(await _ask(target, (_DEBUG, (_COUNT, bool(flag))), timeout))
+        return None
+    found = _value(await _ask(target, (_DEBUG, (_COUNT, _GET)), timeout))
+    return {str(key): value for key, value in found} if isinstance(found, list) else None
+
+
+async def no_debug(target: Target, timeout: float | None = 5.0) -> None:
+    """End everything that these functions have begun."""
+    _value(await _ask(target, (_DEBUG, Atom("no_debug")), timeout))
+
+
+async def install(
+    target: Target,
+    function: Function,
+    state: object = None,
+    *,
+    identity: Hashable = None,
+    timeout: float | None = 5.0,
+) -> None:
+    """Have a process of this node call a function for each event.
+
+    Args:
+        function: callable(state, event, name); returns its next state, or DONE.
+        identity: for `remove`; None: the function.
+    """
+    entry = (function if identity is None else identity, function, state)
+    _value(await _ask(target, (_DEBUG, (_INSTALL, entry)), timeout))
+
+
+async def remove(target: Target, identity: Hashable, timeout: float | None = 5.0) -> None:
+    """Have a function called no longer: it, or its identity."""
+    _value(await _ask(target, (_DEBUG, (_REMOVE, identity)), timeout))
