@@ -305,13 +305,13 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
     cdef str node
     cdef Peer peer
     if caller is None or router.scheduler.running is not caller:
-        return router.call_outside(target, message, timeout, channel, partition_key, label, where)
+        return router.call_outside(target, message, timeout, chosen(channel, caller), partition_key, label, where)
     place = located(target)
     node = None if place is None else node_of(router, place)
     if node is not None:
         peer = router.table.peers.get(node)
         if peer is not None and peer.count and not peer.watches_calls:
-            return router.call_monitored(place, message, timeout, channel, partition_key, label, where)
+            return router.call_monitored(place, message, timeout, chosen(channel, caller), partition_key, label, where)
     response = Response.__new__(Response)
     response.process = caller
     response.router = router

@@ -51,7 +51,7 @@ _LOG, _FILE, _TRACE, _COUNT = Atom("log"), Atom("log_to_file"), Atom("trace"), A
 _CALLBACK_FAILED, _NO_STATISTICS = Atom("callback_failed"), Atom("no_statistics")
 
 
-class Behaviour(Protocol):
+class _Behaviour(Protocol):
     """What a process that obeys system messages is to `sys`."""
 
     def system_get_state(self) -> Any: ...
@@ -78,7 +78,7 @@ class System:
 
     def __init__(
         self,
-        behaviour: Behaviour,
+        behaviour: _Behaviour,
         parent: Pid | None,
         *,
         name: object = None,
