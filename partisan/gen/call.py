@@ -166,7 +166,9 @@ async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None
     except TimeoutError:
         raise CallTimeout(timeout or 0.0, target, where) from None
     finally:
-        here.exit(stopper, KILL)
+        helper = here.scheduler.find(stopper)
+        if helper is not None:
+            helper.doom(KILL, True)
     if found == reason:
         return
     if found == NOPROC:
