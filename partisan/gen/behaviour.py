@@ -152,17 +152,21 @@ class Behaviour:
         """Run the loop to its end; `terminate` hears why. Raises Exit."""
         cause: BaseException
         try:
-            await self._loop(system, control)
-            return
-        except Exit as error:
-            reason, cause = error.term, error
-        except ExitSignal as signal:
-            if not process().trapping:
-                raise
-            reason, cause = signal.reason, signal
-        except Exception as error:
-            reason, cause = crash_reason(error), error
-        await self._end(system, reason, cause)
+            try:
+                await self._loop(system, control)
+                return
+            except Exit as error:
+                reason, cause = error.term, error
+            except ExitSignal as signal:
+                if not process().trapping:
+                    raise
+                reason, cause = signal.reason, signal
+            except Exception as error:
+                reason, cause = crash_reason(error), error
+            await self._end(system, reason, cause)
+        finally:
+            if system.debug is not None:
+                system.debug.close()
 
     async def _end(self, system: System, reason: object, cause: BaseException) -> NoReturn:
         """Call `terminate`, answer whoever waits for the end, report it if it is none that was wished for."""
@@ -175,13 +179,9 @@ class Behaviour:
         finally:
             if system.farewell is not None:
                 reply(*system.farewell)
-            if system.debug is not None:
-                log_events = [event for event, _ in system.debug.log or ()]
-                system.debug.close()
-            else:
-                log_events = []
         if not expected(reason):
-            self._report(system, reason, cause, log_events)
+            events = [] if system.debug is None else [event for event, _ in system.debug.log or ()]
+            self._report(system, reason, cause, events)
         raise Exit(reason) from cause
 
     def _report(self, system: System, reason: object, cause: BaseException, events: list[Any]) -> None:

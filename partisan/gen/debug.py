@@ -15,7 +15,7 @@ from partisan.etf import Atom
 
 log = logging.getLogger(__name__)
 
-IN, OUT, NOREPLY, DONE = Atom("in"), Atom("out"), Atom("noreply"), Atom("done")
+IN, OUT, NOREPLY, DONE, SYSTEM = Atom("in"), Atom("out"), Atom("noreply"), Atom("done"), Atom("system")
 LOG_LENGTH = 10
 """Events that are kept by `log` unless another number is asked for (as in OTP)."""
 
@@ -100,6 +100,11 @@ class Debug:
         """Tell nothing any more."""
         self.trace, self.log, self.statistics, self._installed = False, None, None, {}
         self.set_file(None)
+
+    def hear(self, message: Any) -> None:
+        """Take a message that has come; those of `sys` are not told."""
+        if not (type(message) is tuple and message and message[0] is SYSTEM):
+            self.tell((IN, message))
 
     def tell(self, event: tuple[Any, ...]) -> None:
         """Take an event. A function that raises is removed."""

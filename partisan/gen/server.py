@@ -20,7 +20,7 @@ from partisan.gen.call import send_request as send_request
 from partisan.gen.call import stop as stop
 from partisan.gen.concurrent import BOUND, Concurrent, Finished
 from partisan.gen.control import CONTROL, NOTHING, Continue, Ignore, NoReply, Reply, Stop
-from partisan.gen.debug import IN, NOREPLY, OUT
+from partisan.gen.debug import NOREPLY, OUT
 from partisan.gen.report import format_log as format_log
 from partisan.gen.responses import RequestIds as RequestIds
 from partisan.gen.responses import Response as Response
@@ -110,7 +110,7 @@ class GenServer(Behaviour):
                 else:
                     message = await self._wait(timeout, idle)
                 if debug is not None:
-                    debug.tell((IN, message))
+                    debug.hear(message)
                 if type(message) is tuple and message:
                     tag = message[0]
                     if tag is CALL and len(message) == 3:
