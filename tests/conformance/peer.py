@@ -14,14 +14,40 @@ import time
 from typing import Any
 
 import partisan
-from partisan import Atom, Node, Pid, rpc
+from partisan import Atom, GenServer, Node, Pid, rpc
 from partisan.faults import Delayed
+from partisan.gen import NoReply
+from partisan.gen.server import call, cast, reply
 from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
 from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
 STORE = "store_proc"
+SERVER = "gen_server_proc"
+
+
+class Server(GenServer):
+    """Answers now, answers later, and keeps what is cast."""
+
+    def init(self) -> None:
+        self.kept: list[Any] = []
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        match request:
+            case (Atom("delayed"), value):
+                partisan.send_after(0.05, partisan.self(), (Atom("answer"), caller, value))
+                return NoReply()
+            case Atom("kept"):
+                return self.kept
+        return request
+
+    def handle_cast(self, message: Any) -> None:
+        self.kept.append(message)
+
+    def handle_info(self, message: Any) -> None:
+        _, caller, value = message
+        reply(caller, value)
 
 
 def now() -> tuple[int, int, int]:
@@ -118,6 +144,23 @@ class Commands:
     async def now(self, name: str, options: dict[str, Any]) -> Any:
         """Call `erlang:now` at the peer."""
         return await rpc.call(name, "erlang", "now", timeout=12.0, **options)
+
+    async def server(self) -> None:
+        """Start a server."""
+        await Server.start(name=SERVER)
+
+    async def call(self, name: str, request: int) -> Any:
+        return await call((SERVER, name), request)
+
+    async def call_delayed(self, name: str, request: int) -> Any:
+        return await call((SERVER, name), (Atom("delayed"), request))
+
+    async def cast(self, name: str, message: int) -> None:
+        cast((SERVER, name), message)
+
+    async def kept(self) -> Any:
+        """What was cast to the server here."""
+        return sorted(await call(SERVER, Atom("kept")))
 
     async def gossips(self) -> int:
         """How often a peer has told what it knows of the members."""

@@ -89,6 +89,20 @@ async def test_partisan_pid_test() -> None:
             assert sorted(await peer.tell("values")) == sorted(each.name for each in peers if each is not peer)
 
 
+async def test_partisan_otp_test() -> None:
+    """A server of another node is called, answers later, and hears casts."""
+    async with cluster() as peers:
+        for peer in peers:
+            await peer.tell("server")
+        numbered = list(enumerate(peers))
+        for (number, one), (_, other) in itertools.permutations(numbered, 2):
+            assert await one.tell("call", other.name, number) == number
+            assert await one.tell("call_delayed", other.name, number) == number
+            await one.tell("cast", other.name, number)
+        for number, peer in numbered:
+            await peer.until([other for other, _ in numbered if other != number], "kept")
+
+
 async def test_partisan_ack_test() -> None:
     """A message that is lost is not delivered, and is sent again once it may pass."""
     async with cluster(retransmit_interval=0.2) as [server, client, *_]:
