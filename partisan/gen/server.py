@@ -124,7 +124,9 @@ class GenServer(Behaviour):
                             if hasattr(type(answer), "__await__"):
                                 answer = await answer
                             if type(answer) in CONTROL:
-                                timeout = await self._answer(answer, caller, system)
+                                timeout = self._answer(answer, caller, system)
+                                if type(timeout) in CONTROL:
+                                    timeout = await self._obey(timeout, "handle_call")
                                 continue
                         reply(caller, answer)
                         timeout = None
@@ -144,7 +146,9 @@ class GenServer(Behaviour):
                 elif type(message) is Finished:
                     if message.error is not None:
                         raise message.error
-                    timeout = await self._answer(message.control, message.caller, system)
+                    timeout = self._answer(message.control, message.caller, system)
+                    if type(timeout) in CONTROL:
+                        timeout = await self._obey(timeout, "handle_call")
                     continue
                 else:
                     control, callback = handle_info(message), "handle_info"
@@ -173,17 +177,17 @@ class GenServer(Behaviour):
             process().hibernate()
             return await receive()
 
-    async def _answer(self, control: Any, caller: Any, system: System) -> float | None:
-        """Obey what `handle_call` returned; return the time-out of the next message."""
+    def _answer(self, control: Any, caller: Any, system: System) -> Any:
+        """Answer with what `handle_call` returned; return the time-out of the next message, or what is yet to obey."""
         if type(control) is Reply:
-            _check(control, "handle_call")
+            after = _after(control, "handle_call")
             reply(caller, control.value)
             system.tell((OUT, control.value, caller))
-            control = NoReply(control.timeout, control.hibernate, control.continue_)
-        elif type(control) is Stop and control.reply is not NOTHING:
+            return after
+        if type(control) is Stop and control.reply is not NOTHING:
             system.farewell = (caller, control.reply)
             raise Exit(control.reason)
-        return await self._obey(control, "handle_call")
+        return control
 
     async def _obey(self, control: Any, callback: str) -> float | None:
         """Obey a control value; return the time-out of the next message. Raises Exit for Stop, and BadReturn."""
@@ -194,17 +198,25 @@ class GenServer(Behaviour):
             if kind is Continue:
                 control = await called(self.handle_continue, control.value)
             elif kind is NoReply:
-                _check(control, callback)
-                if control.continue_ is NOTHING:
-                    if control.hibernate:
-                        process().hibernate()
-                    timeout: float | None = control.timeout
+                after = _after(control, callback)
+                if type(after) is not Continue:
+                    timeout: float | None = after
                     return timeout
-                control = await called(self.handle_continue, control.continue_)
+                control = await called(self.handle_continue, after.value)
             else:
                 raise BadReturn(callback, control)
             callback = "handle_continue"
         return None
+
+
+def _after(control: NoReply | Reply, callback: str) -> Any:
+    """The time-out that it asks for, or a Continue. Raises BadReturn."""
+    _check(control, callback)
+    if control.continue_ is not NOTHING:
+        return Continue(control.continue_)
+    if control.hibernate:
+        process().hibernate()
+    return control.timeout
 
 
 def _check(control: NoReply | Reply, callback: str) -> None:

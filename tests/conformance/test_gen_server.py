@@ -315,7 +315,8 @@ async def test_gen_server_send_request() -> None:
             cast(pid, "answer")
             message = await receive(timeout=5)
             response = gen_server.check_response(message, request)
-            assert response is not None and response.value == "answered"
+            assert response is not None
+            assert response.value == "answered"
             request = gen_server.send_request(pid, "later")
             with pytest.raises(CallTimeout):
                 await gen_server.receive_response(request, 0.01)
@@ -437,9 +438,7 @@ async def test_gen_server_multicall_down() -> None:
     async with cluster("a", "b", "c") as [a, b, c]:
         for node in (a, b, c):
             await within(node, lambda: Server.start(name="my_test_name"))
-        asked = asyncio.create_task(
-            within(a, gen_server.multi_call, [b.name, c.name, a.name], "my_test_name", "never")
-        )
+        asked = asyncio.create_task(within(a, gen_server.multi_call, [b.name, c.name, a.name], "my_test_name", "never"))
         await eventually(lambda: len(a.scheduler.aliases) == 2)
         await b.stop()
         for node in (a, c):

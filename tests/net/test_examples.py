@@ -34,6 +34,16 @@ def test_hello_greets() -> None:
     ]
 
 
+def test_counter_counts_for_another_node_and_ends_in_order() -> None:
+    assert output_of("counter.py").splitlines() == [
+        "add 5: 15",
+        "after ten casts: 60",
+        "the counter ends with 60",
+        "answered at last: 60",
+        "nobody is there any more: there is no process ('counter', 'b@127.0.0.1')",
+    ]
+
+
 def test_pingpong_plays_a_thousand_rounds_between_two_processes() -> None:
     lines = output_of("pingpong.py").splitlines()
     assert re.fullmatch(r"the other node is b@127\.0\.0\.1:\d+", lines[0])

@@ -48,9 +48,7 @@ async def within(node: Node, function: Callable[..., Awaitable[Any]], *args: Any
 
 async def calls_agreed(*nodes: Node) -> None:
     """Wait until each node watches the calls of the others."""
-    await eventually(
-        lambda: all(a.table.peers[b.name].watches_calls for a in nodes for b in nodes if a is not b)
-    )
+    await eventually(lambda: all(a.table.peers[b.name].watches_calls for a in nodes for b in nodes if a is not b))
 
 
 class Server(GenServer):
@@ -261,8 +259,7 @@ async def test_calls_on_a_monotonic_channel_are_not_superseded() -> None:
 
         async def case() -> None:
             requests = [
-                gen_server.send_request(("s", b.name), (Atom("add"), number), channel="latest")
-                for number in range(200)
+                gen_server.send_request(("s", b.name), (Atom("add"), number), channel="latest") for number in range(200)
             ]
             assert [await gen_server.receive_response(each, 10) for each in requests] == list(range(200))
 
@@ -428,7 +425,8 @@ async def test_an_exception_is_reported_once_with_its_traceback(caplog: pytest.L
             await call(pid, "x")
         assert ended.value.reason[0] == (Atom("KeyError"), "'lost'")
         [record] = [each for each in caplog.records if each.levelname == "ERROR"]
-        assert record.exc_info and isinstance(record.exc_info[1], KeyError)
+        assert record.exc_info
+        assert isinstance(record.exc_info[1], KeyError)
         assert record.report.name == "bad"  # type: ignore[attr-defined]
         assert record.report.message == "x"  # type: ignore[attr-defined]
         assert "Generic server bad terminating" in record.getMessage()

@@ -68,9 +68,7 @@ async def test_a_suspended_server_ends_when_it_is_told_or_its_parent_ends() -> N
         await eventually(lambda: children and not a.is_process_alive(children[0]))
 
 
-async def test_sys_tells_what_a_server_hears_and_says(
-    caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
+async def test_sys_tells_what_a_server_hears_and_says(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     async with running("a"):
         pid = await Counter.start()
         path = tmp_path / "events"
@@ -217,7 +215,8 @@ async def test_processes_know_who_started_them_and_what_they_run() -> None:
         await eventually(lambda: not a.is_process_alive(pid))
         (parent, ancestors, call_of), label, reason, plain = found
         assert (parent, ancestors) == (pid, (Atom("outer"),))
-        assert call_of[1].endswith("inner") and call_of[2] == ["argument_1"]
+        assert call_of[1].endswith("inner")
+        assert call_of[2] == ["argument_1"]
         assert (label, reason, plain) == ("inner", Atom("shutdown"), (None, None))
         server = await Counter.start(args=(1,))
         assert proc_lib.translate_initial_call(server) == (Counter.__module__, "Counter.init", 1)
@@ -235,5 +234,6 @@ async def test_a_reason_is_shown_as_python_shows_it() -> None:
 
         text = proc_lib.format(await within(a, case))
         assert text.splitlines()[-1] == "KeyError: 'lost'"
-        assert ", in " in text and "fails" in text
+        assert ", in " in text
+        assert "fails" in text
         assert proc_lib.format(Atom("shutdown")) == repr(Atom("shutdown"))
