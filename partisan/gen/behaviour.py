@@ -17,6 +17,7 @@ from partisan.gen.report import ErrorReport, expected, log_report
 from partisan.gen.sys import System
 from partisan.runtime.current import node, process
 from partisan.runtime.exits import ExitSignal, crash_reason
+from partisan.runtime.process_calls import Name
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ class Behaviour:
 
     @classmethod
     async def start(
-        cls, *, name: str | Atom | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
+        cls, *, name: Name | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
     ) -> Pid | None:
         """Start a process of this behaviour; return its pid when `init` has returned, None if that returned Ignore().
 
         Args:
-            name: to register it under.
+            name: to register it under, at this node or, as ("via", registry, name), where the registry says.
             args: of `init`.
             timeout: seconds that `init` may take; then the process is killed.
             options: `debug`: what to tell of its messages from the start, as `partisan.gen.debug.Debug`;
@@ -70,21 +71,21 @@ class Behaviour:
 
     @classmethod
     async def start_link(
-        cls, *, name: str | Atom | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
+        cls, *, name: Name | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
     ) -> Pid | None:
         """As `start`, and link the current process to it. Raises NotInProcess, too."""
         return _pid(await proc_lib.start_link(cls._run, name, args, options, timeout=timeout))
 
     @classmethod
     async def start_monitor(
-        cls, *, name: str | Atom | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
+        cls, *, name: Name | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
     ) -> tuple[Pid | None, Reference]:
         """As `start`, and monitor it from the current process. Raises NotInProcess, too."""
         value, reference = await proc_lib.start_monitor(cls._run, name, args, options, timeout=timeout)
         return _pid(value), reference
 
     @classmethod
-    async def _run(cls, name: str | Atom | None, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    async def _run(cls, name: Name | None, args: tuple[Any, ...], options: dict[str, Any]) -> None:
         """The whole life of the process."""
         mine = process()
         proc_lib.set_initial_call(cls.__module__, f"{cls.__qualname__}.init", len(args))
@@ -93,7 +94,7 @@ class Behaviour:
         mine.set_name(cls.__qualname__)
         self = cls()
         system = self._system(**options)
-        control = await self._begin(args)
+        control = await self._begin(args, name)
         if control is _IGNORED:
             return
         proc_lib.init_ack()
@@ -119,22 +120,22 @@ class Behaviour:
         if options:
             raise TypeError(f"{type(self).__qualname__} has no option {', '.join(options)}")
 
-    async def _begin(self, args: tuple[Any, ...]) -> Any:
+    async def _begin(self, args: tuple[Any, ...], name: Name | None) -> Any:
         """Call `init`: the control value that it returned, or _IGNORED. Raises what ends the process."""
         try:
             control = await called(self.init, *args)
             self._check_init(control)
         except Exit as error:
-            _fail(error.term)
+            _fail(error.term, name)
             raise
         except Exception as error:
-            _fail(crash_reason(error))
+            _fail(crash_reason(error), name)
             raise
         if isinstance(control, Stop):
-            _fail(control.reason)
+            _fail(control.reason, name)
             raise Exit(control.reason)
         if isinstance(control, Ignore):
-            _unregister()
+            _unregister(name)
             proc_lib.init_ack(control)
             return _IGNORED
         return control
@@ -258,7 +259,7 @@ def _pid(value: Any) -> Pid | None:
     return None if isinstance(value, Ignore) else value
 
 
-def _register(name: str | Atom, mine: Process) -> bool:
+def _register(name: Name, mine: Process) -> bool:
     try:
         node().register(name, mine.pid)
     except NameTaken:
@@ -268,12 +269,12 @@ def _register(name: str | Atom, mine: Process) -> bool:
     return True
 
 
-def _unregister() -> None:
-    for name in process().names:
+def _unregister(name: Name | None) -> None:
+    if name is not None and node().whereis(name) == process().pid:
         node().unregister(name)
 
 
-def _fail(reason: object) -> None:
+def _fail(reason: object, name: Name | None) -> None:
     """The process does not start: it gives its name back before anybody hears so."""
-    _unregister()
+    _unregister(name)
     proc_lib.init_fail(StartFailed(reason))

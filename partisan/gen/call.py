@@ -180,7 +180,11 @@ async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None
 
 async def _stop(ended: asyncio.Future[object], target: Target, reason: object) -> None:
     """In a process of its own: tell the target to end, and wait until it has."""
-    reference = node().monitor(target)
+    try:
+        reference = node().monitor(target)
+    except NoProc as error:  # a registry does not have the name
+        ended.set_result(error.reason)
+        return
     with contextlib.suppress(Exit):  # the monitor tells why
         await ask(target, (TERMINATE, reason), timeout=None, label=SYSTEM)
     down = await receive((..., reference, ..., ..., ...))
@@ -196,9 +200,10 @@ def _stepped() -> object:
 def _found(target: Target) -> object:
     """The process of this node that is meant, or None."""
     here = node()
-    if isinstance(target, Pid):
-        return here.scheduler.find(target) if target.node == here.name else None
-    name, of = target if isinstance(target, tuple) else (target, here.name)
-    if (of.name if isinstance(of, Atom) else of) != here.name:
+    try:
+        at, name = here._place(target)
+    except NoProc:
         return None
-    return here.scheduler.whereis(name.name if isinstance(name, Atom) else name)
+    if at != here.name:
+        return None
+    return here.scheduler.find(name) if isinstance(name, Pid) else here.scheduler.whereis(name.name)

@@ -32,7 +32,8 @@ from partisan.gen.responses import reqids_size as reqids_size
 from partisan.gen.responses import reqids_to_list as reqids_to_list
 from partisan.gen.responses import wait_response as wait_response
 from partisan.gen.sys import System
-from partisan.runtime.current import process
+from partisan.runtime.current import node, process
+from partisan.runtime.process_calls import Name
 
 log = logging.getLogger(__name__)
 
@@ -248,7 +249,7 @@ async def enter_loop(
     server: GenServer,
     control: NoReply | Continue | Stop | None = None,
     *,
-    name: str | Atom | None = None,
+    name: Name | None = None,
     **options: Any,
 ) -> NoReturn:
     """Make the current process a server, in the state that it has; it never returns.
@@ -264,7 +265,7 @@ async def enter_loop(
     mine = process()
     if proc_lib.origin_of(mine) is None:
         raise Exit(Atom("process_was_not_started_by_proc_lib"))
-    if name is not None and (name.name if isinstance(name, Atom) else name) not in mine.names:
+    if name is not None and node().whereis(name) != mine.pid:
         raise Exit(Atom("process_not_registered"))
     kind = type(server)
     proc_lib.set_initial_call(kind.__module__, f"{kind.__qualname__}.init", 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
 from typing import Any
 
 import pytest
+from gen_support import calls_agreed, started, within
 from support import cluster, eventually, running
 
 import partisan
@@ -30,25 +31,6 @@ from partisan.gen import server as gen_server
 from partisan.gen.server import GenServer, call, cast
 
 KILL, SHUTDOWN = Atom("kill"), Atom("shutdown")
-
-
-async def within(node: Node, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    """Run a function in a process of the node; what it returns or raises."""
-    outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await function(*args))
-        except Exception as error:
-            outcome.set_exception(error)
-
-    node.spawn(run)
-    return await asyncio.wait_for(outcome, 30)
-
-
-async def calls_agreed(*nodes: Node) -> None:
-    """Wait until each node watches the calls of the others."""
-    await eventually(lambda: all(a.table.peers[b.name].watches_calls for a in nodes for b in nodes if a is not b))
 
 
 class Server(GenServer):
@@ -85,11 +67,6 @@ class Server(GenServer):
 WAIT = Atom("wait")
 
 
-async def started(node: Node, kind: type[GenServer] = Server, **options: Any) -> Any:
-    """Start a server on the node."""
-    return await within(node, lambda: kind.start(**options))
-
-
 async def waits(node: Node, name: str) -> Any:
     """Wait until the server has taken a call that it does not answer; its process."""
     process = node.scheduler.whereis(name)
@@ -100,7 +77,7 @@ async def waits(node: Node, name: str) -> Any:
 async def test_a_call_ends_when_the_node_of_the_callee_is_lost() -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
         asked = asyncio.create_task(within(a, lambda: call(("s", b.name), WAIT, timeout=None)))
         process = await waits(b, "s")
         a.kill_connections(b.name)
@@ -123,7 +100,7 @@ async def test_a_call_of_a_name_that_nobody_has_there_ends_at_once() -> None:
 async def test_a_call_ends_with_the_reason_of_the_callee(far: bool) -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
         asked = asyncio.create_task(within(a if far else b, lambda: call(("s", b.name), WAIT, timeout=None)))
         process = await waits(b, "s")
         b.exit(process.pid, Atom("crashed"))
@@ -136,7 +113,7 @@ async def test_a_call_ends_with_the_reason_of_the_callee(far: bool) -> None:
 async def test_a_caller_that_dies_leaves_nothing_behind(far: bool) -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
         here = a if far else b
 
         async def asks() -> None:
@@ -160,7 +137,7 @@ async def told(name: str) -> None:
 async def test_an_answer_after_the_time_out_never_surfaces(far: bool) -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
 
         async def case() -> list[Any]:
             with pytest.raises(CallTimeout):
@@ -180,7 +157,7 @@ async def test_an_answer_after_the_time_out_never_surfaces(far: bool) -> None:
 async def test_answers_come_through_ten_thousand_messages_that_wait() -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
 
         async def case() -> None:
             for number in range(10_000):
@@ -198,10 +175,10 @@ async def test_a_call_into_a_full_queue_raises_and_multi_call_tells_the_node() -
     channels = {"undefined": {"queue_policy": "error", "max_queue_octets": 1024, "hard_queue_octets": 2048}}
     async with cluster("a", "b", channels=channels) as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
 
         async def case() -> Any:
-            with pytest.raises(Overloaded):
+            with contextlib.suppress(Overloaded):
                 for _ in range(100):
                     send(("s", b.name), bytes(1000))
             with pytest.raises(Overloaded):
@@ -216,7 +193,7 @@ async def test_a_call_into_a_full_queue_raises_and_multi_call_tells_the_node() -
 
 async def test_a_from_that_is_none_ends_no_server() -> None:
     async with running("a") as [a]:
-        pid = await started(a)
+        pid = await started(a, Server)
         for caller in (None, (), (1, 2, 3), ("nobody", 1), Atom("x")):
             send(pid, (Atom("$gen_call"), caller, "asked"))
         assert await call(pid, 1) == 1
@@ -226,9 +203,9 @@ async def test_an_answer_takes_the_channel_of_its_request_and_a_server_has_one_o
     channels = {"data": {}, "rpc": {}}
     async with cluster("a", "b", channels=channels) as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="plain")
-        await started(b, name="own", channel="rpc")
-        await started(a, name="s")
+        await started(b, Server, name="plain")
+        await started(b, Server, name="own", channel="rpc")
+        await started(a, Server, name="s")
         came: list[str] = []
 
         def note(target: Any, message: Any, inbound: Any) -> None:
@@ -255,7 +232,7 @@ async def test_an_answer_takes_the_channel_of_its_request_and_a_server_has_one_o
 async def test_calls_on_a_monotonic_channel_are_not_superseded() -> None:
     async with cluster("a", "b", channels={"latest": {"monotonic": True}}) as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
 
         async def case() -> None:
             requests = [
@@ -269,8 +246,8 @@ async def test_calls_on_a_monotonic_channel_are_not_superseded() -> None:
 async def test_code_that_is_no_process_calls_and_asks() -> None:
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(a, name="s")
-        await started(b, name="s")
+        await started(a, Server, name="s")
+        await started(b, Server, name="s")
 
         async def outside() -> None:
             for target in ("s", ("s", b.name)):
@@ -338,7 +315,7 @@ async def test_a_request_that_nobody_awaits_is_a_message() -> None:
 
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
-        await started(b, name="s")
+        await started(b, Server, name="s")
         pid = await started(a, Asks, args=(("s", b.name),))
         answers: list[Any] = []
         while len(answers) < 4:
@@ -410,7 +387,7 @@ async def test_an_option_that_is_not_there_is_refused() -> None:
     async with running("a") as [a]:
         for options in ({"concurency": 1}, {"concurrent": 0.5}, {"debug": ["nonsense"]}):
             with pytest.raises(StartFailed):
-                await started(a, **options)
+                await started(a, Server, **options)
         await eventually(lambda: not a.scheduler.processes)
 
 

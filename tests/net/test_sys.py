@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gen_support import calls_agreed, started, within
 from support import cluster, eventually, running
-from test_gen_server import calls_agreed, started, within
 
 import partisan
 from partisan import Atom, CallTimeout, Exit, NoProc, receive, self
@@ -155,9 +155,9 @@ async def test_sys_works_between_nodes_but_for_what_runs_code() -> None:
                 assert refused.value.reason == Atom("not_allowed")
             await sys.resume(target)
             await sys.terminate(target, Atom("shutdown"))
-            with pytest.raises((NoProc, Exit)):
-                while True:
-                    await sys.get_state(target)
+            await eventually(lambda: b.whereis("s") is None)
+            with pytest.raises(NoProc):
+                await sys.get_state(target)
 
         await within(a, case)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from partisan._core.calls import call, reply, request
+from partisan._core.calls import Waiting, call, reply, request
 from partisan._core.process import Process, receive
 from partisan._core.requests import Request
 from partisan._core.router import current_router_var
@@ -237,9 +237,114 @@ def test_a_dropped_request_takes_no_answer(core: Core, server: Server) -> None:
     assert tied(caller) == 0
 
 
-def test_a_request_outside_of_a_process_is_refused(server: Server) -> None:
+def test_a_request_outside_of_a_process_is_answered_without_a_message(core: Core, server: Server) -> None:
+    asked = request(server.process.pid, "?")
+    core.run()
+    assert (asked.pending, asked.mailed) == (True, False)
+    reply(server.caller, "answer")
+    assert (asked.outcome, asked.arrived) == ("answer", True)
     with pytest.raises(NotInProcess):
-        request(server.process.pid, "?")
+        Waiting([asked])
+
+
+def test_a_request_that_nobody_awaits_is_a_message_of_whoever_asked(core: Core, server: Server) -> None:
+    found: list[Any] = []
+
+    async def body() -> None:
+        asked = request(server.process.pid, "?")
+        found.extend([asked, await receive()])
+
+    core.spawn(body())
+    reply(server.caller, "answer")
+    core.run()
+    asked, message = found
+    assert message is asked
+    assert asked.outcome == "answer"
+
+
+def test_a_request_to_nobody_is_a_message_at_once(core: Core) -> None:
+    found: list[Any] = []
+
+    async def body() -> None:
+        asked = request("nobody", "?")
+        found.extend([asked, await receive()])
+
+    core.spawn(body())
+    assert found[0] is found[1]
+    assert found[0].failed
+
+
+def test_who_waits_for_requests_gets_them_in_the_order_of_their_outcomes(core: Core, server: Server) -> None:
+    found: list[Any] = []
+
+    async def body() -> None:
+        asked = [request(server.process.pid, number) for number in range(3)]
+        while (one := await Waiting(asked)) is not None:
+            found.append(asked.index(one))
+        found.append(list(current_mailbox()))
+
+    def current_mailbox() -> Any:
+        return caller.mailbox
+
+    caller = core.start(body())
+    core.run()
+    core.tell(caller, "before", "between")
+    for number in (2, 0, 1):
+        reply(server.asked[number][1], number)
+    core.run()
+    assert found == [2, 0, 1, ["before", "between"]]
+
+
+def test_a_wait_that_is_over_leaves_the_request_to_the_mailbox(core: Core, server: Server) -> None:
+    found: list[Any] = []
+
+    async def body() -> None:
+        asked = request(server.process.pid, "?")
+        found.append(await Waiting([asked], 1.0))
+        found.append(await receive())
+        found.append(await Waiting([asked], 0))
+
+    core.spawn(body())
+    core.advance(1.5)
+    reply(server.caller, "answer")
+    core.run()
+    assert found[0] is None
+    assert type(found[1]) is Request
+    assert found[2] is found[1]  # it is given once more to whoever waits for it by name
+
+
+@pytest.mark.parametrize("how", ["call", "wait"])
+def test_a_caller_that_is_told_to_end_and_answered_at_once_runs_once(core: Core, server: Server, how: str) -> None:
+    async def body() -> None:
+        if how == "call":
+            await call(server.process.pid, "?")
+        else:
+            await Waiting([request(server.process.pid, "?")])
+
+    caller = core.spawn(body())
+    steps = core.scheduler.steps
+    caller.doom(BOOM)
+    reply(server.caller, "answer")
+    core.run()
+    assert core.scheduler.steps == steps + 1
+    assert caller.exit_reason == BOOM
+
+
+def test_a_process_that_calls_itself_is_told_so(core: Core) -> None:
+    found: list[Any] = []
+
+    async def body() -> None:
+        await ask(found, caller.pid, "?")
+
+    caller = core.start(body())
+    core.run()
+    assert found[0].reason == Atom("calling_self")
+
+
+@pytest.mark.parametrize("caller", [None, (), (1, 2), (1, 2, 3), "nobody"])
+def test_an_answer_to_what_is_no_from_is_for_nobody(core: Core, caller: Any) -> None:
+    reply(caller, "answer")
+    assert core.undelivered == [(caller, "answer")]
 
 
 def tied(process: Process) -> int:
