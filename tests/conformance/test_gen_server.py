@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -633,6 +634,11 @@ async def test_gen_server_otp_7669() -> None:
                 await Server.start(name="foo", args=("stop",))
             assert type(stopped.value) is StartFailed
             assert a.whereis("foo") is None
+        registry = Registry(a)  # forgets nobody by itself
+        for what in ("ignore", "stop"):
+            with contextlib.suppress(StartFailed):
+                await Server.start(name=("via", registry, "foo"), args=(what,))
+            assert registry.names == {}
 
 
 # Hibernation.

@@ -95,6 +95,7 @@ def test_a_response_without_an_answer_raises_why_when_it_is_asked_for_its_value(
     request.fire(reason)
     response = check_response(request, request)
     assert response is not None
+    assert not request.arrived
     assert type(response.error) is kind
     with pytest.raises(kind):
         _ = response.value
