@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -53,6 +54,12 @@ class Gate(GenServer):
 
 
 INSTANCES: list[Gate] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept() -> Iterator[None]:
+    yield
+    INSTANCES.clear()
 
 
 class Seen(Gate):
