@@ -162,6 +162,31 @@ async def test_sys_works_between_nodes_but_for_what_runs_code() -> None:
         await within(a, case)
 
 
+def doubled(state: dict[str, Any]) -> dict[str, Any]:
+    """What another node has done to a state."""
+    return {**state, "n": state["n"] * 2}
+
+
+async def test_what_is_exposed_may_replace_a_state_from_another_node_that_sys_is_open_to() -> None:
+    async with cluster("a", "b", allow=("sys",)) as [a, b]:
+        await calls_agreed(a, b)
+        await started(b, Counter, name="s", args=(21,))
+        target = ("s", b.name)
+        b.expose(doubled, "states:doubled")
+
+        async def case() -> None:
+            assert await sys.replace_state(target, "states:doubled") == {b"n": 42}
+            for hidden in ("states:halved", "os:getcwd", "nonsense"):
+                with pytest.raises(Exit):
+                    await sys.replace_state(target, hidden)
+            await sys.suspend(target)
+            await sys.change_code(target, "counter", 1, 5)
+            await sys.resume(target)
+            assert await call(target, 1) == 6
+
+        await within(a, case)
+
+
 async def test_a_state_that_is_no_term_is_told_as_text_to_other_nodes() -> None:
     class Odd(GenServer):
         def init(self) -> None:
