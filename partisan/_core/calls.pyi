@@ -47,12 +47,18 @@ def failure(reason: Any, target: Any, where: Any) -> Exit:
     """The exception of a call whose callee has ended, or cannot be reached."""
 
 def request(
-    target: _Target, message: Any, *, label: Any = ..., channel: str | None = None, partition_key: int | None = None
+    target: _Target,
+    message: Any,
+    *,
+    label: Any = ...,
+    channel: str | None = None,
+    partition_key: int | None = None,
+    mailed: bool = True,
 ) -> Request:
     """Send a request; the running process goes on meanwhile, and gets the Request as a message when it has an outcome.
 
-    What belongs to no process, a task of one included, gets no message: see `Request.settled`. Raises Overloaded,
-    EncodeError.
+    What belongs to no process, a task of one included, gets no message, nor does who asks with `mailed` false: see
+    `Request.settled`. Raises Overloaded, EncodeError.
     """
 
 def call(

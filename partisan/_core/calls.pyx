@@ -112,11 +112,11 @@ cdef Request begin(Router router, Process caller, object target, object message,
     return asked
 
 
-def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None) -> Request:
+def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None, bint mailed=True) -> Request:
     """Send a request; the running process goes on meanwhile, and gets the Request as a message when it has an outcome.
 
-    What belongs to no process, a task of one included, gets no message: see `Request.settled`. Raises Overloaded,
-    EncodeError.
+    What belongs to no process, a task of one included, gets no message, nor does who asks with `mailed` false: see
+    `Request.settled`. Raises Overloaded, EncodeError.
     """
     cdef Router router = the_router()
     cdef Process caller = running_process()
@@ -124,10 +124,10 @@ def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None
         caller = None
     cdef Request asked = begin(router, caller, located(target), message, label, channel, partition_key, False)
     if caller is not None:
-        asked.mailed = True
+        asked.mailed = mailed
         if asked.state == PENDING:
             caller.tie(asked, asked)
-        else:
+        elif mailed:
             asked.arrived = True
             caller.deliver(asked)
     return asked

@@ -50,7 +50,7 @@ cdef class Request(Watch):
         self.state = state
         self.outcome = outcome
         self.detach()
-        if self.mailed:
+        if self.caller is not None:
             self.caller.untie(self)
         if self.number:
             self.scheduler.aliases.pop(self.number, None)

@@ -302,7 +302,7 @@ class Monitors:
             self.begin(key, callee, node, name, channel)
             await callee.until(lambda: callee.watched)
             if callee.watched and callee.reason is None:
-                sent = request(target, message, label=label, channel=channel, partition_key=partition_key)
+                sent = request(target, message, label=label, channel=channel, partition_key=partition_key, mailed=False)
                 asked = callee.request = sent
                 sent.settled = callee.wake
                 await callee.until(lambda: not sent.pending)

@@ -262,6 +262,23 @@ def test_a_request_that_nobody_awaits_is_a_message_of_whoever_asked(core: Core, 
     assert asked.outcome == "answer"
 
 
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_request_that_is_not_to_be_mailed_is_no_message(core: Core, server: Server, missing: bool) -> None:
+    asked: list[Request] = []
+
+    async def body() -> None:
+        asked.append(request("nobody" if missing else server.process.pid, "?", mailed=False))
+        await receive("never")
+
+    caller = core.spawn(body())
+    if not missing:
+        reply(server.caller, "answer")
+    core.run()
+    assert not asked[0].pending
+    assert len(caller.mailbox) == 0
+    assert tied(caller) == 0
+
+
 def test_a_request_to_nobody_is_a_message_at_once(core: Core) -> None:
     found: list[Any] = []
 
