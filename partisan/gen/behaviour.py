@@ -149,6 +149,10 @@ class Behaviour:
     def _check_init(self, control: Any) -> None:
         """Raise BadReturn for what `init` must not return."""
 
+    def _terminate(self, reason: object) -> Any:
+        """Call `terminate`."""
+        return self.terminate(reason)
+
     async def _live(self, system: System, control: Any) -> None:
         """Run the loop to its end; `terminate` hears why. Raises Exit."""
         cause: BaseException
@@ -172,7 +176,7 @@ class Behaviour:
     async def _end(self, system: System, reason: object, cause: BaseException) -> NoReturn:
         """Call `terminate`, answer whoever waits for the end, report it if it is none that was wished for."""
         try:
-            await called(self.terminate, reason)
+            await called(self._terminate, reason)
         except Exit as error:
             reason, cause = error.term, error
         except Exception as error:
@@ -193,7 +197,7 @@ class Behaviour:
                 message = request
             case (Atom("$gen_cast"), told):
                 message = told
-        status = {"state": self.system_get_state(), "reason": reason, "log": events}
+        status = {**self._status(), "reason": reason, "log": events}
         if message is not NOTHING:
             status["message"] = message
         status = self._formatted(status)
@@ -211,16 +215,25 @@ class Behaviour:
                 client,
                 status.get("log", events),
                 None if chosen else error,
+                self._details(status),
             )
         )
 
+    def _status(self) -> dict[str, Any]:
+        """What `format_status` is given of the present."""
+        return {"state": self.system_get_state()}
+
+    def _details(self, status: dict[str, Any]) -> list[tuple[str, Any]]:
+        """What a report tells besides: titles and terms."""
+        return []
+
     def _formatted(self, status: dict[str, Any]) -> dict[str, Any]:
-        """The status as `format_status` gives it; if that fails, with no state."""
+        """The status as `format_status` gives it; if that fails, without what it might have hidden."""
         try:
             return self.format_status(dict(status))
         except Exception:
             log.exception("%s.format_status failed", type(self).__qualname__)
-            return {**status, "state": f"{type(self).__qualname__}.format_status failed"}
+            return {**status, **dict.fromkeys(self._status(), f"{type(self).__qualname__}.format_status failed")}
 
     async def _loop(self, system: System, control: Any) -> None:
         """Take messages for ever, from what `init` returned on. Raises Exit to end the process."""
@@ -237,6 +250,10 @@ class Behaviour:
         vars(self).clear()
         vars(self).update(state)
         return state
+
+    def system_code_change(self, old_version: Any, extra: Any) -> Any:
+        """Call `code_change`."""
+        return self.code_change(old_version, extra)
 
     def system_status(self) -> Any:
         """What `sys.get_status` tells of it: the state, as `format_status` shows it."""
