@@ -140,11 +140,19 @@ class Behaviour:
             return _IGNORED
         return control
 
-    async def _enter(self, control: Any, options: dict[str, Any]) -> None:
-        """Let the current process be this from now on."""
+    async def _enter(self, control: Any, name: str | Atom | None, options: dict[str, Any]) -> NoReturn:
+        """Let the current process, which must have the name, be this from now on."""
+        mine = process()
+        if proc_lib.origin_of(mine) is None:
+            raise Exit(Atom("process_was_not_started_by_proc_lib"))
+        if name is not None and node().whereis(name) != mine.pid:
+            raise Exit(Atom("process_not_registered"))
+        kind = type(self)
+        proc_lib.set_initial_call(kind.__module__, f"{kind.__qualname__}.init", 0)
         system = self._system(**options)
         self._check_init(control)
         await self._live(system, control)
+        raise Exit(NORMAL)
 
     def _check_init(self, control: Any) -> None:
         """Raise BadReturn for what `init` must not return."""

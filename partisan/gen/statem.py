@@ -14,7 +14,6 @@ from partisan._core.calls import reply as answer
 from partisan._core.process import Process, checkpoint, receive
 from partisan.errors import BadReturn, Exit, ReceiveTimeout
 from partisan.etf import Atom, Pid, Reference
-from partisan.gen import proc_lib
 from partisan.gen.behaviour import EXIT, SYSTEM, Behaviour, called, undefined
 from partisan.gen.call import cast as cast
 from partisan.gen.call import send_request as send_request
@@ -80,14 +79,14 @@ class GenStatem(Behaviour):
 
     def init(self, *args: Any) -> Any:
         """Return the first state as NextState(state, data, actions), Stop(reason) or Ignore()."""
-        raise NotImplementedError(f"{type(self).__qualname__} has no init")
+        raise undefined(self, "init", *args)
 
     def handle_event(self, event_type: Any, content: Any, state: Any, data: Any) -> Any:
         """Handle an event of whatever state: return NextState, KeepState, RepeatState, Stop or StopAndReply.
 
         None is KeepState(). With state functions the method of the state is called instead, without `state`.
         """
-        raise NotImplementedError(f"{type(self).__qualname__} has no handle_event")
+        raise undefined(self, "handle_event", event_type, content, state, data)
 
     def terminate(self, reason: object, state: Any, data: Any) -> Any:  # type: ignore[override]  # as OTP's
         """The process ends: by a result, an error, or its parent's exit signal if it traps exits."""
@@ -180,8 +179,9 @@ class Alarm:
 
     def set(self, deadline: float) -> None:
         """See to it that the deadline is not missed."""
-        if self.ticked:
+        if self.ticked and len(self._process.mailbox):
             return
+        self.ticked = False  # if a callback has received it, it is lost, but not the next
         if self._timer is not None:
             if self._at <= deadline:
                 return
@@ -244,16 +244,21 @@ class Driver:
 
     def _state_function(self, kind: Any, content: Any) -> Any:
         machine = self.machine
-        function = self._functions.get(machine.state) or self._find(machine.state)
+        name = machine.state.name if isinstance(machine.state, Atom) else machine.state
+        if type(name) is not str:
+            raise TypeError(f"{name!r} is the state, and no name of a method")
+        function = self._functions.get(name) or self._find(name)
+        if function is None:
+            raise undefined(self.callbacks, name, kind, content, machine.data)
         return function(kind, content, machine.data)
 
-    def _find(self, state: Any) -> Callable[..., Any]:
-        """The method of a state. Raises AttributeError; what every state machine has is the method of no state."""
-        name = state.name if isinstance(state, Atom) else state
-        if not isinstance(name, str) or name.startswith("_") or hasattr(GenStatem, name):
-            raise AttributeError(f"{state!r} cannot be the name of a state's method")
-        function: Callable[..., Any] = getattr(self.callbacks, name)
-        self._functions[state] = function
+    def _find(self, name: str) -> Callable[..., Any] | None:
+        """The method of a state; None if there is none. What every state machine has is the method of no state."""
+        if name.startswith("_") or hasattr(GenStatem, name):
+            return None
+        function: Callable[..., Any] | None = getattr(self.callbacks, name, None)
+        if function is not None:
+            self._functions[name] = function
         return function
 
     async def run(self, system: System, control: NextState) -> None:
@@ -277,10 +282,14 @@ class Driver:
             self._alarm.stop()
 
     async def _handle_all(self, system: System) -> None:
-        """Have all events handled that wait, then set the alarm."""
-        machine, clock = self.machine, self._process.get_loop().time
+        """Have all events handled that wait."""
+        machine, clock, alarm = self.machine, self._process.get_loop().time, self._alarm
         event = machine.event()
-        while event is not None:
+        while True:
+            if machine.deadline is not None:
+                alarm.set(machine.deadline)
+            if event is None:
+                return
             result = self._handle(event[0], event[1])
             if hasattr(type(result), "__await__"):
                 result = await result
@@ -290,8 +299,6 @@ class Driver:
             event = machine.event()
             if event is not None:
                 await checkpoint()
-        if machine.deadline is not None:
-            self._alarm.set(machine.deadline)
 
     async def _message(self, hibernate_after: float | None) -> Any:
         if self.machine.hibernate:
@@ -437,12 +444,4 @@ async def enter_loop(
     Raises:
         Exit: the machine has ended; `process_was_not_started_by_proc_lib`; `process_not_registered` under the name.
     """
-    mine = process()
-    if proc_lib.origin_of(mine) is None:
-        raise Exit(Atom("process_was_not_started_by_proc_lib"))
-    if name is not None and (name.name if isinstance(name, Atom) else name) not in mine.names:
-        raise Exit(Atom("process_not_registered"))
-    kind = type(statem)
-    proc_lib.set_initial_call(kind.__module__, f"{kind.__qualname__}.init", 0)
-    await statem._enter(NextState(state, data, actions), options)
-    raise Exit(Atom("normal"))
+    await statem._enter(NextState(state, data, actions), name, options)

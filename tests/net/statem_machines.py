@@ -34,11 +34,19 @@ async def as_process(node: Node, body: Callable[..., Awaitable[None]], *args: An
         try:
             await body(*args, **options)
         except ExitSignal as signal:
-            done.set_exception(AssertionError(f"the test was told to exit: {signal.reason!r}"))
+            settle(AssertionError(f"the test was told to exit: {signal.reason!r}"))
         except BaseException as error:
-            done.set_exception(error)
+            settle(error)
         else:
+            settle(None)
+
+    def settle(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
             done.set_result(None)
+        else:
+            done.set_exception(error)
 
     node.spawn(run)
     await done
