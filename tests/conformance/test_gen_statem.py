@@ -923,3 +923,63 @@ async def test_gen_statem_reply_by_alias_with_payload(mode: str) -> None:
     partisan.send(pid, (Atom("$gen_call"), (partisan.self(), tag), "state?"))
     assert await heard(1) == [(tag, ("a", 0))]
     await statem.stop(pid)
+
+
+# Names that a registry of the program's own keeps.
+
+
+class Registry:
+    """Keeps names of processes."""
+
+    def __init__(self) -> None:
+        self.names: dict[Any, Any] = {}
+
+    def register_name(self, name: Any, pid: Any) -> bool:
+        return self.names.setdefault(name, pid) == pid
+
+    def unregister_name(self, name: Any) -> None:
+        self.names.pop(name, None)
+
+    def whereis_name(self, name: Any) -> Any:
+        pid = self.names.get(name)
+        return pid if pid is not None and partisan.is_process_alive(pid) else None
+
+    def send(self, name: Any, message: Any) -> None:
+        partisan.send(self.names[name], message)
+
+
+async def serves_by_registry(mode: str, how: str) -> None:
+    """A machine that a registry has is found there, and a second one is refused."""
+    registry = Registry()
+    name = ("via", registry, STEM)
+    pid = await begin(mode, how, name=name)
+    assert registry.names == {STEM: pid}
+    with pytest.raises(AlreadyStarted) as taken:
+        await begin(mode, how, name=name)
+    assert taken.value.pid == pid
+    await works(name)
+    await stopped(name)
+
+
+@both
+@in_process
+async def test_gen_statem_start11(mode: str) -> None:
+    partisan.trap_exit()
+    await serves_by_registry(mode, "start_link")
+
+
+@both
+@in_process
+async def test_gen_statem_start12(mode: str) -> None:
+    await serves_by_registry(mode, "start")
+
+
+@both
+@in_process
+async def test_gen_statem_stop7(mode: str) -> None:
+    name = ("via", Registry(), STEM)
+    pid = await begin(mode, name=name)
+    await statem.stop(name)
+    assert not partisan.is_process_alive(pid)
+    with pytest.raises(NoProc):
+        await statem.stop(name)
