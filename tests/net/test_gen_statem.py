@@ -198,16 +198,36 @@ async def test_a_callback_that_receives_everything_itself_takes_no_later_timer_a
 
 
 @in_process
+async def test_timers_expire_in_a_machine_whose_mailbox_is_never_empty() -> None:
+    me = partisan.self()
+
+    def behave(event_type: Any, content: Any, state: Any, data: Any) -> Any:
+        if event_type == "cast":
+            statem.cast(partisan.self(), content)
+            return None
+        partisan.send(me, content)
+        return KeepState(actions=Timeout("t", 0.001, content + 1))
+
+    pid = await Scripted.start(args=("state_functions", behave, NextState("a", 0, Timeout("t", 0.001, 1))))
+    for content in ("one", "two"):
+        statem.cast(pid, content)
+    assert await heard(3) == [1, 2, 3]
+    partisan.exit(pid, KILL)
+
+
+@in_process
 async def test_a_machine_that_always_has_an_event_lets_others_run() -> None:
-    pid = await Scripted.start(
-        args=(
-            "handle_event_function",
-            lambda *_: KeepState(actions=EventTimeout(0)),
-            NextState("a", 0, EventTimeout(0)),
-        )
-    )
-    for _ in range(10):
+    handled = 0
+
+    def behave(*_: Any) -> Any:
+        nonlocal handled
+        handled += 1
+        return Stop(Atom("alone")) if handled == 1_000_000 else KeepState(actions=EventTimeout(0))
+
+    pid = await Scripted.start(args=("handle_event_function", behave, NextState("a", 0, EventTimeout(0))))
+    for _ in range(3):
         await asyncio.sleep(0)
+    assert partisan.is_process_alive(pid)
     partisan.exit(pid, KILL)
     await eventually(lambda: not partisan.is_process_alive(pid))
 
@@ -302,6 +322,12 @@ class ByTens(Counting):
         return self.handle_event(event_type, content, "on", data)
 
 
+class ByHundreds(ByTens):
+    """Counts by still more."""
+
+    step = 100
+
+
 @in_process
 async def test_the_module_of_callbacks_can_be_changed_pushed_and_popped_and_keeps_the_attributes() -> None:
     pid = await Counting.start()
@@ -312,6 +338,8 @@ async def test_the_module_of_callbacks_can_be_changed_pushed_and_popped_and_keep
     assert await statem.call(pid, "count") == (12, "attribute")
     assert await statem.call(pid, ChangeCallbackModule(ByTens)) == "changed"
     assert await statem.call(pid, "count") == (22, "attribute")
+    assert await statem.call(pid, ChangeCallbackModule(ByHundreds)) == "changed"
+    assert await statem.call(pid, "count") == (122, "attribute")
     for wrong in (PopCallbackModule(), ChangeCallbackModule(dict), PushCallbackModule("name")):
         again = await Counting.start()
         with pytest.raises(Exit) as failed:
