@@ -140,7 +140,7 @@ class Behaviour:
             return _IGNORED
         return control
 
-    async def _enter(self, control: Any, name: str | Atom | None, options: dict[str, Any]) -> NoReturn:
+    async def _enter(self, control: Any, name: Name | None, options: dict[str, Any]) -> NoReturn:
         """Let the current process, which must have the name, be this from now on."""
         mine = process()
         if proc_lib.origin_of(mine) is None:

@@ -53,6 +53,7 @@ from partisan.gen.statem_values import UpdateTimeout as UpdateTimeout
 from partisan.gen.sys import System
 from partisan.runtime.current import process
 from partisan.runtime.message_calls import Target
+from partisan.runtime.process_calls import Name
 
 CALL, CAST = Atom("$gen_call"), Atom("$gen_cast")
 _WHERE = Atom("gen_statem")
@@ -270,10 +271,12 @@ class Driver:
             self._carry_out(system)
             while True:
                 await self._handle_all(system)
-                message = await self._message(system.hibernate_after)
+                idle = system.hibernate_after
+                message = await (self._message(idle) if machine.hibernate or idle is not None else receive())
                 if system.debug is not None:
                     system.debug.tell((IN, message))
-                await self._take(message, system)
+                if not self._take(message, system.parent):
+                    await system.handle(message[1], message[2])
         except BaseException:
             system.last = last(machine.current)
             self._answer(system)
@@ -310,27 +313,27 @@ class Driver:
                 self._process.hibernate()
         return await receive()
 
-    async def _take(self, message: Any, system: System) -> None:
-        """Make an event of a message, or obey it. Raises Exit."""
+    def _take(self, message: Any, parent: Pid | None) -> bool:
+        """Make an event of a message; False if it is one for the system. Raises Exit."""
         machine = self.machine
         if type(message) is tuple and message:
             tag = message[0]
             if tag is CALL and len(message) == 3:
                 machine.put(("call", message[1]), message[2])
-                return
+                return True
             if tag is CAST and len(message) == 2:
                 machine.put("cast", message[1])
-                return
+                return True
             if tag is SYSTEM and len(message) == 3:
-                await system.handle(message[1], message[2])
-                return
-            if tag is EXIT and len(message) == 3 and message[1] == system.parent:
+                return False
+            if tag is EXIT and len(message) == 3 and message[1] == parent:
                 raise Exit(message[2])
         elif type(message) is Tick:
             self._alarm.ticked = False
             machine.expire(message.now)
-            return
+            return True
         machine.put("info", message)
+        return True
 
     def _carry_out(self, system: System) -> None:
         """Do what the engine wants done. Raises Exit."""
@@ -431,7 +434,7 @@ async def enter_loop(
     data: Any = None,
     *,
     actions: Any = (),
-    name: str | Atom | None = None,
+    name: Name | None = None,
     **options: Any,
 ) -> NoReturn:
     """Make the current process a state machine that is in a state already; it never returns.
