@@ -84,6 +84,7 @@ else:
     from .gen.server import GenServer as GenServer
     from .gen.server import call as call
     from .gen.server import cast as cast
+    from .gen.statem import GenStatem as GenStatem
     from .runtime.allow import expose as expose
     from .runtime.current import exit as exit
     from .runtime.current import node as node

@@ -452,12 +452,15 @@ class BadReturn(PartisanError):
     Attributes:
         callback: its name.
         value: what it returned.
+        kind: what a behaviour calls it in the reason; with another than `bad_return_value` the traceback comes, too.
     """
 
-    def __init__(self, callback: str, value: object) -> None:
-        super().__init__(f"{callback} returned {value!r}, which is no control value (NoReply, Stop, Continue ...)")
+    def __init__(self, callback: str, value: object, kind: str = "bad_return_value") -> None:
+        what = "which is no control value (NoReply, Stop, Continue ...)" if kind == "bad_return_value" else f"a {kind}"
+        super().__init__(f"{callback} returned {value!r}, {what}")
         self.callback = callback
         self.value = value
+        self.kind = kind
 
 
 class Throw(PartisanError):

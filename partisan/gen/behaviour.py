@@ -140,14 +140,26 @@ class Behaviour:
             return _IGNORED
         return control
 
-    async def _enter(self, control: Any, options: dict[str, Any]) -> None:
-        """Let the current process be this from now on."""
+    async def _enter(self, control: Any, name: Name | None, options: dict[str, Any]) -> NoReturn:
+        """Let the current process, which must have the name, be this from now on."""
+        mine = process()
+        if proc_lib.origin_of(mine) is None:
+            raise Exit(Atom("process_was_not_started_by_proc_lib"))
+        if name is not None and node().whereis(name) != mine.pid:
+            raise Exit(Atom("process_not_registered"))
+        kind = type(self)
+        proc_lib.set_initial_call(kind.__module__, f"{kind.__qualname__}.init", 0)
         system = self._system(**options)
         self._check_init(control)
         await self._live(system, control)
+        raise Exit(NORMAL)
 
     def _check_init(self, control: Any) -> None:
         """Raise BadReturn for what `init` must not return."""
+
+    def _terminate(self, reason: object) -> Any:
+        """Call `terminate`."""
+        return self.terminate(reason)
 
     async def _live(self, system: System, control: Any) -> None:
         """Run the loop to its end; `terminate` hears why. Raises Exit."""
@@ -172,7 +184,7 @@ class Behaviour:
     async def _end(self, system: System, reason: object, cause: BaseException) -> NoReturn:
         """Call `terminate`, answer whoever waits for the end, report it if it is none that was wished for."""
         try:
-            await called(self.terminate, reason)
+            await called(self._terminate, reason)
         except Exit as error:
             reason, cause = error.term, error
         except Exception as error:
@@ -193,7 +205,7 @@ class Behaviour:
                 message = request
             case (Atom("$gen_cast"), told):
                 message = told
-        status = {"state": self.system_get_state(), "reason": reason, "log": events}
+        status = {**self._status(), "reason": reason, "log": events}
         if message is not NOTHING:
             status["message"] = message
         status = self._formatted(status)
@@ -211,16 +223,25 @@ class Behaviour:
                 client,
                 status.get("log", events),
                 None if chosen else error,
+                self._details(status),
             )
         )
 
+    def _status(self) -> dict[str, Any]:
+        """What `format_status` is given of the present."""
+        return {"state": self.system_get_state()}
+
+    def _details(self, status: dict[str, Any]) -> list[tuple[str, Any]]:
+        """What a report tells besides: titles and terms."""
+        return []
+
     def _formatted(self, status: dict[str, Any]) -> dict[str, Any]:
-        """The status as `format_status` gives it; if that fails, with no state."""
+        """The status as `format_status` gives it; if that fails, without what it might have hidden."""
         try:
             return self.format_status(dict(status))
         except Exception:
             log.exception("%s.format_status failed", type(self).__qualname__)
-            return {**status, "state": f"{type(self).__qualname__}.format_status failed"}
+            return {**status, **dict.fromkeys(self._status(), f"{type(self).__qualname__}.format_status failed")}
 
     async def _loop(self, system: System, control: Any) -> None:
         """Take messages for ever, from what `init` returned on. Raises Exit to end the process."""
@@ -237,6 +258,10 @@ class Behaviour:
         vars(self).clear()
         vars(self).update(state)
         return state
+
+    def system_code_change(self, old_version: Any, extra: Any) -> Any:
+        """Call `code_change`."""
+        return self.code_change(old_version, extra)
 
     def system_status(self) -> Any:
         """What `sys.get_status` tells of it: the state, as `format_status` shows it."""

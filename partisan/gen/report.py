@@ -28,6 +28,7 @@ class ErrorReport:
         client: the pid of whoever had called, if the last message was a call.
         log: the events that `sys.log` kept.
         error: the exception, if one is the reason.
+        details: what else there is to tell: titles and terms.
     """
 
     title: str
@@ -38,6 +39,7 @@ class ErrorReport:
     client: object = None
     log: list[Any] = field(default_factory=list)
     error: BaseException | None = None
+    details: list[tuple[str, object]] = field(default_factory=list)
 
 
 def format_log(report: ErrorReport, *, single_line: bool = False, depth: int | None = None) -> str:
@@ -52,6 +54,7 @@ def format_log(report: ErrorReport, *, single_line: bool = False, depth: int | N
     if report.message is not NOTHING:
         parts.append(("Last message", shown(report.message)))
     parts.append(("State", shown(report.state)))
+    parts += [(title, shown(term)) for title, term in report.details]
     parts.append(("Reason", shown(report.reason)))
     if report.log:
         parts.append(("Logged events", shown(report.log)))

@@ -10,7 +10,6 @@ from partisan._core.calls import reply as reply
 from partisan._core.process import receive
 from partisan.errors import BadReturn, Exit, ReceiveTimeout
 from partisan.etf import Atom, Pid, Reference
-from partisan.gen import proc_lib
 from partisan.gen.behaviour import EXIT, SYSTEM, Behaviour, called, undefined
 from partisan.gen.call import abcast as abcast
 from partisan.gen.call import call as call
@@ -32,7 +31,7 @@ from partisan.gen.responses import reqids_size as reqids_size
 from partisan.gen.responses import reqids_to_list as reqids_to_list
 from partisan.gen.responses import wait_response as wait_response
 from partisan.gen.sys import System
-from partisan.runtime.current import node, process
+from partisan.runtime.current import process
 from partisan.runtime.process_calls import Name
 
 log = logging.getLogger(__name__)
@@ -262,12 +261,4 @@ async def enter_loop(
     Raises:
         Exit: the server has ended; `process_was_not_started_by_proc_lib`; `process_not_registered` under the name.
     """
-    mine = process()
-    if proc_lib.origin_of(mine) is None:
-        raise Exit(Atom("process_was_not_started_by_proc_lib"))
-    if name is not None and node().whereis(name) != mine.pid:
-        raise Exit(Atom("process_not_registered"))
-    kind = type(server)
-    proc_lib.set_initial_call(kind.__module__, f"{kind.__qualname__}.init", 0)
-    await server._enter(control, options)
-    raise Exit(Atom("normal"))
+    await server._enter(control, name, options)

@@ -57,7 +57,7 @@ class _Behaviour(Protocol):
     def system_get_state(self) -> Any: ...
     def system_replace_state(self, state: Any) -> Any: ...
     def system_status(self) -> Any: ...
-    def code_change(self, old_version: Any, extra: Any) -> Any: ...
+    def system_code_change(self, old_version: Any, extra: Any) -> Any: ...
 
 
 class System:
@@ -152,7 +152,7 @@ class System:
 
     async def _change_code(self, old: Any, extra: Any) -> Any:
         try:
-            changed = self._behaviour.code_change(old, extra)
+            changed = self._behaviour.system_code_change(old, extra)
             if hasattr(changed, "__await__"):
                 await changed
         except Exit as error:

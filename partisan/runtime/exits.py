@@ -47,7 +47,8 @@ def crash_reason(error: BaseException) -> object:
     if isinstance(error, CallTimeout):
         return (Atom("timeout"), error.call)
     if isinstance(error, BadReturn):
-        return (Atom("bad_return_value"), error.value)
+        reason = (Atom(error.kind), error.value)
+        return reason if error.kind == "bad_return_value" else (reason, stacktrace(error.__traceback__))
     if isinstance(error, ErlangError):
         return (error.reason, stacktrace(error.__traceback__))
     if isinstance(error, Throw):

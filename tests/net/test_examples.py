@@ -44,6 +44,17 @@ def test_counter_counts_for_another_node_and_ends_in_order() -> None:
     ]
 
 
+def test_the_door_opens_to_its_code_lets_the_visitor_in_and_locks_itself() -> None:
+    assert output_of("door.py").splitlines() == [
+        "the door is locked",
+        "buttons to press: 3",
+        "the door is open",
+        "welcome",
+        "the door is locked",
+        "locked again: True",
+    ]
+
+
 def test_pingpong_plays_a_thousand_rounds_between_two_processes() -> None:
     lines = output_of("pingpong.py").splitlines()
     assert re.fullmatch(r"the other node is b@127\.0\.0\.1:\d+", lines[0])
