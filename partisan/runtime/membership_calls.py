@@ -63,7 +63,7 @@ class MembershipCalls(ConnectionCalls):
         return name
 
     async def _agree(self, name: str, end: float) -> None:
-        """Wait, for a moment at most, until it is agreed with a Python node what plain Partisan lacks: links and more."""
+        """Wait, for a moment at most, until it is agreed with a Python node what goes beyond plain Partisan."""
         if name != self.name and not any(name in names for names in self._manager.foreign()):
             await self._python.agreement(name, max(0.0, min(AGREEMENT, end - self.loop.time())))
 
