@@ -2,7 +2,8 @@
 
 from partisan._core.awaitable cimport Awaitable
 from partisan._core.identities cimport Pid
-from partisan._core.process cimport Process, Scheduler
+from partisan._core.process cimport Process
+from partisan._core.scheduler cimport Scheduler
 from partisan._core.watch cimport Watch
 
 

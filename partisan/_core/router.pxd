@@ -7,7 +7,8 @@ from partisan._core.connections cimport ConnectionTable, Lane
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Pid
-from partisan._core.process cimport Process, Scheduler
+from partisan._core.process cimport Process
+from partisan._core.scheduler cimport Scheduler
 from partisan._core.sendqueue cimport SendQueue
 
 

@@ -11,7 +11,8 @@ from partisan.etf import Atom, Codec, Pid
 from .acknowledged import Acknowledging
 from .connections import ConnectionTable
 from .frame import FrameReader, Slab
-from .process import Process, Scheduler
+from .process import Process
+from .scheduler import Scheduler
 from .sendqueue import SendQueue
 
 __all__ = ["Inbound", "Router", "current_router_var", "send"]

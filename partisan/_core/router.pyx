@@ -21,7 +21,8 @@ from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
 from partisan._core.pids cimport find_pid, read_pid, write_pid
-from partisan._core.process cimport Process, Scheduler, running_process
+from partisan._core.process cimport Process, running_process
+from partisan._core.scheduler cimport Scheduler
 from partisan._core.requests cimport Served, is_alias
 from partisan._core.sendqueue cimport SendQueue
 from partisan._core.terms cimport ImproperList

@@ -20,8 +20,8 @@ from types import TracebackType
 from typing import Any
 
 from partisan._core.connections import ConnectionTable
-from partisan._core.process import Scheduler
 from partisan._core.router import Router, current_router_var
+from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference

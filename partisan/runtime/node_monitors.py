@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from partisan._core.connections import ConnectionTable
-from partisan._core.process import Process, Scheduler
+from partisan._core.process import Process
+from partisan._core.scheduler import Scheduler
 from partisan._core.watch import Watch
 from partisan.etf import Atom
 from partisan.runtime.tie_calls import TieCalls

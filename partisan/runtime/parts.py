@@ -7,8 +7,8 @@ import random
 import threading
 
 from partisan._core.connections import ConnectionTable
-from partisan._core.process import Scheduler
 from partisan._core.router import Router
+from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager

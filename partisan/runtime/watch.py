@@ -15,7 +15,8 @@ from typing import Any
 from partisan import telemetry
 from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
-from partisan._core.process import Process, Scheduler
+from partisan._core.process import Process
+from partisan._core.scheduler import Scheduler
 from partisan.etf import Reference
 from partisan.net.context import Context
 from partisan.runtime.parts import NodePart
