@@ -81,6 +81,7 @@ else:
     from .etf import Atom as Atom
     from .etf import Pid as Pid
     from .etf import Reference as Reference
+    from .gen.event import GenEvent as GenEvent
     from .gen.server import GenServer as GenServer
     from .gen.server import call as call
     from .gen.server import cast as cast

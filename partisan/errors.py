@@ -25,12 +25,14 @@ __all__ = [
     "ErpcTimeout",
     "Exit",
     "FrameError",
+    "HandlerFailed",
     "HandshakeError",
     "LinkUnsupported",
     "LocalProtocolError",
     "MembershipTooLarge",
     "NameTaken",
     "NoAvailableSlots",
+    "NoHandler",
     "NoProc",
     "NodeDown",
     "NotAcknowledged",
@@ -538,6 +540,30 @@ class ErpcTimeout(ErpcError, TimeoutError):
 
 class ErpcNoConnection(ErpcError, ConnectionError):
     """`(erpc, noconnection)`: the node is not connected, or was lost before the answer."""
+
+
+class NoHandler(PartisanError, LookupError):
+    """An event manager has no such handler.
+
+    Attributes:
+        handler: which was named.
+    """
+
+    def __init__(self, handler: object) -> None:
+        super().__init__(f"no handler {handler!r} is installed")
+        self.handler = handler
+
+
+class HandlerFailed(PartisanError):
+    """A handler of an event manager has failed, or does not want to be added.
+
+    Attributes:
+        reason: the reason term.
+    """
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class ConfigError(PartisanError, ValueError):

@@ -113,7 +113,10 @@ class Behaviour:
         mine = process()
         mine.channel = channel
         name: object = mine.names[0] if mine.names else mine.pid
-        return System(self, proc_lib.parent(), name=name, hibernate_after=hibernate_after, debug=tuple(debug))
+        parent = proc_lib.parent()
+        if parent not in mine.links:  # one that only waits for the start ends nothing by its exit signals, as in OTP
+            parent = None
+        return System(self, parent, name=name, hibernate_after=hibernate_after, debug=tuple(debug))
 
     def _options(self, **options: Any) -> None:
         """Take what else was given to `start`. Raises TypeError for what is unknown."""
@@ -259,8 +262,12 @@ class Behaviour:
         vars(self).update(state)
         return state
 
-    def system_code_change(self, old_version: Any, extra: Any) -> Any:
-        """Call `code_change`."""
+    def system_replace(self, function: Callable[[Any], Any]) -> Any:
+        """Take the state that a function makes of the present one; return it."""
+        return self.system_replace_state(function(self.system_get_state()))
+
+    def system_code_change(self, module: Any, old_version: Any, extra: Any) -> Any:
+        """The code of a module is another one: only event managers look at which."""
         return self.code_change(old_version, extra)
 
     def system_status(self) -> Any:

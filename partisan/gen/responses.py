@@ -13,7 +13,7 @@ from typing import Any, overload
 from partisan._core.calls import Waiting, failure
 from partisan._core.process import running
 from partisan._core.requests import Request
-from partisan.errors import CallTimeout, Exit, LocalProtocolError
+from partisan.errors import CallTimeout, LocalProtocolError, PartisanError
 
 
 class Response:
@@ -30,7 +30,7 @@ class Response:
     def __init__(self, request: Request, label: Any = None) -> None:
         self.request = request
         self.label = label
-        self.error: Exit | None = failure(request.outcome, request.target, None) if request.failed else None
+        self.error: PartisanError | None = failure(request.outcome, request.target, None) if request.failed else None
 
     def __repr__(self) -> str:
         return f"<Response {self.label!r} {self.error if self.error is not None else self.request.outcome!r}>"

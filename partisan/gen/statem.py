@@ -135,7 +135,7 @@ class GenStatem(Behaviour):
         self._statem.machine.state, self._statem.machine.data = state
         return state
 
-    async def system_code_change(self, old_version: Any, extra: Any) -> None:
+    async def system_code_change(self, module: Any, old_version: Any, extra: Any) -> None:
         """Take the (state, data) that `code_change` returns, and look at the callback mode again."""
         statem = self._statem
         changed = await called(statem.callbacks.code_change, old_version, *self.system_get_state(), extra)

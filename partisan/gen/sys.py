@@ -7,7 +7,7 @@ on theirs. A process hands it to its `System`, which answers, and keeps the proc
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
 from partisan._core.calls import call as ask
@@ -55,9 +55,9 @@ class _Behaviour(Protocol):
     """What a process that obeys system messages is to `sys`."""
 
     def system_get_state(self) -> Any: ...
-    def system_replace_state(self, state: Any) -> Any: ...
+    def system_replace(self, function: Callable[[Any], Any]) -> Any: ...
     def system_status(self) -> Any: ...
-    def system_code_change(self, old_version: Any, extra: Any) -> Any: ...
+    def system_code_change(self, module: Any, old_version: Any, extra: Any) -> Any: ...
 
 
 class System:
@@ -138,21 +138,20 @@ class System:
                 permitted = _function(caller, function)
                 if permitted is None:
                     return (ERROR, NOT_ALLOWED)
-                state = permitted(self._behaviour.system_get_state())
-                return (OK, self._behaviour.system_replace_state(state))
-            case (Atom("change_code"), _, old, extra) if self.suspended:
+                return (OK, self._behaviour.system_replace(permitted))
+            case (Atom("change_code"), module, old, extra) if self.suspended:
                 if not _permitted(caller):
                     return (ERROR, NOT_ALLOWED)
-                return await self._change_code(old, extra)
+                return await self._change_code(module, old, extra)
             case (Atom("debug"), what):
                 return self._debug(caller, what)
             case _:
                 return (ERROR, (Atom("unknown_system_msg"), request))
         return OK
 
-    async def _change_code(self, old: Any, extra: Any) -> Any:
+    async def _change_code(self, module: Any, old: Any, extra: Any) -> Any:
         try:
-            changed = self._behaviour.system_code_change(old, extra)
+            changed = self._behaviour.system_code_change(module, old, extra)
             if hasattr(changed, "__await__"):
                 await changed
         except Exit as error:
@@ -321,7 +320,7 @@ async def change_code(
     """Have a suspended process call `code_change(old_version, extra)`.
 
     Args:
-        module: for people only.
+        module: of an event manager, whose handlers; of others for people only.
     Raises:
         Exit: that failed, or the process is not suspended.
     """

@@ -17,6 +17,7 @@ from typing import Any
 
 import partisan
 from partisan import Node, telemetry
+from partisan.gen import event
 
 CHANNELS = {"data": {"parallelism": 2}, "bulk": {"parallelism": 1, "compression": True}}
 
@@ -92,6 +93,18 @@ class Commands:
             done.set_result(None)
 
         self._node.spawn(sender)
+        await done
+
+    async def supervise(self, manager: str, to: str, handler: str) -> None:
+        """Have a process of its own supervise a handler of an event manager elsewhere."""
+        done = self._node.loop.create_future()
+
+        async def owner() -> None:
+            await event.add_sup_handler((manager, to), handler)
+            done.set_result(None)
+            await partisan.receive()
+
+        self._node.spawn(owner)
         await done
 
     async def received(self) -> dict[str, dict[str, list[int]]]:
