@@ -12,6 +12,13 @@ from partisan._core.scheduler cimport Scheduler
 from partisan._core.sendqueue cimport SendQueue
 
 
+cdef class Origin(FrameReader):
+    """Abstract: the connection on which a message came, as far as its receivers know it."""
+    cdef readonly object link              # who owns the connection
+    cdef public str channel                # what the peer said the connection is for; None until its hello
+    cdef bint wrapped                      # the message in hand was taken out of another
+
+
 cdef class Router:
     """One node's messages: out through the connection table, in to the processes."""
     cdef readonly str node                 # name of this node
@@ -54,40 +61,18 @@ cdef class Router:
                         object key, bint ack) except -1
     cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
                       bint ack) except -1
-    cdef int deliver_name(self, str name, object message, Inbound inbound) except -1
+    cdef int deliver_name(self, str name, object message, Origin inbound) except -1
     cdef int send_elsewhere(self, object target, object message, str channel, object partition_key, object key,
                             bint ack) except -1
     cdef int send_here(self, str name, object message) except -1
-    cdef int give(self, Process process, object message, Inbound inbound) except -1
-    cdef int give_nobody(self, object target, object message, Inbound inbound) except -1
-    cdef object serve(self, tuple message, Process process, Inbound inbound)
+    cdef int give(self, Process process, object message, Origin inbound) except -1
+    cdef int give_nobody(self, object target, object message, Origin inbound) except -1
+    cdef object serve(self, tuple message, Process process, Origin inbound)
     cdef int nobody(self, object target, object message) except -1
-    cdef int deliver_uri(self, bytes uri, object message, Inbound inbound) except -1
-    cdef int deliver_term(self, object target, object message, Inbound inbound) except -1
+    cdef int deliver_uri(self, bytes uri, object message, Origin inbound) except -1
+    cdef int deliver_term(self, object target, object message, Origin inbound) except -1
     cdef int finish_burst(self) except -1
     cdef bint is_system(self, object name)
-
-
-cdef class Inbound(FrameReader):
-    """Frames of one connection on their way to mailboxes."""
-    cdef Router router
-    cdef readonly object link              # who owns the connection
-    cdef object control                    # callable(term): takes every term that is no plain message
-    cdef str peer                          # whose acknowledged messages are read here, or None
-    cdef bytes numbered                    # how those begin, up to the number; None while `peer` is
-    cdef public str channel                # what the peer said the connection is for; None until its hello
-    cdef list held                         # [(octets, planted)]: frames that wait for release(); None: none must wait
-    cdef Py_ssize_t held_octets
-    cdef public object tap                 # callable(octets, planted) -> whether the frame goes on now; or None
-    cdef bint wrapped                      # the message in hand was taken out of another
-    cdef bint replaying                    # the frame in hand has passed the tap
-
-    cdef Py_ssize_t find_number(self, const uint8_t* data, Py_ssize_t size, unsigned long long* number) except -1
-    cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
-    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, list planted,
-                        unsigned long long number) except -1
-    cdef int on_other(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
-    cdef object read_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position, list planted)
 
 
 cdef object current_router                 # ContextVar[Router]

@@ -10,12 +10,12 @@ from partisan.etf import Atom, Codec, Pid
 
 from .acknowledged import Acknowledging
 from .connections import ConnectionTable
-from .frame import FrameReader, Slab
+from .frame import FrameReader
 from .process import Process
 from .scheduler import Scheduler
 from .sendqueue import SendQueue
 
-__all__ = ["Inbound", "Router", "current_router_var", "send"]
+__all__ = ["Origin", "Router", "current_router_var", "send"]
 
 _Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
 
@@ -34,6 +34,17 @@ def send(
     ack: bool = False,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
+
+@disjoint_base
+class Origin(FrameReader):
+    """Abstract: the connection on which a message came, as far as its receivers know it."""
+
+    channel: str | None
+    """What the peer said the connection is for; None until its hello."""
+
+    @property
+    def link(self) -> Any:
+        """Who owns the connection."""
 
 @disjoint_base
 class Router:
@@ -59,7 +70,7 @@ class Router:
     """Called with node, target, message, channel, partition key, key and ack of what is sent to other nodes; it takes
     the message, and gives `forward()` what goes on. None for none."""
 
-    receiving: Callable[[Any, Any, Inbound | None], object] | None
+    receiving: Callable[[Any, Any, Origin | None], object] | None
     """Called with target, message and reader (or None) of what came from other nodes; it takes the message, and gives
     `hand_over()` what goes on. None for none."""
 
@@ -166,10 +177,10 @@ class Router:
     ) -> None:
         """Send to a process of another node, by its pid or the Atom that names it there, past `forwarding`."""
 
-    def hand_over(self, target: Any, message: Any, inbound: Inbound | None = None) -> None:
+    def hand_over(self, target: Any, message: Any, inbound: Origin | None = None) -> None:
         """Deliver a message to whom it is for on this node, past `receiving`."""
 
-    def deliver(self, target: Any, message: Any, inbound: Inbound | None = None) -> None:
+    def deliver(self, target: Any, message: Any, inbound: Origin | None = None) -> None:
         """Deliver a message to a process of this node, as if it had come over the wire with this target term.
 
         Args:
@@ -184,46 +195,3 @@ class Router:
 
     def turn(self) -> None:
         """Step what is ready and write what waits: once a loop turn in which something happened elsewhere."""
-
-@disjoint_base
-class Inbound(FrameReader):
-    """Frames of one connection on their way to mailboxes.
-
-    Args:
-        slab, max_frame: as FrameReader.
-        router: of the node.
-        link: who owns the connection; sinks are told.
-        control: called with every term that is no plain message (handshake, pings, acknowledged messages); while frames
-            are held it may return False, for one that must be held, too.
-    """
-
-    channel: str | None
-    """What the peer said the connection is for; None until its hello."""
-
-    tap: Callable[[bytes, list[bytes] | None], bool] | None
-    """Called with the octets of every frame and the large binaries that were cut out of it, or None: whether the frame
-    goes on now. None for none."""
-
-    def replay(self, body: bytes, planted: list[bytes] | None = None) -> None:
-        """Take a frame that the tap has kept, past the tap: as a burst of its own unless one is under way.
-
-        Raises FrameError, and whatever `control` raises.
-        """
-
-    def __init__(
-        self, slab: Slab, max_frame: int, *, router: Router, link: Any, control: Callable[[Any], object]
-    ) -> None: ...
-    def expect(self, peer: str | None) -> None:
-        """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
-
-    @property
-    def link(self) -> Any: ...
-    @property
-    def holding(self) -> bool:
-        """Whether messages wait for release()."""
-
-    def hold(self) -> None:
-        """Deliver no message from now on, but keep what comes, `max_frame` octets at most."""
-
-    def release(self) -> None:
-        """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""

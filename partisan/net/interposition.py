@@ -26,7 +26,7 @@ from typing import Any, Final, Literal
 
 from partisan import telemetry
 from partisan._core.process import Process
-from partisan._core.router import Inbound, Router
+from partisan._core.router import Origin, Router
 from partisan.errors import NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.telemetry import Telemetry
@@ -157,7 +157,7 @@ class Interposition:
             return True
         return self._pass(FORWARD, node, message, go_on, go_on_later)
 
-    def _received(self, target: Any, message: Any, inbound: Inbound | None) -> None:
+    def _received(self, target: Any, message: Any, inbound: Origin | None) -> None:
         def go_on(message: Any) -> None:
             self._router.hand_over(target, message, inbound)
 

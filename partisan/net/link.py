@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
-from partisan._core.router import Inbound
+from partisan._core.inbound import Inbound
 from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan._core.stream import Stream
 from partisan.config import Config

@@ -11,8 +11,9 @@ from typing import Any
 from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
 from partisan._core.frame import FrameReader, Slab
+from partisan._core.inbound import Inbound
 from partisan._core.process import Process
-from partisan._core.router import Inbound, Router
+from partisan._core.router import Router
 from partisan._core.scheduler import Scheduler
 from partisan._core.sendqueue import SendQueue
 from partisan.etf import Codec
