@@ -341,6 +341,7 @@ class PluggableManager:
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+        self._dialer.hurry(peer)
 
     def undialled_by(self, peer: str) -> None:
         """A connection that the peer had opened is gone, or now says another name."""

@@ -164,3 +164,17 @@ async def test_a_join_that_an_update_asked_for_is_given_up_by_an_update_without_
         assert a._manager._dialer.keeps("y@127.0.0.1")
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
+
+
+async def test_a_member_that_dials_again_is_dialled_at_once_however_long_the_pause_would_be() -> None:
+    slow = {"connection_interval": 600.0, "reconnect_backoff_max": 600.0}
+    async with running("a", **slow) as [a]:
+        async with running("b") as [b]:
+            await b.join(address_of(a))
+            await eventually(lambda: fully_meshed(a, b))
+            port = b.listen_addrs[0].port
+            await b.stop()
+            await eventually(lambda: not a.is_connected(B))
+        async with Node(f"{B}:{port}", **FAST) as again:
+            await again.join(address_of(a))
+            await eventually(lambda: fully_meshed(a, again))
