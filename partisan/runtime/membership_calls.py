@@ -127,8 +127,11 @@ class MembershipCalls(ConnectionCalls):
         Raises:
             ConnectFailed: a host name among them is not found; nothing has changed.
             ConfigError: one of them is no contact; nothing has changed.
+            TypeError: this is one contact, not several.
         """
         self._check()
+        if isinstance(members, str | NodeSpec):
+            raise TypeError(f"{members!r} is one contact: give a list of all members")
         found = [await self._resolved(member, RESOLVE_TIMEOUT) for member in members]
         self._check()
         self._manager.update_members(found)

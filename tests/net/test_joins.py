@@ -111,6 +111,14 @@ async def test_a_name_alone_of_no_member_is_refused_and_the_error_says_how_to_gi
         assert a.members() == [A]
 
 
+async def test_one_contact_is_no_list_of_members() -> None:
+    async with cluster("a", "b") as (a, b):
+        for contact in (B, address_of(b), b.spec):
+            with pytest.raises(TypeError, match="is one contact: give a list of all members"):
+                await a.update_members(contact)  # type: ignore[arg-type]
+        assert fully_meshed(a, b)
+
+
 async def test_update_members_joins_who_is_new_and_removes_who_is_missing() -> None:
     async with cluster("a", "b") as (a, b), running("c", "d") as (c, d):
         unnamed = str(c.listen_addrs[0])
