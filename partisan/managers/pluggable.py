@@ -359,7 +359,7 @@ class PluggableManager:
             return
         member = self._known.get(name)
         if member is None:
-            raise NotConnected(name)
+            raise NotConnected(name, member=False)
         self._driver.handle(Leave(member))
 
     @contextlib.contextmanager

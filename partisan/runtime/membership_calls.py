@@ -100,7 +100,7 @@ class MembershipCalls(ConnectionCalls):
         who = name.name if isinstance(name, NodeSpec) else name
         leaver = None if who == self.name else who
         if leaver is not None and self._manager.spec_of(leaver) is None:
-            raise NotConnected(leaver)
+            raise NotConnected(leaver, member=False)
         if leaver is None or self.table.is_connected(leaver):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):

@@ -206,7 +206,7 @@ async def test_a_member_can_be_made_to_leave() -> None:
     async with cluster("a", "b", "c") as (a, b, c):
         await a.leave("c@127.0.0.1")
         await eventually(lambda: len(a.members()) == len(b.members()) == 2 and c.members() == ["c@127.0.0.1"])
-        with pytest.raises(NotConnected):
+        with pytest.raises(NotConnected, match=r"c@127\.0\.0\.1 is no member"):
             await a.leave("c@127.0.0.1")
 
 
