@@ -244,6 +244,18 @@ async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> Non
         assert a.unacknowledged(B) == 0
 
 
+async def test_an_expiry_is_a_time_above_zero_of_an_acknowledged_message() -> None:
+    async with cluster("a", "b") as (a, _):
+        with pytest.raises(ValueError, match="say ack=True"):
+            a.forward_message(("sink", B), 1, expiry=1.0)
+        for wrong in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="is no time above 0 s"):
+                a.forward_message(("sink", B), 1, ack=True, expiry=wrong)
+            with pytest.raises(ValueError, match="is no time above 0 s"):
+                await a.deliver(("sink", a.name), 1, expiry=wrong)
+        assert a.unacknowledged(B) == 0
+
+
 async def test_without_retransmission_a_message_is_sent_once() -> None:
     async with running("a", **QUICK) as [a], reader(a) as b:
         b.silent = True
