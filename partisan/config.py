@@ -163,6 +163,9 @@ class CodecConfig:
     )
 
 
+NEEDS_RESTART = "it cannot change while the node runs: that needs a restart"
+
+
 def check_default(given: Any) -> None:
     """Refuse a parallelism that is given to the default channel: it has the node's."""
     if isinstance(given, Mapping) and "parallelism" in given:
@@ -538,13 +541,15 @@ class Config:
         gone = [name for name, channel in layer.get("channels", {}).items() if channel is None]
         if DEFAULT_CHANNEL in layer.get("channels", {}) and DEFAULT_CHANNEL not in gone:
             check_default(layer["channels"][DEFAULT_CHANNEL])
+        if layer.get("tls", self.tls) is not self.tls:  # before its options are asked for
+            raise ConfigError("tls", NEEDS_RESTART)
         merged = merge(values, layer)
         merged["channels"] = {name: each for name, each in merged["channels"].items() if name not in gone}
         made = build(Config, merged)
         differing = dict(differences(self, made))
         for path, live in sorted(differing.items()):
             if not live:
-                raise ConfigError(path, "it cannot change while the node runs: that needs a restart")
+                raise ConfigError(path, NEEDS_RESTART)
         return made, frozenset(differing)
 
     def channel(self, name: str) -> ChannelConfig:

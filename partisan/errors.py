@@ -186,16 +186,18 @@ class NotConnected(PartisanError, ConnectionError):
         node: the node's name.
         known: True when the node was connected before, False when it never was.
         channel: the channel that has no connection while `channel_fallback` is off; None otherwise.
+        member: False when this was asked of a member, and the node is none.
     """
 
-    def __init__(self, node: str, known: bool = False, channel: str | None = None) -> None:
-        text = f"{'no longer' if known else 'not yet'} connected to {node}"
+    def __init__(self, node: str, known: bool = False, channel: str | None = None, *, member: bool = True) -> None:
+        text = f"{'no longer' if known else 'not yet'} connected to {node}" if member else f"{node} is no member"
         if channel is not None:
             text = f"no connection to {node} on channel {channel}, and channel_fallback is off"
         super().__init__(text)
         self.node = node
         self.known = known
         self.channel = channel
+        self.member = member
 
 
 class ConnectionLost(PartisanError, ConnectionError):

@@ -248,7 +248,10 @@ class Telemetry:
             event_prefix: a whole event, or leading parts of some, as "partisan.socket" or "partisan".
         Raises:
             LocalProtocolError: the handler id is taken, or no event has this prefix.
+            TypeError: `function` cannot be called.
         """
+        if not callable(function):
+            raise TypeError(f"{function!r} cannot be called")
         if handler_id in self._handlers:
             raise LocalProtocolError(f"a telemetry handler {handler_id!r} is attached already")
         if not any(_below(event, event_prefix) for event in EVENTS):

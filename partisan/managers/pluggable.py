@@ -50,7 +50,7 @@ from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
-from partisan.net.link import AcceptedLink, DialledLink, Link
+from partisan.net.link import MAY_BE, AcceptedLink, DialledLink, Link
 from partisan.wire.forward import (
     Ack,
     Distance,
@@ -69,13 +69,13 @@ WIRE_NAME = "partisan_pluggable_peer_service_manager"
 
 
 JOIN_FAILURES = {
-    "self": "that is this node itself",
+    "self": "that is this node's own name, and another node needs another",
     "greeting": "its membership state is none that this node understands",
     "left": "it was given up",
 }
 """What the machine's reasons mean to who called join."""
 
-MUTE = "; it took a connection, but has said nothing yet: it may expect TLS, or be no node"
+MUTE = f"; it took a connection, but has said nothing yet: {MAY_BE}"
 """What a join that has run out of time adds if no attempt has failed yet."""
 
 LASTING = frozenset({"unexpected_peer", "refused", "certificate", "tls", "http"})
@@ -341,6 +341,7 @@ class PluggableManager:
         waiting = self._waiting.pop(peer, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
+        self._dialer.hurry(peer)
 
     def undialled_by(self, peer: str) -> None:
         """A connection that the peer had opened is gone, or now says another name."""
@@ -358,7 +359,7 @@ class PluggableManager:
             return
         member = self._known.get(name)
         if member is None:
-            raise NotConnected(name)
+            raise NotConnected(name, member=False)
         self._driver.handle(Leave(member))
 
     @contextlib.contextmanager

@@ -130,6 +130,13 @@ class Dialer:
         if edge.timer is None:
             self._visit(edge)
 
+    def hurry(self, name: str) -> None:
+        """The node lives: dial it at once if its edge is down and waits for its pause to end."""
+        for edge in list(self._edges.values()):
+            if edge.target.name == name and edge.timer is not None and not edge.up:
+                self._rest(edge)
+                self._visit(edge)
+
     def keeps(self, name: str) -> bool:
         """Whether an edge to a node of that name is wanted."""
         return any(target.name == name for target in self._edges)

@@ -51,6 +51,9 @@ DEFAULT_TAG = "undefined"
 UNREAD_OCTETS = 1 << 20
 """Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
+MAY_BE = "it may expect TLS, or be no node (a web server waits to be asked)"
+"""What whoever takes a connection and says nothing may be."""
+
 NOT_ALLOWED = "it is not among the allowed nodes"
 
 
@@ -252,11 +255,7 @@ class Link(ABC):
         if isinstance(self.stream, TlsStream) and not self.stream.is_secured:
             self.fail(HandshakeError("timeout", self.peer, "no TLS in time: the peer may speak plaintext"))
         else:
-            hint = (
-                ""
-                if self.acceptor or self.stream.read_at
-                else "; it said nothing at all: it may expect TLS, or be no node"
-            )
+            hint = "" if self.acceptor or self.stream.read_at else f"; it said nothing at all: {MAY_BE}"
             self.fail(HandshakeError("timeout", self.peer, f"no hello within {seconds} s{hint}"))
 
     def secure_by(self, when: float) -> None:

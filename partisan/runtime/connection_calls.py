@@ -96,12 +96,12 @@ class ConnectionCalls(NodePart):
         if known is not None:
             return known
         if not self._manager.expects(name):
-            raise NotConnected(name)
+            raise NotConnected(name, member=False)
         try:
             async with asyncio.timeout(timeout):
                 await self._watching.until(lambda: self._manager.spec_of(name) is not None)
         except TimeoutError:
-            raise NotConnected(name) from None
+            raise NotConnected(name, member=False) from None
         found = self._manager.spec_of(name)
         assert found is not None  # just seen
         return found

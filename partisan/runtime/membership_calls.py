@@ -115,7 +115,7 @@ class MembershipCalls(ConnectionCalls):
         who = name.name if isinstance(name, NodeSpec) else name
         leaver = None if who == self.name else who
         if leaver is not None and self._manager.spec_of(leaver) is None:
-            raise NotConnected(leaver)
+            raise NotConnected(leaver, member=False)
         if leaver is None or self.table.is_connected(leaver):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(grace):
@@ -142,8 +142,11 @@ class MembershipCalls(ConnectionCalls):
         Raises:
             ConnectFailed: a host name among them is not found; nothing has changed.
             ConfigError: one of them is no contact; nothing has changed.
+            TypeError: this is one contact, not several.
         """
         self._check()
+        if isinstance(members, str | NodeSpec):
+            raise TypeError(f"{members!r} is one contact: give a list of all members")
         found = [await self._resolved(member, RESOLVE_TIMEOUT) for member in members]
         self._check()
         self._manager.update_members(found)

@@ -57,7 +57,10 @@ class MessageCalls(NodePart):
             expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
         Raises:
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
+            ValueError: `expiry` is not above 0, or is given without `ack`.
         """
+        if expiry is not None and not ack:
+            raise ValueError("expiry is the time of an acknowledged message: say ack=True")
         if ack and not (retransmission and expiry is None):
             self._keep(
                 target,
@@ -89,6 +92,7 @@ class MessageCalls(NodePart):
             channel, partition_key, expiry: as in `forward_message`.
         Raises:
             NotAcknowledged: no acknowledgement came within `expiry`, or the node has left.
+            ValueError: `expiry` is not above 0.
         """
         tag: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._keep(target, message, channel=channel, partition_key=partition_key, expiry=expiry, tag=tag)
@@ -99,6 +103,9 @@ class MessageCalls(NodePart):
     ) -> None:
         """Send with acknowledgement; what stays on this node is delivered at once."""
         self._check()
+        expiry = options["expiry"]
+        if expiry is not None and not expiry > 0.0:
+            raise ValueError(f"expiry {expiry} is no time above 0 s")
         node, name = self._place(target)
         if node == self.name:
             self.router.send(target, message)

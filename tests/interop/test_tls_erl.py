@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import uvloop
+from authority import Authority, Identity
+from scripted import decode, encode, spec_term, state_frame
+from support import Sink, running
 
 from partisan import Atom, HandshakeError
-from tests.net.authority import Authority, Identity
-from tests.net.scripted import decode, encode, spec_term, state_frame
-from tests.net.support import Sink, running
 
 SECONDS = 20.0  # that anything may take
 

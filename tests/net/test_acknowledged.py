@@ -222,6 +222,18 @@ async def test_all_of_many_gaps_in_one_turn_are_acknowledged() -> None:
         await eventually(lambda: acknowledged() == numbers)
 
 
+async def test_a_message_is_sent_again_under_its_number_until_it_is_acknowledged() -> None:
+    async with running("a", **QUICK) as [a], reader(a) as b:
+        b.silent = True
+        waiting = asyncio.create_task(a.deliver(("sink", B), 1))
+        await eventually(lambda: len(b.kept) > 2)
+        assert not waiting.done()
+        b.silent = False
+        await waiting
+        assert a.unacknowledged(B) == 0
+        assert len(set(b.kept)) == 1
+
+
 async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> None:
     async with running("a", **QUICK) as [a], reader(a) as b:
         b.silent = True
@@ -229,7 +241,18 @@ async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> Non
         with pytest.raises(NotAcknowledged, match="expired"):
             await a.deliver(("sink", B), 1, expiry=0.2)
         assert events.of("partisan.queue.undelivered", node=B)
-        assert len(b.kept) > 1
+        assert a.unacknowledged(B) == 0
+
+
+async def test_an_expiry_is_a_time_above_zero_of_an_acknowledged_message() -> None:
+    async with cluster("a", "b") as (a, _):
+        with pytest.raises(ValueError, match="say ack=True"):
+            a.forward_message(("sink", B), 1, expiry=1.0)
+        for wrong in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="is no time above 0 s"):
+                a.forward_message(("sink", B), 1, ack=True, expiry=wrong)
+            with pytest.raises(ValueError, match="is no time above 0 s"):
+                await a.deliver(("sink", a.name), 1, expiry=wrong)
         assert a.unacknowledged(B) == 0
 
 
@@ -237,6 +260,7 @@ async def test_without_retransmission_a_message_is_sent_once() -> None:
     async with running("a", **QUICK) as [a], reader(a) as b:
         b.silent = True
         a.forward_message(("sink", B), 1, ack=True, retransmission=False, expiry=0.3)
+        await eventually(lambda: b.kept)
         await eventually(lambda: a.unacknowledged(B) == 0)
         assert [message for _, message in b.kept] == [1]
 

@@ -111,6 +111,14 @@ async def test_a_name_alone_of_no_member_is_refused_and_the_error_says_how_to_gi
         assert a.members() == [A]
 
 
+async def test_one_contact_is_no_list_of_members() -> None:
+    async with cluster("a", "b") as (a, b):
+        for contact in (B, address_of(b), b.spec):
+            with pytest.raises(TypeError, match="is one contact: give a list of all members"):
+                await a.update_members(contact)  # type: ignore[arg-type]
+        assert fully_meshed(a, b)
+
+
 async def test_update_members_joins_who_is_new_and_removes_who_is_missing() -> None:
     async with cluster("a", "b") as (a, b), running("c", "d") as (c, d):
         unnamed = str(c.listen_addrs[0])
@@ -164,3 +172,17 @@ async def test_a_join_that_an_update_asked_for_is_given_up_by_an_update_without_
         assert a._manager._dialer.keeps("y@127.0.0.1")
         joining.cancel()
         await asyncio.gather(joining, return_exceptions=True)
+
+
+async def test_a_member_that_dials_again_is_dialled_at_once_however_long_the_pause_would_be() -> None:
+    slow = {"connection_interval": 600.0, "reconnect_backoff_max": 600.0}
+    async with running("a", **slow) as [a]:
+        async with running("b") as [b]:
+            await b.join(address_of(a))
+            await eventually(lambda: fully_meshed(a, b))
+            port = b.listen_addrs[0].port
+            await b.stop()
+            await eventually(lambda: not a.is_connected(B))
+        async with Node(f"{B}:{port}", **FAST) as again:
+            await again.join(address_of(a))
+            await eventually(lambda: fully_meshed(a, again))

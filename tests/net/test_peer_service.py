@@ -340,10 +340,10 @@ async def test_the_spec_of_a_member_is_known_and_another_is_a_named_error() -> N
     async with cluster("a", "b") as (a, b):
         assert await a.node_spec() == await a.node_spec(A) == a.spec
         assert await a.node_spec(B) == await a.node_spec(Atom(B)) == b.spec
-        with pytest.raises(NotConnected):
+        with pytest.raises(NotConnected, match=f"{C} is no member"):
             await a.node_spec(C)
         async with greeted(a, "p@127.0.0.1"):
-            with pytest.raises(NotConnected):
+            with pytest.raises(NotConnected, match="is no member"):
                 await a.node_spec("p@127.0.0.1", timeout=0.01)
 
 

@@ -78,6 +78,7 @@ def test_every_live_option_has_a_way_to_take_effect_and_no_other_has() -> None:
         ({"codec": {"none": "nil"}}, "codec.none: it cannot change"),
         ({"name": "c@127.0.0.1"}, "name: it cannot change"),
         ({"channel_fallback": False}, "channel_fallback: it cannot change"),
+        ({"tls": True}, "tls: it cannot change"),
         ({"busy_wait": 5.0}, "busy_wait: 5.0 is above"),
         ({"parralelism": 2}, "parralelism: .*did you mean parallelism"),
         ({"channels": {"data": {"hard_queue_octets": 1}}}, "channels.data.hard_queue_octets: 1 is below"),

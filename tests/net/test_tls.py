@@ -111,6 +111,7 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_nothing_is_lost(opt
         [link] = await eventually(lambda: links_of(a, "undefined"))
         stream = link.stream
         assert isinstance(stream, TlsStream)
+        usual = stream.sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2  # Linux doubles what it is set to
         stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # too small to take a piece whole
         messages = [(number, bytes([number]) * MIB) for number in range(40)]
         for message in messages:
@@ -119,6 +120,8 @@ async def test_a_peer_that_does_not_read_fills_the_queue_and_nothing_is_lost(opt
         assert a.queued_octets(B) > 30 * MIB
         assert not stream._leaving.pending  # what the socket does not take is not encrypted ahead of time
         between.open.set()
+        await sink.has(1)
+        stream.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, usual)  # so small, the rest would take 15 s
         assert await sink.has(40, 30.0) == messages
         assert a.queued_octets(B) == 0
 

@@ -182,3 +182,10 @@ def test_what_is_fuzzed_on_a_schedule_and_written_down_is_every_target() -> None
     assert set(workflow("fuzz.yml")["jobs"]["fuzz"]["strategy"]["matrix"]["target"]) == every  # type: ignore[index]
     described = re.findall(r"^\| `(\w+)` \|", (ROOT / "tests" / "fuzz" / "README.md").read_text(), re.MULTILINE)
     assert sorted(described) == sorted([*every, *every]), "the invariants, and the last clean run"
+
+
+@pytest.mark.parametrize("folder", ["conformance", "interop"])
+def test_the_tests_of_a_folder_can_be_collected_alone(folder: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", f"tests/{folder}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

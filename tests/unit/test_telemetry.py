@@ -47,6 +47,13 @@ def test_attaching_to_what_does_not_exist_is_a_programming_error(prefix: str) ->
         Telemetry().attach("ear", prefix, Ear())
 
 
+def test_a_handler_that_cannot_be_called_is_refused_when_it_is_attached() -> None:
+    telemetry = Telemetry()
+    with pytest.raises(TypeError, match="5 cannot be called"):
+        telemetry.attach("ear", "partisan", 5)  # type: ignore[arg-type]
+    assert not telemetry.detach("ear")
+
+
 def test_a_handler_id_can_be_used_once_at_a_time() -> None:
     telemetry = Telemetry()
     telemetry.attach("ear", "partisan", Ear())

@@ -1,0 +1,8 @@
+"""The helpers of the tests of real sockets are imported by their names here, too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "net"))
