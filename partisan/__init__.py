@@ -15,10 +15,16 @@ from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from .config import Config as Config
+from .errors import AlreadyPresent as AlreadyPresent
 from .errors import AlreadyStarted as AlreadyStarted
+from .errors import BadChildSpec as BadChildSpec
 from .errors import BadReturn as BadReturn
 from .errors import BadRpc as BadRpc
 from .errors import CallTimeout as CallTimeout
+from .errors import ChildError as ChildError
+from .errors import ChildNotFound as ChildNotFound
+from .errors import ChildRestarting as ChildRestarting
+from .errors import ChildRunning as ChildRunning
 from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
 from .errors import ConnectionLost as ConnectionLost
@@ -44,6 +50,7 @@ from .errors import NotAcknowledged as NotAcknowledged
 from .errors import NotAllowed as NotAllowed
 from .errors import NotConnected as NotConnected
 from .errors import NotInProcess as NotInProcess
+from .errors import OnlyByPid as OnlyByPid
 from .errors import Overloaded as Overloaded
 from .errors import PartisanError as PartisanError
 from .errors import ProtocolError as ProtocolError
@@ -86,6 +93,8 @@ else:
     from .gen.server import call as call
     from .gen.server import cast as cast
     from .gen.statem import GenStatem as GenStatem
+    from .gen.supervisor import ChildSpec as ChildSpec
+    from .gen.supervisor import Supervisor as Supervisor
     from .runtime.allow import expose as expose
     from .runtime.current import exit as exit
     from .runtime.current import node as node

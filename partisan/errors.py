@@ -8,10 +8,16 @@ catch. Blame has two faces (as in h11): `LocalProtocolError` means that this pro
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyPresent",
     "AlreadyStarted",
+    "BadChildSpec",
     "BadReturn",
     "BadRpc",
     "CallTimeout",
+    "ChildError",
+    "ChildNotFound",
+    "ChildRestarting",
+    "ChildRunning",
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
@@ -39,6 +45,7 @@ __all__ = [
     "NotAllowed",
     "NotConnected",
     "NotInProcess",
+    "OnlyByPid",
     "Overloaded",
     "PartisanError",
     "ProtocolError",
@@ -448,6 +455,61 @@ class AlreadyStarted(StartFailed):
     def __init__(self, reason: object, pid: object) -> None:
         super().__init__(reason)
         self.pid = pid
+
+
+class ChildError(PartisanError):
+    """A supervisor does not do what it was asked to do with a child.
+
+    Attributes:
+        reason: why, as OTP's supervisor gives it: the atom not_found, running, restarting ...
+        child: the id or pid that was given; None if that was not known.
+    """
+
+    text = "refused"
+
+    def __init__(self, reason: object = None, child: object = None) -> None:
+        super().__init__(reason, child)
+        self.reason = reason
+        self.child = child
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.reason if self.child is None else self.child!r}"
+
+
+class AlreadyPresent(ChildError):
+    """A child of this id is there already, and is down: `restart_child` starts it."""
+
+    text = "a child of this id is there, and down"
+
+
+class ChildNotFound(ChildError, LookupError):
+    """The supervisor has no such child."""
+
+    text = "there is no such child"
+
+
+class ChildRunning(ChildError):
+    """The child is up: it cannot be started, or its spec deleted."""
+
+    text = "the child is up"
+
+
+class ChildRestarting(ChildError):
+    """The supervisor is starting the child again already: it cannot be started, or its spec deleted."""
+
+    text = "the child is being started again"
+
+
+class OnlyByPid(ChildError, TypeError):
+    """A supervisor of strategy `simple_one_for_one` does that to no child, or only by its pid."""
+
+    text = "a simple_one_for_one supervisor cannot do this, or by pid only"
+
+
+class BadChildSpec(ChildError, ValueError):
+    """A child spec, or the flags of a supervisor, are wrong: `reason` says what."""
+
+    text = "bad spec"
 
 
 class BadReturn(PartisanError):

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from partisan._core.process import Process, running
-from partisan._core.ties import link
+from partisan._core.ties import link, unlink
 from partisan._core.watch import Watch
 from partisan.errors import StartFailed
 from partisan.etf import Atom, Pid, Reference
@@ -143,7 +143,7 @@ def _abandon(starting: Starting, child: Process, parent: Process | None, linked:
     """Nobody waits for the child any more: kill it, and take no exit signal from it."""
     starting.unwatch()
     if linked and parent is not None:
-        node().unlink(child.pid)
+        unlink(parent, child.pid)
     child.doom(_KILL, True)
 
 

@@ -31,6 +31,7 @@ from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
+from partisan.runtime.application import ApplicationCalls
 from partisan.runtime.asking import NAME as RPC
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
@@ -55,7 +56,15 @@ log = logging.getLogger(__name__)
 
 
 class Node(
-    MembershipCalls, NodeMonitorCalls, RemoteCalls, SpawnCalls, InfoCalls, TimerCalls, OffloadCalls, Reconfigure
+    MembershipCalls,
+    NodeMonitorCalls,
+    RemoteCalls,
+    SpawnCalls,
+    ApplicationCalls,
+    InfoCalls,
+    TimerCalls,
+    OffloadCalls,
+    Reconfigure,
 ):
     """A member of a cluster.
 
@@ -63,13 +72,17 @@ class Node(
         name: `name@host`, or `name@ip:port` to listen there too; port 0 takes a free one. Without an address the node
             listens on 127.0.0.1 at a free port.
         config: options as a `Config`; or give them as keyword arguments (see `docs/configuration.md`).
+        application: what starts with the node, and ends before it: see `start_application`.
     Attributes:
         name: `name@host`.
         config: the options in force.
         telemetry: where its events go.
+        applications: those that were started, in order.
     """
 
-    def __init__(self, name: str | None = None, /, *, config: Config | None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str | None = None, /, *, config: Config | None = None, application: Any = None, **options: Any
+    ) -> None:
         if config is not None and options:
             raise ConfigError(next(iter(options)), "give options in a Config or as arguments, not both")
         self.config = config if config is not None else Config.load(named(name, options))
@@ -77,6 +90,9 @@ class Node(
             raise ConfigError("name", "a node needs a name: name@host")
         self.name: str = self.config.name
         self.telemetry = Telemetry()
+        self.applications = []
+        self._application = application
+        self._stopping = False
         self._running = False
         self._tokens: list[tuple[contextvars.ContextVar[Any], Token[Any]]] = []
 
@@ -84,7 +100,22 @@ class Node(
         return f"<Node {self.name} {'up' if self._running else 'down'}>"
 
     async def start(self) -> Node:
-        """Listen, and begin to be a cluster of one. Raises ConfigError if an address cannot be bound."""
+        """Listen, begin to be a cluster of one, and start the application.
+
+        Raises:
+            ConfigError: an address cannot be bound.
+            StartFailed: the application has not started; the node is stopped again.
+        """
+        await self._boot()
+        if self._application is not None:
+            try:
+                await self.start_application(self._application)
+            except BaseException:
+                await self.stop()
+                raise
+        return self
+
+    async def _boot(self) -> None:
         if self._running:
             raise LocalProtocolError(f"{self.name} runs already")
         config = self.config
@@ -132,14 +163,13 @@ class Node(
         self._sampler.monitors = lambda: self.scheduler.census()["monitors"]
         self._sampler.unacknowledged = self._acknowledged.waiting
         self.telemetry.changed = self._sampler.heed
-        self._running = True
+        self._running, self._stopping = True, False
         self._apply_busy_wait()
         self._watch()
         self._sampler.heed()
         self._tell_channels(config.channels)
         self._manager.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
-        return self
 
     def _make_core(self) -> None:
         """Make what processes run on, and the way of their messages to other nodes."""
@@ -230,23 +260,34 @@ class Node(
         context.run(current_router_var.set, self.router)
 
     async def stop(self, *, grace: float = 5.0) -> None:
-        """End every process, then close every connection and listener. Peers keep this node as a member: see `leave`.
+        """End applications, then every process, then close every connection and listener.
+
+        Peers keep this node as a member: see `leave`.
 
         What was sent before is written, and peers are given time to read it.
 
         Args:
-            grace: seconds for all of it: for processes to end after their exit signal `shutdown`, then for peers to
-                close. Processes that have not ended by then are killed, and the log says so.
+            grace: seconds for all of it: for applications to end in order, for other processes to end after their exit
+                signal `shutdown`, then for peers to close. Processes that have not ended by then are killed, and the
+                log says so.
         """
-        if not self._running:
+        if not self._running or self._stopping:
             return
+        self._stopping = True
+        end = self.loop.time() + grace
+        try:
+            await self._stop_applications(grace)
+        finally:
+            await self._finish(end)
+
+    async def _finish(self, end: float) -> None:
+        """Stop what is left of the node, until a time of its loop."""
         self._running = False
         self.telemetry.changed = None
         self._sampler.stop()
         self._acceptor.deafen()
-        end = self.loop.time() + grace
         try:
-            await self._end_processes(grace)
+            await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:

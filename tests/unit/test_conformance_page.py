@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs" / "conformance.md").read_text()
 TESTS = ROOT / "tests" / "conformance"
 ROW = re.compile(r"^\| [^|]+ \| [^|]+ \| `(test_\w+)(?:\[(\w+)\])?` \| ([^|]+) \|$", re.MULTILINE)
 CASE = re.compile(r"^\| (\w+) \| (\w+) \| (?:`test_(\w+)`)? ?\| ([^|]+) \|$", re.MULTILINE)
-SUITES = {"gen_event": 27, "gen_server": 53, "gen_statem": 51, "monitor": 25}
+SUITES = {"gen_event": 27, "gen_server": 53, "gen_statem": 51, "monitor": 25, "supervisor": 88}
 """How many cases each suite has that is listed case by case."""
 
 
