@@ -55,6 +55,19 @@ def test_the_door_opens_to_its_code_lets_the_visitor_in_and_locks_itself() -> No
     ]
 
 
+def test_supervised_servers_crash_and_go_on() -> None:
+    assert output_of("supervised.py").splitlines() == [
+        "count: 15",
+        "counter crashed: ValueError: invalid literal for int() with base 10: 'five'",
+        "running: store, counter",
+        "count: 16",
+        "store crashed: ValueError: what is five?",
+        "running: store, counter",
+        "count: 11",
+        "ended: shutdown",
+    ]
+
+
 def test_pingpong_plays_a_thousand_rounds_between_two_processes() -> None:
     lines = output_of("pingpong.py").splitlines()
     assert re.fullmatch(r"the other node is b@127\.0\.0\.1:\d+", lines[0])
