@@ -363,6 +363,17 @@ class NoProc(Exit):
 class NodeDown(Exit):
     """The node of the target of a call is gone."""
 
+    @property
+    def node(self) -> str | None:
+        """Its name; None if the reason does not tell it."""
+        match self.reason:
+            case (_, named) if isinstance(name := getattr(named, "name", None), str):
+                return name
+        return None
+
+    def __str__(self) -> str:
+        return super().__str__() if self.node is None else f"the node {self.node} is gone"
+
 
 class CallTimeout(PartisanError, TimeoutError):
     """A call was not answered in time.

@@ -9,18 +9,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def output_of(example: str) -> str:
+def output_of(example: str, *arguments: str, timeout: float = 30.0) -> str:
     """What the example prints; it must succeed and complain of nothing."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "examples" / example)],
+        [sys.executable, "-W", "error", str(ROOT / "examples" / example), *arguments],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=timeout,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
@@ -65,6 +67,28 @@ def test_supervised_servers_crash_and_go_on() -> None:
         "running: store, counter",
         "count: 11",
         "ended: shutdown",
+    ]
+
+
+@pytest.mark.parametrize("victim", ["a", "b", "c"])
+def test_the_stock_survives_the_crash_of_each_server_and_the_kill_of_each_node(victim: str) -> None:
+    left, right = (name for name in "abc" if name != victim)
+    assert output_of("stock.py", victim, timeout=90.0).splitlines() == [
+        "3 apples written down at a: 3 nodes keep it",
+        "3 pears written down at b: 3 nodes keep it",
+        "3 plums written down at c: 3 nodes keep it",
+        *(
+            f"{server} of {name} crashed: ValueError: no request for a {server}; 2 servers run there"
+            for name in "abc"
+            for server in ("store", "desk")
+        ),
+        "plums: 3 at a, 3 at b, 3 at c",
+        f"{victim} is killed, its desk is down: noconnection",
+        f"missed by {left}@127.0.0.1 and {right}@127.0.0.1",
+        f"no order there: the node {victim}@127.0.0.1 is gone",
+        f"7 figs written down at {left}: 2 nodes keep it",
+        f"figs: 7 at {right}",
+        f"{victim} is back: 3 apples, 3 pears, 3 plums, 7 figs",
     ]
 
 
