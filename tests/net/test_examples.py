@@ -99,11 +99,29 @@ def test_pingpong_plays_a_thousand_rounds_between_two_processes() -> None:
     assert re.fullmatch(r"1000 rounds, \d+ microseconds each", lines[2])
 
 
+def blocks_of_the_readme() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+def test_the_servers_of_the_readme_are_kept_running(tmp_path: Path) -> None:
+    *_, program = blocks_of_the_readme()
+    (tmp_path / "shop.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "shop.py")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["1", "it ended: (Atom('KeyError'), \"'pears'\")", "2"]
+    assert "KeyError" in done.stderr
+
+
 def test_the_five_minutes_of_the_readme_work_as_they_are_written(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-    server, client = (block.replace("10201", port) for block in blocks)
+    server, client, _ = (block.replace("10201", port) for block in blocks_of_the_readme())
     (tmp_path / "server.py").write_text(server)
     (tmp_path / "client.py").write_text(client)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
