@@ -5,6 +5,7 @@ The names here are what most programs need; each acts on the current node or pro
     partisan.etf        the external term format
     partisan.gen        servers and their kin; the values that callbacks return
     partisan.peer_service   the membership: join, leave, hear of members
+    partisan.remote_ref     references to processes, names and references of other nodes
     partisan.machines   the protocols, as values without I/O
     partisan.names      node specs, contacts, addresses
     partisan.errors     every exception
@@ -18,6 +19,7 @@ from .config import Config as Config
 from .errors import AlreadyPresent as AlreadyPresent
 from .errors import AlreadyStarted as AlreadyStarted
 from .errors import BadChildSpec as BadChildSpec
+from .errors import BadRef as BadRef
 from .errors import BadReturn as BadReturn
 from .errors import BadRpc as BadRpc
 from .errors import CallTimeout as CallTimeout

@@ -395,7 +395,14 @@ class Config:
     remote_ref_format: Literal["improper_list", "tuple"] = option(
         "improper_list",
         "The form in which pids and references of this node are sent; one that came from elsewhere goes on in the form "
-        "in which it came. Partisan's third form, `uri`, is accepted as the target of a message, and is not sent.",
+        "in which it came. Partisan's third form, `uri`, is taken from others, made by `partisan.remote_ref`, and not "
+        "sent for these.",
+        source="partisan 5.0.3",
+    )
+    remote_ref_uri_padding: bool = option(
+        False,
+        "Remote references of the form `uri` are made at least 65 octets long, so that the runtime of a BEAM shares "
+        "them instead of copying them.",
         source="partisan 5.0.3",
     )
     allowed_nodes: tuple[str, ...] | None = option(

@@ -11,6 +11,7 @@ __all__ = [
     "AlreadyPresent",
     "AlreadyStarted",
     "BadChildSpec",
+    "BadRef",
     "BadReturn",
     "BadRpc",
     "CallTimeout",
@@ -184,6 +185,19 @@ class Truncated(DecodeError):
     def __init__(self, need: int, offset: int) -> None:
         super().__init__(f"truncated: at least {need} more octets are needed", offset)
         self.need = need
+
+
+class BadRef(TermError):
+    """A term is no remote reference, not one of the kind or node that was asked for, or cannot be made one.
+
+    Attributes:
+        term: the term.
+    """
+
+    def __init__(self, term: object, problem: str) -> None:
+        shown = repr(term)
+        super().__init__(f"{shown if len(shown) <= 120 else shown[:120] + '...'} {problem}")
+        self.term = term
 
 
 class NotConnected(PartisanError, ConnectionError):

@@ -6,14 +6,14 @@ from typing import Any
 from typing_extensions import disjoint_base
 
 from partisan.errors import Exit
-from partisan.etf import Atom, Pid
+from partisan.etf import Atom, ImproperList, Pid
 
 from .process import Parked
 from .requests import Request
 
 __all__ = ["Response", "Waiting", "call", "failure", "reply", "request"]
 
-_Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
+_Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
 
 @disjoint_base
 class Response(Parked):

@@ -12,6 +12,7 @@ from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request
 from partisan._core.router cimport Router, current_router
 
 from partisan._core.router import NO_NODE
+from partisan._core.references import place_of
 from partisan._core.via import whereis_via
 from partisan.errors import (
     CallTimeout, Exit, LocalProtocolError, NodeDown, NoProc, NotConnected, NotInProcess, Overloaded,
@@ -51,13 +52,19 @@ cdef str node_of(Router router, object target):
     elif kind is str or kind is Atom:
         return None
     else:
-        raise TypeError(f"{target!r} is no target: a pid, a name or (name, node)")
+        raise TypeError(f"{target!r} is no target: a pid, a name, (name, node) or a remote reference to a process")
     return None if node is router.node or node == router.node else node
 
 
 cdef object located(object target):
-    """The target; of ("via", registry, name) the pid, or None."""
-    return whereis_via(target) if type(target) is tuple and len(<tuple>target) == 3 else target
+    """The target; of ("via", registry, name) the pid, or None; of a remote reference the pid or (name, node)."""
+    kind = type(target)
+    if kind is Pid or kind is str or kind is Atom or (kind is tuple and len(<tuple>target) == 2):
+        return target
+    place = place_of(target)
+    if place is not None:
+        return place
+    return whereis_via(target) if kind is tuple and len(<tuple>target) == 3 else target
 
 
 cdef Process process_here(Router router, object target):

@@ -69,7 +69,6 @@ cdef class Router:
     cdef int give_nobody(self, object target, object message, Origin inbound) except -1
     cdef object serve(self, tuple message, Process process, Origin inbound)
     cdef int nobody(self, object target, object message) except -1
-    cdef int deliver_uri(self, bytes uri, object message, Origin inbound) except -1
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1
     cdef int finish_burst(self) except -1
     cdef bint is_system(self, object name)

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
-from partisan.etf import Atom, Codec, Pid
+from partisan.etf import Atom, Codec, ImproperList, Pid
 
 from .acknowledged import Acknowledging
 from .connections import ConnectionTable
@@ -17,7 +17,9 @@ from .sendqueue import SendQueue
 
 __all__ = ["Origin", "Router", "current_router_var", "send"]
 
-_Target = Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
+_Target = (
+    Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
+)
 
 NO_NODE: str
 """What is said where there is no current node."""

@@ -18,13 +18,13 @@ from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid
-from partisan._core.pids cimport read_pid, write_pid
+from partisan._core.pids cimport write_pid
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
 from partisan._core.requests cimport Served, is_alias
 from partisan._core.sendqueue cimport SendQueue
-from partisan._core.terms cimport ImproperList
 
+from partisan._core.references import place_of, read_target
 from partisan._core.via import send_via, whereis_via
 from partisan.errors import LocalProtocolError, NoProc, NotConnected, WrongThread
 from partisan.names import DEFAULT_CHANNEL
@@ -34,9 +34,6 @@ __all__ = ["Origin", "Router", "current_router_var", "send"]
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
 cdef object NOPROC = Atom("noproc")
-cdef object REMOTE_REF = Atom("partisan_remote_ref")
-cdef object ENCODED_NAME = Atom("encoded_name")
-cdef object ENCODED_PID = Atom("encoded_pid")
 cdef object PYTHON = Atom("partisan_python")
 cdef object GEN_CALL = Atom("$gen_call")
 
@@ -109,7 +106,8 @@ cdef class Router:
         """Send a message to a process: encode, queue, return.
 
         Args:
-            target: a Pid; a registered name (str or Atom) of this node; (name, node name); or ("via", registry, name).
+            target: a Pid; a registered name (str or Atom) of this node; (name, node name); ("via", registry, name); or
+                a remote reference to a process (`partisan.remote_ref`).
             message: any term.
             channel: the channel's name; None is the default channel.
             partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
@@ -149,7 +147,10 @@ cdef class Router:
 
     cdef int send_elsewhere(self, object target, object message, str channel, object partition_key, object key,
                             bint ack) except -1:
-        """Send to a name that a registry keeps; with options it is asked for the pid only."""
+        """Send to a remote reference, or to a name that a registry keeps: with options that is asked for the pid only."""
+        place = place_of(target)
+        if place is not None:
+            return self.post(place, message, channel, partition_key, key, ack)
         if channel is None and partition_key is None and key is None and not ack:
             send_via(target, message)
             return 0
@@ -395,54 +396,17 @@ cdef class Router:
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1:
         """Deliver to a target that is neither an atom nor an encoded pid: the rarer forms of a reference."""
         cdef Process process
-        cdef unsigned long long id = 0
-        cdef unsigned long long serial = 0
         if type(target) is Atom:
             return self.deliver_name((<Atom>target).name, message, inbound)
-        if type(target) is Pid and (<Pid>target).home.name == self.node:
-            process = self.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
-            if process is not None:
-                return self.give(process, message, inbound)
-        elif type(target) is tuple and len(<tuple>target) == 2 and type((<tuple>target)[1]) is list:
-            try:
-                text = bytes((<tuple>target)[1])
-            except (TypeError, ValueError):
-                return self.give_nobody(target, message, inbound)
-            if (<tuple>target)[0] is ENCODED_NAME:
-                return self.deliver_name(text.decode("utf-8", "replace"), message, inbound)
-            if (<tuple>target)[0] is ENCODED_PID \
-                    and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
-                process = self.scheduler.find_process(id, serial)
+        place = read_target(target, self.node)
+        if type(place) is Pid:
+            if (<Pid>place).home.name == self.node:
+                process = self.scheduler.find_process((<Pid>place).id, (<Pid>place).serial)
                 if process is not None:
                     return self.give(process, message, inbound)
-        elif type(target) is tuple and len(<tuple>target) == 3 and (<tuple>target)[0] is REMOTE_REF:
-            node, inner = (<tuple>target)[1], (<tuple>target)[2]  # a name: of a pid the codec has made a Pid
-            if type(node) is Atom and (<Atom>node).name == self.node and type(inner) is tuple:
-                return self.deliver_term(inner, message, inbound)
-        elif type(target) is ImproperList:
-            node, tail = target.items[0] if len(target.items) == 1 else None, target.tail
-            if type(node) is Atom and (<Atom>node).name == self.node and type(tail) is bytes \
-                    and tail.startswith(b"#Name"):
-                return self.deliver_name(tail[5:].decode("utf-8", "replace"), message, inbound)
-        elif type(target) is bytes:
-            return self.deliver_uri(<bytes>target, message, inbound)
+        elif place is not None and place[1] == self.node:
+            return self.deliver_name(place[0], message, inbound)
         return self.give_nobody(target, message, inbound)
-
-    cdef int deliver_uri(self, bytes uri, object message, Origin inbound) except -1:
-        """Deliver to `partisan:pid:Node:0.Id.Serial` or `partisan:name:Node:Name`, padding after a further colon."""
-        cdef unsigned long long id = 0
-        cdef unsigned long long serial = 0
-        cdef Process process
-        parts = uri.decode("utf-8", "replace").split(":")
-        if len(parts) >= 4 and parts[0] == "partisan" and parts[2] == self.node:
-            if parts[1] == "name":
-                return self.deliver_name(parts[3], message, inbound)
-            text = b"<" + parts[3].encode() + b">"
-            if parts[1] == "pid" and read_pid(<const uint8_t*><const char*>text, len(text), &id, &serial):
-                process = self.scheduler.find_process(id, serial)
-                if process is not None:
-                    return self.give(process, message, inbound)
-        return self.give_nobody(uri, message, inbound)
 
     def mark(self, SendQueue queue not None):
         """Write this queue at the end of the burst or of the loop turn."""

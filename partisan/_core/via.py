@@ -55,7 +55,9 @@ def send_via(target: Any, message: object) -> None:
 def _parts(target: Any) -> tuple[Any, Any]:
     """The registry and the name. It is never looked up by a name of its own: such a one may come from anywhere."""
     if not is_via(target):
-        raise TypeError(f"{target!r} is no target: a pid, a name, (name, node) or ('via', registry, name)")
+        raise TypeError(
+            f"{target!r} is no target: a pid, a name, (name, node), ('via', registry, name) or a remote reference"
+        )
     missing = [name for name in _FUNCTIONS if not callable(getattr(target[1], name, None))]
     if missing:
         raise TypeError(f"{target[1]!r} is no registry: it has no {missing[0]}()")

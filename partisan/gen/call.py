@@ -38,7 +38,7 @@ def call(
     """Ask a process and await its answer; the end of the process, and that there is none, are noticed.
 
     Args:
-        target: a pid, a name, or (name, node).
+        target: a pid, a name, (name, node), or a remote reference to a process.
         timeout: seconds; None waits for ever. An answer that comes later is dropped.
         channel: of the request and of the answer; None is the process's own (`channel` of `GenServer.start`), or the
             default channel.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from partisan._core.references import read
 from partisan.config import ChannelConfig
 from partisan.errors import NotConnected
 from partisan.etf import Atom, Pid, Reference
@@ -172,25 +173,31 @@ class ConnectionCalls(NodePart):
         self._check()
         return [name for name in ([names] if isinstance(names, str) else names) if self._manager.disconnect(name)]
 
-    def is_local(self, target: Pid | Reference | str | Atom | tuple[str | Atom, str | Atom]) -> bool:
-        """Whether a pid, a reference or a name (as it is sent to) belongs to this node."""
-        if isinstance(target, Pid | Reference):
-            return target.node == self.name
+    def is_local(self, target: object) -> bool:
+        """Whether a pid, a reference or a name (as it is sent to, or a remote reference) belongs to this node."""
+        found = read(target)
+        if isinstance(found, Pid | Reference):
+            return found.node == self.name
+        target = target if found is None else found
         if isinstance(target, tuple):
-            return str(getattr(target[1], "name", target[1])) == self.name
+            return len(target) == 2 and str(getattr(target[1], "name", target[1])) == self.name
         return isinstance(target, str | Atom)
 
     def is_local_pid(self, target: object) -> bool:
         """Whether it is a pid of this node."""
-        return isinstance(target, Pid) and target.node == self.name
+        found = read(target)
+        return isinstance(found, Pid) and found.node == self.name
 
     def is_local_reference(self, target: object) -> bool:
         """Whether it is a reference that this node has made."""
-        return isinstance(target, Reference) and target.node == self.name
+        found = read(target)
+        return isinstance(found, Reference) and found.node == self.name
 
     def is_local_name(self, target: object) -> bool:
         """Whether it is a name (alone, or with this node) under which a process of this node is registered."""
         self._check()
+        found = read(target)
+        target = target if found is None else found
         if isinstance(target, tuple) and len(target) == 2 and self.is_local(target):
             target = target[0]
         name = target.name if isinstance(target, Atom) else target

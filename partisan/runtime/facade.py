@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, overload
 
 from partisan._core.process import running
+from partisan._core.references import read
 from partisan._core.router import current_router_var
 from partisan.config import ChannelConfig, Config
 from partisan.etf import Atom, Pid, Reference
@@ -175,12 +176,12 @@ def is_local_name(target: object) -> bool:
 
 def is_pid(term: object) -> bool:
     """Whether it is a pid, of any node."""
-    return isinstance(term, Pid)
+    return isinstance(read(term), Pid)
 
 
 def is_reference(term: object) -> bool:
     """Whether it is a reference, of any node."""
-    return isinstance(term, Reference)
+    return isinstance(read(term), Reference)
 
 
 def is_process_alive(pid: Pid) -> bool:

@@ -9,9 +9,10 @@ from typing import Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
+from partisan._core.references import place_of
 from partisan._core.via import whereis_via
 from partisan.errors import DrainTimeout, NoProc, NotAcknowledged
-from partisan.etf import Atom, Pid, Reference
+from partisan.etf import Atom, ImproperList, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.interposition import Interposition
@@ -19,8 +20,9 @@ from partisan.runtime.parts import NodePart
 
 log = logging.getLogger(__name__)
 
-Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any]
-"""Whom a message can be sent to: a pid, a name on this node, (name, node), or ("via", registry, name)."""
+Target = Pid | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
+"""Whom a message can be sent to: a pid, a name on this node, (name, node), ("via", registry, name), or a remote
+reference to a process."""
 
 
 class MessageCalls(NodePart):
@@ -123,6 +125,8 @@ class MessageCalls(NodePart):
 
     def _place(self, target: Target) -> tuple[str, Pid | Atom]:
         """The node of a target, and what it is there. Raises NoProc if a registry has no such name, TypeError."""
+        if not isinstance(target, str):
+            target = place_of(target) or target
         if isinstance(target, Pid):
             return target.node, target
         if isinstance(target, tuple) and len(target) == 3:
@@ -130,6 +134,8 @@ class MessageCalls(NodePart):
             if pid is None:
                 raise NoProc(Atom("noproc"), target)
             return pid.node, pid
+        if isinstance(target, bytes | ImproperList):
+            raise TypeError(f"{target!r} is no target: a pid, a name, (name, node) or a remote reference to a process")
         name, node = target if isinstance(target, tuple) else (target, self.name)
         return node.name if isinstance(node, Atom) else node, name if isinstance(name, Atom) else Atom(name)
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from partisan._core.calls import call
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
+from partisan._core.references import Place, place_of
 from partisan._core.requests import Request, Served
 from partisan.errors import EncodeError, Exit, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
 from partisan.wire.atom import malformed
-from partisan.wire.monitor import Place, node_of_place, place_from_term
+from partisan.wire.monitor import node_of_place
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
@@ -60,7 +61,7 @@ class Requests:
         self._scheduler = context.router.scheduler
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
-        self._router.read_caller = place_from_term
+        self._router.read_caller = place_of
         self._router.call_outside = self._call_outside
         self._scheduler.forget = self._forget
 

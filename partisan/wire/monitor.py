@@ -18,33 +18,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from partisan.etf import Atom, ImproperList, Pid, Reference
+from partisan._core.references import Place, place_of, read, write
+from partisan.etf import Atom, Pid, Reference
 from partisan.machines.monitor import Ask, Down, Placed, Refused, Unask, Unplaced
 from partisan.wire.atom import MalformedMessage, atom_of, malformed, name_of
 
 NAME = "partisan_monitor"
 """Of the server."""
 
-Place = Pid | tuple[str, str]
-"""A process: a pid, or (name, node)."""
-
 Message = Ask | Unask | Placed | Refused | Unplaced | Down
 
 _CALL, _CAST, _DOWN, _PROCESS = Atom("$gen_call"), Atom("$gen_cast"), Atom("DOWN"), Atom("process")
 _MONITOR, _DEMONITOR, _OK, _ERROR = Atom("monitor"), Atom("demonitor"), Atom("ok"), Atom("error")
 _CHANNEL, _BADARG = Atom("channel"), Atom("badarg")
-_REMOTE_REF, _ENCODED_NAME = Atom("partisan_remote_ref"), Atom("encoded_name")
-_NAME_PREFIX = b"#Name"
-_PADDING = b"\x19"
 
 
 def name_to_term(name: str, node: str) -> Any:
     """Return the remote reference of a name: `[Node | <<"#Namefoo">>]`."""
-    try:
-        text = name.encode("latin-1")
-    except UnicodeEncodeError:
-        text = name.encode()
-    return ImproperList([Atom(node)], _NAME_PREFIX + text)
+    return write((name, node), "improper_list")
 
 
 def place_to_term(place: Place) -> Any:
@@ -52,64 +43,17 @@ def place_to_term(place: Place) -> Any:
     return place if isinstance(place, Pid) else name_to_term(*place)
 
 
-def place_from_term(term: object) -> Place | None:
-    """Read the remote reference of a process; None if it is none."""
-    match term:
-        case Pid():
-            return term
-        case ImproperList(items=(Atom(node),), tail=bytes(tail)) if tail.startswith(_NAME_PREFIX):
-            return _text(tail[len(_NAME_PREFIX) :]), node
-        case (head, Atom(node), (kind, list(name))) if head is _REMOTE_REF and kind is _ENCODED_NAME:
-            try:
-                return "".join(map(chr, name)), node
-            except (TypeError, ValueError, OverflowError):
-                return None
-        case bytes(uri):
-            return _place_from_uri(uri)
-    return None
-
-
 def node_of_place(place: Place) -> str:
     """Return the node of a process."""
     return place.node if isinstance(place, Pid) else place[1]
 
 
-def _text(octets: bytes) -> str:
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
-
-
-def _fields(uri: bytes) -> tuple[str, str, str] | None:
-    """The kind, node and text of `partisan:Kind:Node:Text`; what is behind is padding."""
-    parts = _text(uri.partition(_PADDING)[0]).split(":")
-    if len(parts) < 4 or parts[0] != "partisan":
-        return None
-    return parts[1], parts[2], parts[3]
-
-
-def _place_from_uri(uri: bytes) -> Place | None:
-    match _fields(uri):
-        case ("name", node, name):
-            return name, node
-        case ("pid", node, text):
-            numbers = text.split(".")
-            if len(numbers) == 3 and all(each.isascii() and each.isdecimal() for each in numbers):
-                first, id_, serial = map(int, numbers)
-                if first == 0 and max(id_, serial) < 1 << 32:
-                    return Pid(node, id_, serial)
-    return None
-
-
 def _reference(term: object, message: object) -> tuple[str, Any]:
     """The node of a reference, and the reference: a URI stays one. Raises MalformedMessage."""
-    if isinstance(term, Reference):
-        return term.node, term
-    found = _fields(term) if isinstance(term, bytes) else None
-    if found is None or found[0] != "ref":
+    found = read(term)
+    if not isinstance(found, Reference):
         malformed(NAME, message)
-    return found[1], term
+    return found.node, term
 
 
 def _channel(options: object) -> str | None:
@@ -175,12 +119,12 @@ def monitor_from_term(term: object, myself: str) -> tuple[str | None, Message]:
 
 
 def _request(caller: object, tag: object, request: object, term: object, myself: str) -> tuple[str, Ask | Unask]:
-    back = place_from_term(caller)
+    back = place_of(caller)
     if back is None:
         malformed(NAME, term)
     match request:
         case (head, target, options) if head is _MONITOR:
-            place = place_from_term(target)
+            place = place_of(target)
             if place is not None and node_of_place(place) != myself:
                 place = None
             return node_of_place(back), Ask((back, tag), place, _channel(options), isinstance(back, Pid))
@@ -190,4 +134,4 @@ def _request(caller: object, tag: object, request: object, term: object, myself:
             return malformed(NAME, term)
 
 
-__all__ = ["NAME", "MalformedMessage", "monitor_from_term", "monitor_to_term", "name_to_term", "place_from_term"]
+__all__ = ["NAME", "MalformedMessage", "monitor_from_term", "monitor_to_term", "name_to_term", "node_of_place"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from partisan._core.references import place_of
 from partisan.etf import Atom, Codec, ImproperList, Pid, Reference
 from partisan.machines.monitor import Ask, Down, Placed, Refused, Unask, Unplaced
-from partisan.wire.monitor import MalformedMessage, monitor_from_term, monitor_to_term, name_to_term, place_from_term
+from partisan.wire.monitor import MalformedMessage, monitor_from_term, monitor_to_term, name_to_term
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 CODEC = Codec(remote_refs=True)
@@ -41,7 +42,7 @@ def test_recorded_conversations_are_understood_and_would_be_answered_alike(name:
         elif target is SERVER:
             peer, read = monitor_from_term(message, A)
             assert (peer, type(read)) == (B, Down)
-            name_or_pid = place_from_term(read.item)
+            name_or_pid = place_of(read.item)
             told = Down(read.reference, name_or_pid, read.reason)
             assert monitor_to_term(B, A, told) == (("partisan_monitor", A), message)
         elif type(target) is tuple and type(message) is tuple and len(message) == 2:
@@ -91,16 +92,16 @@ def test_answers_to_our_requests_are_read(term: Any, read: Any) -> None:
 
 @pytest.mark.parametrize("name", ["usrv", "böse", "日本", "a b"])
 def test_names_come_back_from_every_format(name: str) -> None:
-    assert place_from_term(name_to_term(name, B)) == (name, B)
+    assert place_of(name_to_term(name, B)) == (name, B)
     uri = f"partisan:name:{B}:{name}".encode()
     for padded in (uri, uri + b":", (uri + b":").ljust(65, b"\x19"), uri + b":more:fields"):
-        assert place_from_term(padded) == (name, B)
+        assert place_of(padded) == (name, B)
     encoded = (Atom("encoded_name"), [ord(letter) for letter in name])
-    assert place_from_term((Atom("partisan_remote_ref"), Atom(B), encoded)) == (name, B)
+    assert place_of((Atom("partisan_remote_ref"), Atom(B), encoded)) == (name, B)
 
 
 def test_pids_are_read_from_uris() -> None:
-    assert place_from_term(b"partisan:pid:b@h:0.9.1") == Pid("b@h", 9, 1)
+    assert place_of(b"partisan:pid:b@h:0.9.1") == Pid("b@h", 9, 1)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,7 @@ def test_pids_are_read_from_uris() -> None:
     ],
 )
 def test_what_names_no_process_is_told(term: Any) -> None:
-    assert place_from_term(term) is None
+    assert place_of(term) is None
 
 
 def test_a_process_of_another_node_cannot_be_watched_here() -> None:
