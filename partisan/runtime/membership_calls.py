@@ -44,7 +44,8 @@ class MembershipCalls(ConnectionCalls):
             timeout: seconds.
         Raises:
             ConfigError: it has another form, or is a name alone and no member's: nobody knows where that listens.
-            ConnectFailed: it could not be found, reached or joined in time, or it is this node.
+            ConnectFailed: it could not be found, reached or joined in time, or it is this node; or its greeting is none
+                that this node's strategy understands.
             HandshakeError: another node, or something else, answered.
         """
         self._check()
