@@ -137,8 +137,8 @@ wrong are held to the same measure, by the peer's address where a stranger could
 - `sent`, `received`: `octets` and `frames` of all connections, handshakes and pings included. A frame counts as sent
   when it is accepted for sending and not discarded.
 - `connections`: peer -> `dialled` and `accepted`, connections whose handshake is done.
-- `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`; `superseded_frames`, which newer ones
-  took the place of on a monotonic channel.
+- `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`; `superseded_frames`, whose place
+  newer ones took on a monotonic channel.
 - `processes`: how many live.
 - `messages`: `delivered` into mailboxes, and `undelivered`, for nobody.
 
