@@ -56,11 +56,11 @@ class MessageCalls(NodePart):
             expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
         Raises:
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
-            ValueError: `expiry` is not above 0, or is given without `ack`.
+            ValueError: `expiry` is not above 0, or is given without `ack`; or `key` is given with it.
         """
         if expiry is not None and not ack:
             raise ValueError("expiry is the time of an acknowledged message: say ack=True")
-        if ack and not (retransmission and expiry is None):
+        if ack and key is None and not (retransmission and expiry is None):
             self._keep(
                 target,
                 message,
