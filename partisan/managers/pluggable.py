@@ -545,7 +545,7 @@ class PluggableManager:
         self._known = known
         self._farewells.joined(known)
         log.info("%s has members %s", self._context.node, ", ".join(known))
-        self._audience.members(list(known))
+        self._audience.members(sorted(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
         name, former, peer = self._context.node, fact.former, fact.peer

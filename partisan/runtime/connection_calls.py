@@ -132,7 +132,7 @@ class ConnectionCalls(NodePart):
             case "visible":
                 return self.table.nodes()
             case "known":
-                return self._manager.members()
+                return sorted(self._manager.members())
             case "this":
                 return [self.name]
             case "hidden":

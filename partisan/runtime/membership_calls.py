@@ -138,9 +138,9 @@ class MembershipCalls(ConnectionCalls):
         self._manager.update_members(found)
 
     def members(self) -> list[str]:
-        """Names of the members, this node included."""
+        """Names of the members, this node included, sorted."""
         self._check()
-        return self._manager.members()
+        return sorted(self._manager.members())
 
     def member(self, name: str | NodeSpec) -> bool:
         """Whether the node is a member; a spec must be the one by which it is known."""
@@ -211,7 +211,7 @@ class MembershipCalls(ConnectionCalls):
         )
 
     def add_callback(self, subscriber: Subscriber) -> Subscription:
-        """Call the function with the names of the members whenever they change (a pid gets `(members, [Node])`)."""
+        """Call the function with the sorted names of the members whenever they change (a pid: `(members, [Node])`)."""
         self._check()
         return self._watching.subscribe("members", subscriber)
 

@@ -48,13 +48,13 @@ async def test_the_functions_of_the_module_act_on_the_current_node() -> None:
         assert partisan.node() is a
         assert await peer_service.sync_join(address_of(b)) == B
         assert await peer_service.join(address_of(b)) == B
-        assert sorted(peer_service.members()) == [A, B]
+        assert peer_service.members() == [A, B]
         assert peer_service.member(B)
         assert peer_service.member(b.spec)
         assert not peer_service.member(C)
         assert sorted(spec.name for spec in peer_service.members_for_orchestration()) == [A, B]
         assert sorted(peer_service.decode(peer_service.get_local_state())) == [A, B]
-        assert peer_service.decode(peer_service.members_for_orchestration()) == peer_service.members()
+        assert sorted(peer_service.decode(peer_service.members_for_orchestration())) == peer_service.members()
         assert peer_service.manager() == "partisan_pluggable_peer_service_manager"
         assert {(each.node, each.channel) for each in peer_service.connections()} == {
             (B, "undefined"),
@@ -335,6 +335,18 @@ async def test_a_node_says_what_it_is() -> None:
             partisan.nodes("strange")  # type: ignore[arg-type]
         with pytest.raises(partisan.ConfigError, match="no such channel"):
             partisan.channel_opts("gossip")
+
+
+async def test_members_are_in_the_order_of_their_names_whatever_their_specs_say() -> None:
+    async with running("a", channels=["data"]) as [a], running("b") as [b]:
+        told = Calls()
+        for node in (a, b):
+            node.add_callback(told)
+        await a.sync_join(address_of(b))
+        assert [spec.name for spec in a.members_for_orchestration()] == [b.name, a.name]
+        for node in (a, b):
+            assert node.members() == node.nodes("known") == [a.name, b.name]
+        await eventually(lambda: told.seen == [[a.name, b.name]] * 2)
 
 
 async def test_the_spec_of_a_member_is_known_and_another_is_a_named_error() -> None:
