@@ -514,7 +514,7 @@ class Config:
             for name, channel in self.channels.items()
         }
         del values["channels"][DEFAULT_CHANNEL]["parallelism"]
-        gone = [name for name, channel in layer.get("channels", {}).items() if channel is None]
+        gone = [self._existing(name) for name, channel in layer.get("channels", {}).items() if channel is None]
         if DEFAULT_CHANNEL in layer.get("channels", {}) and DEFAULT_CHANNEL not in gone:
             check_default(layer["channels"][DEFAULT_CHANNEL])
         if layer.get("tls", self.tls) is not self.tls:  # before its options are asked for
@@ -535,6 +535,10 @@ class Config:
         except KeyError:
             known = ", ".join(sorted(self.channels))
             raise ConfigError(f"channels.{name}", f"there is no such channel; known are {known}") from None
+
+    def _existing(self, name: str) -> str:
+        self.channel(name)
+        return name
 
     def _completed(self) -> dict[str, ChannelConfig]:
         """Return the channels as the reference normalises them (partisan-core, section 5.2). Raises ConfigError."""

@@ -140,9 +140,16 @@ class ConnectionCalls(NodePart):
         raise ValueError(f"{kind!r} is no kind of nodes: visible, known, this or hidden")
 
     def is_connected(self, name: str, channel: str | None = None) -> bool:
-        """Whether a connection to the node, or one of the channel, is up. A node is connected to itself."""
+        """Whether a connection to the node, or one of the channel, is up. A node is connected to itself.
+
+        Raises ConfigError if neither this node nor any member has such a channel.
+        """
         self._check()
-        return name == self.name or self.table.is_connected(name, channel)
+        if self.table.is_connected(name, channel):
+            return True
+        if channel is not None:
+            self._check_channel(channel)
+        return name == self.name
 
     def is_fully_connected(self, name: str | NodeSpec) -> bool:
         """Whether every channel of the node's spec has all its connections."""
@@ -155,7 +162,7 @@ class ConnectionCalls(NodePart):
         return any(lane.configured for lane in known or ())
 
     def connection_count(self, name: str | None = None, channel: str | None = None) -> int:
-        """How many connections to the node, or of its channel, or to all nodes, are up."""
+        """How many connections to the node, or of its channel, or to all nodes, are up; of one that nobody has, 0."""
         self._check()
         return self.table.count if name is None else self.table.connections(name, channel)
 

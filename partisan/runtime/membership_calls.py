@@ -204,8 +204,8 @@ class MembershipCalls(ConnectionCalls):
     def _on(self, kind: Kind, node: str, subscriber: Subscriber, channel: str | None) -> Subscription:
         self._check()
         every = node in (ANY, "any")
-        if channel is not None and not any(spec.channel(channel) for spec in self._manager.specs()):
-            self.config.channel(channel)
+        if channel is not None:
+            self._check_channel(channel)
         return self._watching.subscribe(
             kind, subscriber, node=None if every else check_node_name(node, "node"), channel=channel
         )

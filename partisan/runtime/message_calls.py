@@ -149,10 +149,12 @@ class MessageCalls(NodePart):
         Args:
             timeout: seconds; for ever if not given.
         Raises:
+            ConfigError: neither this node nor any member has such a channel.
             DrainTimeout: it took longer.
         """
         self._check()
         channel = channel or DEFAULT_CHANNEL
+        self._check_channel(channel)
         try:
             async with asyncio.timeout(timeout):
                 await self._below_high_water(name, channel)
@@ -168,8 +170,9 @@ class MessageCalls(NodePart):
             await waiter
 
     def queued_octets(self, name: str, channel: str | None = None) -> int:
-        """How many octets wait to be sent to the node on the channel."""
+        """How many octets wait to be sent to the node on the channel. Raises ConfigError: see `drain`."""
         self._check()
+        self._check_channel(channel or DEFAULT_CHANNEL)
         bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
         return 0 if bound is None else int(bound.queued_octets)
 

@@ -70,6 +70,13 @@ def test_the_default_channel_keeps_its_queue_options_and_refuses_a_parallelism_o
         load({"channels": {DEFAULT_CHANNEL: {"parallelism": 2}}})
 
 
+def test_a_channel_that_is_not_there_cannot_be_taken_away() -> None:
+    config = load({"channels": ["data"]})
+    assert "data" not in config.changed({"channels": {"data": None}})[0].channels
+    with pytest.raises(ConfigError, match=r"channels\.dat: there is no such channel; known are data"):
+        config.changed({"channels": {"dat": None}})
+
+
 def test_channels_may_be_a_list_of_names_pairs_and_tables() -> None:
     config = load({"channels": ["a", ("b", {"parallelism": 2}), {"name": "c", "monotonic": True}]})
     assert config.channel("a") == ChannelConfig(parallelism=1)
@@ -299,7 +306,7 @@ def test_changed_options_are_named_and_the_others_stay() -> None:
 
 def test_a_channel_that_is_none_is_taken_away_and_the_two_that_always_exist_begin_anew() -> None:
     config = load({"channels": {"a.b": {"parallelism": 2}, DEFAULT_CHANNEL: {"queue_policy": "error"}}})
-    made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None, "never": None}})
+    made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None}})
     assert differing == {"channels.a.b", "channels.undefined.queue_policy"}
     assert set(made.channels) == {DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL}
 
