@@ -47,9 +47,9 @@ options that mean, and default to, what they do there.
     node.reconfigure(parallelism=2, channels={"data": {"max_queue_octets": 1 << 20}, "bulk": None})
 
 All that are given change, or none: an option that is unknown, wrong, or not live and given another value is a
-`ConfigError` that names it. Tables are merged with what is there, and a channel that is `None` is taken away (the two
-that always exist go back to their defaults). `partisan.reconfigure` does the same to the current node. What it means to
-what runs already:
+`ConfigError` that names it. Tables are merged with what is there, and a channel that is `None` is taken away (it must
+be there; the two that always exist go back to their defaults). `partisan.reconfigure` does the same to the current
+node. What it means to what runs already:
 """
 
 EFFECTS: tuple[tuple[str, str], ...] = (
@@ -139,7 +139,8 @@ wrong are held to the same measure, by the peer's address where a stranger could
 - `sent`, `received`: `octets` and `frames` of all connections, handshakes and pings included. A frame counts as sent
   when it is accepted for sending and not discarded.
 - `connections`: peer -> `dialled` and `accepted`, connections whose handshake is done.
-- `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`.
+- `queues`: peer -> channel -> `queued_octets`, `dropped_frames`, `dropped_octets`; `superseded_frames`, whose place
+  newer ones took on a monotonic channel.
 - `processes`: how many live; `links`: ends of links that they hold; `monitors`: monitors that they hold; `timers`: what
   `send_after` has yet to send; `calls`: requests to other nodes that wait for their answer.
 - `messages`: `delivered` into mailboxes, `undelivered`, for nobody, and `dropped` by mailboxes that were full.

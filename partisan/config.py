@@ -198,8 +198,8 @@ class Config:
     channels: Mapping[str, ChannelConfig] = group(
         dict,
         "The named channels: a table of their options, or a list of names. The default channel `undefined` always "
-        "exists and takes the node's `parallelism`; `partisan_membership` always exists, compressed if it is not "
-        "given, and is never monotonic.",
+        "exists, takes the node's `parallelism`, and is neither monotonic nor compressed; `partisan_membership` always "
+        "exists, compressed if it is not given, and is never monotonic.",
         source="partisan 5.0.3",
         live=True,
     )
@@ -545,7 +545,7 @@ class Config:
             for name, channel in self.channels.items()
         }
         del values["channels"][DEFAULT_CHANNEL]["parallelism"]
-        gone = [name for name, channel in layer.get("channels", {}).items() if channel is None]
+        gone = [self._existing(name) for name, channel in layer.get("channels", {}).items() if channel is None]
         if DEFAULT_CHANNEL in layer.get("channels", {}) and DEFAULT_CHANNEL not in gone:
             check_default(layer["channels"][DEFAULT_CHANNEL])
         if layer.get("tls", self.tls) is not self.tls:  # before its options are asked for
@@ -567,17 +567,24 @@ class Config:
             known = ", ".join(sorted(self.channels))
             raise ConfigError(f"channels.{name}", f"there is no such channel; known are {known}") from None
 
+    def _existing(self, name: str) -> str:
+        self.channel(name)
+        return name
+
     def _completed(self) -> dict[str, ChannelConfig]:
-        """Return the channels as the reference normalises them (partisan-core, section 5.2)."""
+        """Return the channels as the reference normalises them (partisan-core, section 5.2). Raises ConfigError."""
         done = {
             name: replace(channel, parallelism=channel.parallelism or self.parallelism)
             for name, channel in self.channels.items()
         }
-        # What peers are told of the default channel is fixed; how this node queues on it is not.
-        default = done.get(DEFAULT_CHANNEL, ChannelConfig())
-        done[DEFAULT_CHANNEL] = replace(default, parallelism=self.parallelism, monotonic=False, compression=False)
-        membership = done.get(MEMBERSHIP_CHANNEL, ChannelConfig(parallelism=1, compression=True))
-        done[MEMBERSHIP_CHANNEL] = replace(membership, monotonic=False)
+        # What peers are told of the default channel is fixed; how this node queues on it is not. The reference drops
+        # what is fixed and says nothing.
+        for name, fixed in ((DEFAULT_CHANNEL, ("monotonic", "compression")), (MEMBERSHIP_CHANNEL, ("monotonic",))):
+            for each in fixed:
+                if name in done and getattr(done[name], each):
+                    raise ConfigError(f"channels.{name}.{each}", "this channel never is: give it to one of your own")
+        done[DEFAULT_CHANNEL] = replace(done.get(DEFAULT_CHANNEL, ChannelConfig()), parallelism=self.parallelism)
+        done.setdefault(MEMBERSHIP_CHANNEL, ChannelConfig(parallelism=1, compression=True))
         return done
 
     def _check_together(self) -> None:

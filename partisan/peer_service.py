@@ -65,7 +65,7 @@ async def update_members(members: Iterable[Who]) -> None:
 
 
 def members() -> list[str]:
-    """Names of the members, the current node included."""
+    """Names of the members, the current node included, sorted."""
     return node().members()
 
 

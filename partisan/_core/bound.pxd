@@ -21,6 +21,7 @@ cdef class Bound:
     cdef readonly bint over                  # above high water, and not yet down to low water
     cdef readonly unsigned long long dropped_frames
     cdef readonly unsigned long long dropped_octets
+    cdef readonly unsigned long long superseded_frames
     cdef list held                           # processes that this bound holds
     cdef object changed                      # callable(bound): `over` has changed; or None
 
@@ -29,4 +30,5 @@ cdef class Bound:
     cdef int discharge(self, Py_ssize_t size) except -1
     cdef int hold(self, Process process) except -1
     cdef int count_dropped(self, Py_ssize_t size) except -1
+    cdef int count_superseded(self) except -1
     cdef int release_held(self) except -1

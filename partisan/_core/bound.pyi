@@ -60,6 +60,10 @@ class Bound:
     def dropped_frames(self) -> int: ...
     @property
     def dropped_octets(self) -> int: ...
+    @property
+    def superseded_frames(self) -> int:
+        """Frames of monotonic queues that were not sent because newer ones came, in all queues of the bound."""
+
     def adjust(self, *, high_water: int, hard_limit: int, policy: str) -> None:
         """Take other limits, or another policy: what waits now is judged by them at once.
 

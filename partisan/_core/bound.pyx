@@ -84,3 +84,7 @@ cdef class Bound:
         self.dropped_frames += 1
         self.dropped_octets += size
         return 0
+
+    cdef int count_superseded(self) except -1:
+        self.superseded_frames += 1
+        return 0

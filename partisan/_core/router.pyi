@@ -147,7 +147,7 @@ class Router:
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
-            ValueError: the partition key is no int of at least 0.
+            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept.
         """
 
     def queue_to(

@@ -120,7 +120,7 @@ cdef class Router:
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
-            ValueError: the partition key is no int of at least 0.
+            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept.
         """
         self.post(target, message, channel, partition_key, key, ack)
 
@@ -130,6 +130,8 @@ cdef class Router:
         self.check_thread()
         if partition_key is not None and (type(partition_key) is not int or partition_key < 0):
             raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
+        if ack and key is not None:
+            raise ValueError("key lets newer messages take the place of older ones, and ack keeps every one: not both")
         if kind is tuple and len(<tuple>target) == 2:
             name = (<tuple>target)[0]
             node = (<tuple>target)[1]

@@ -516,6 +516,7 @@ cdef class MonotonicQueue(FramedQueue):
                         self.write_pending(other)
                 return self.write_pending(key)
             self.superseded_frames += 1
+            self.bound.count_superseded()
             self.discard(key)
         return 0
 

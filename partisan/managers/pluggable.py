@@ -51,6 +51,7 @@ from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
 from partisan.net.link import MAY_BE, AcceptedLink, DialledLink, Link
+from partisan.wire.atom import MalformedMessage
 from partisan.wire.forward import (
     Ack,
     Distance,
@@ -97,6 +98,15 @@ class Audience:
     lane: Callable[[str, str], None]
     members: Callable[[list[str]], None]
     part: Callable[[str, Callable[[], bool]], None]
+
+
+def _lasting(target: Target, error: Exception) -> Exception | None:
+    """What a join ends with at once, if another attempt would fail as this one did."""
+    if isinstance(error, MalformedMessage):  # a greeting of another strategy, or of no node at all
+        failed = ConnectFailed(str(target), str(error))
+        failed.__cause__ = error
+        return failed
+    return error if isinstance(error, HandshakeError) and error.reason in LASTING else None
 
 
 MICRO = 10**6
@@ -480,10 +490,10 @@ class PluggableManager:
         if not waiters:
             if target not in self._machine.members:
                 self._update_failed(target, f"not yet: {error}")
-        elif isinstance(error, HandshakeError) and error.reason in LASTING:
+        elif (lasting := _lasting(target, error)) is not None:
             for waiter in waiters:
                 if not waiter.done():
-                    waiter.set_exception(error)
+                    waiter.set_exception(lasting)
             self._driver.handle(GiveUp(target))
         elif first:
             left = max(waiters.values()) - self._context.loop.time()
@@ -535,7 +545,7 @@ class PluggableManager:
         self._known = known
         self._farewells.joined(known)
         log.info("%s has members %s", self._context.node, ", ".join(known))
-        self._audience.members(list(known))
+        self._audience.members(sorted(known))
 
     def _member_replaced(self, fact: MemberReplaced) -> None:
         name, former, peer = self._context.node, fact.former, fact.peer

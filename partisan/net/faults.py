@@ -141,6 +141,7 @@ class LiveFaults:
         rng: chance; give another one to `seed` to repeat a run.
     Attributes:
         rules: what is in force.
+        check_channel: raises ConfigError for a channel that nobody has; for whoever knows the members to set.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class LiveFaults:
         rng: random.Random,
     ) -> None:
         self.rules = Faults()
+        self.check_channel: Callable[[str], None] = lambda channel: None
         self._node = node
         self._loop = loop
         self._config = config
@@ -163,7 +165,8 @@ class LiveFaults:
         self._timer: asyncio.TimerHandle | None = None
         self._partitions: dict[Hashable, Fault] = {}
 
-    # What may go wrong. Each raises ConfigError for what is no node name, and ValueError for what is out of bounds.
+    # What may go wrong. Each raises ConfigError for what is no node name and for a channel that neither this node nor
+    # any member has, and ValueError for what is out of bounds.
 
     def cut(self, destination: Names, source: Names | None = None, **scope: Unpack[Scope]) -> Fault:
         """Let nothing pass to the destinations, one way; from this node if no source is given."""
@@ -209,12 +212,23 @@ class LiveFaults:
 
     def _add(self, kind: type[Rule], limits: Mapping[str, Any], **about: Any) -> Fault:
         about |= limits
-        for name, read in (("source", _nodes), ("destination", _nodes), ("channel", _several), ("kind", _several)):
+        for name, read in (
+            ("source", _nodes),
+            ("destination", _nodes),
+            ("channel", self._channels),
+            ("kind", _several),
+        ):
             about[f"{name}s"] = read(about.pop(name, None))
         lasting = about.pop("lasting", None)
         now = self._loop.time()
         until = rules.FOREVER if lasting is None else now + lasting
         return self._put(kind(**about, since=now, until=until))
+
+    def _channels(self, names: Names | None) -> tuple[str, ...] | None:
+        found = _several(names)
+        for name in found or ():
+            self.check_channel(name)
+        return found
 
     def _put(self, rule: Rule) -> Fault:
         fault = Fault(self, rule, self.rules.add(rule))

@@ -546,5 +546,8 @@ class DialledLink(Link):
             self.released(self)
             return
         if error is None and not self._answered:
-            error = HandshakeError("closed", self.peer, "it did not answer the hello: it may refuse this node's name")
+            why = "it did not answer the hello: it may refuse this node's name; its log says why"
+            if self.context.tls is not None:
+                why += "; mind which node this one's certificate is for"
+            error = HandshakeError("closed", self.peer, why)
         self.lost(self, error)

@@ -133,7 +133,7 @@ class ConnectionCalls(NodePart):
             case "visible":
                 return self.table.nodes()
             case "known":
-                return self._manager.members()
+                return sorted(self._manager.members())
             case "this":
                 return [self.name]
             case "hidden":
@@ -156,7 +156,7 @@ class ConnectionCalls(NodePart):
         return any(lane.configured for lane in known or ())
 
     def connection_count(self, name: str | None = None, channel: str | None = None) -> int:
-        """How many connections to the node, or of its channel, or to all nodes, are up."""
+        """How many connections to the node, or of its channel, or to all nodes, are up; of one that nobody has, 0."""
         self._check()
         return self.table.count if name is None else self.table.connections(name, channel)
 

@@ -104,7 +104,7 @@ def kill_connections(names: str | Iterable[str]) -> list[str]:
 
 
 def members() -> list[str]:
-    """Names of the members, the current node included."""
+    """Names of the members, the current node included, sorted."""
     return node().members()
 
 

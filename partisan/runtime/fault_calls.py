@@ -84,6 +84,7 @@ class FaultCalls(MessageCalls):
         """Make ready, before the first message."""
         self._padding = self._rng.randbytes(PADDING_OCTETS)
         self._interposition = Interposition(self.name, self.loop, self.router, self.telemetry)
+        self._context.faults.check_channel = self._check_channel
         self._shape_traffic(self.config)
 
     def _shape_traffic(self, config: Config) -> None:

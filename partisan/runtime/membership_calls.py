@@ -51,7 +51,8 @@ class MembershipCalls(ConnectionCalls):
             timeout: seconds.
         Raises:
             ConfigError: it has another form, or is a name alone and no member's: nobody knows where that listens.
-            ConnectFailed: it could not be found, reached or joined in time, or it is this node.
+            ConnectFailed: it could not be found, reached or joined in time, or it is this node; or its greeting is none
+                that this node's strategy understands.
             HandshakeError: another node, or something else, answered.
         """
         self._check()
@@ -152,9 +153,9 @@ class MembershipCalls(ConnectionCalls):
         self._manager.update_members(found)
 
     def members(self) -> list[str]:
-        """Names of the members, this node included."""
+        """Names of the members, this node included, sorted."""
         self._check()
-        return self._manager.members()
+        return sorted(self._manager.members())
 
     def member(self, name: str | NodeSpec) -> bool:
         """Whether the node is a member; a spec must be the one by which it is known."""
@@ -218,14 +219,14 @@ class MembershipCalls(ConnectionCalls):
     def _on(self, kind: Kind, node: str, subscriber: Subscriber, channel: str | None) -> Subscription:
         self._check()
         every = node in (ANY, "any")
-        if channel is not None and not any(spec.channel(channel) for spec in self._manager.specs()):
-            self.config.channel(channel)
+        if channel is not None:
+            self._check_channel(channel)
         return self._watching.subscribe(
             kind, subscriber, node=None if every else check_node_name(node, "node"), channel=channel
         )
 
     def add_callback(self, subscriber: Subscriber) -> Subscription:
-        """Call the function with the names of the members whenever they change (a pid gets `(members, [Node])`)."""
+        """Call the function with the sorted names of the members whenever they change (a pid: `(members, [Node])`)."""
         self._check()
         return self._watching.subscribe("members", subscriber)
 

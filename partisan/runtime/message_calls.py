@@ -59,11 +59,11 @@ class MessageCalls(NodePart):
             expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
         Raises:
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
-            ValueError: `expiry` is not above 0, or is given without `ack`.
+            ValueError: `expiry` is not above 0, or is given without `ack`; or `key` is given with it.
         """
         if expiry is not None and not ack:
             raise ValueError("expiry is the time of an acknowledged message: say ack=True")
-        if ack and not (retransmission and expiry is None):
+        if ack and key is None and not (retransmission and expiry is None):
             self._keep(
                 target,
                 message,
@@ -167,10 +167,12 @@ class MessageCalls(NodePart):
         Args:
             timeout: seconds; for ever if not given.
         Raises:
+            ConfigError: neither this node nor any member has such a channel.
             DrainTimeout: it took longer.
         """
         self._check()
         channel = channel or DEFAULT_CHANNEL
+        self._check_channel(channel)
         try:
             async with asyncio.timeout(timeout):
                 await self._below_high_water(name, channel)
@@ -186,8 +188,9 @@ class MessageCalls(NodePart):
             await waiter
 
     def queued_octets(self, name: str, channel: str | None = None) -> int:
-        """How many octets wait to be sent to the node on the channel."""
+        """How many octets wait to be sent to the node on the channel. Raises ConfigError: see `drain`."""
         self._check()
+        self._check_channel(channel or DEFAULT_CHANNEL)
         bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
         return 0 if bound is None else int(bound.queued_octets)
 

@@ -299,6 +299,7 @@ class Node(
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()
+            vars(self).pop("send", None)  # from now on it says that the node is not running
             for waiters in self._relief.values():
                 for waiter in waiters:
                     waiter.cancel()

@@ -41,3 +41,8 @@ class NodePart:
             raise LocalProtocolError(f"{self.name} is not running")
         if threading.get_ident() != self._thread:
             self.router.send(self.name, None)  # raises WrongThread
+
+    def _check_channel(self, channel: str) -> None:
+        """Raise ConfigError, with the channels that exist, if neither this node nor any member has this one."""
+        if channel not in self.config.channels and not any(spec.channel(channel) for spec in self._manager.specs()):
+            self.config.channel(channel)

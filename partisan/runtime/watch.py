@@ -159,6 +159,7 @@ class Watch(NodePart):
                 "queued_octets": bound.queued_octets,
                 "dropped_frames": bound.dropped_frames,
                 "dropped_octets": bound.dropped_octets,
+                "superseded_frames": bound.superseded_frames,
             }
         return {
             "events": self.telemetry.counters(),

@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,30 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from random_gossip import RandomGossip, Table
 
 
+@dataclass(frozen=True, order=True)
+class At:
+    """A peer that has a name and an address, where another address is another value; other peers are integers."""
+
+    name: int
+    address: int = 0
+
+
+def named(peer):
+    return peer.name if isinstance(peer, At) else peer
+
+
 def full(peer, rng, restored):
-    return FullMembership(peer, FullConfig(), rng, restored)
+    return FullMembership(peer, FullConfig(name=named), rng, restored)
 
 
 def forgetful(peer, rng, restored):
     """Forgets tombstones after two rounds, where the default is an hour."""
-    return FullMembership(peer, FullConfig(tombstone_age=20.0), rng, restored)
+    return FullMembership(peer, FullConfig(tombstone_age=20.0, name=named), rng, restored)
 
 
 def random_gossip(peer, rng, restored):
     """The example of a strategy of one's own."""
-    return RandomGossip(peer, MembershipConfig(), rng, restored)
+    return RandomGossip(peer, MembershipConfig(name=named), rng, restored)
 
 
 MACHINES = {"full": full, "forgetful": forgetful, "random gossip": random_gossip}
@@ -61,6 +74,13 @@ STEPS = st.one_of(
     st.tuples(st.just("crash"), st.integers(0, 5)),
     st.tuples(st.just("return"), st.integers(0, 5), st.booleans()),
     st.tuples(st.just("cut"), st.integers(0, 5), st.integers(0, 5)),
+    st.tuples(st.just("run"), st.floats(0.0, 0.2)),
+)
+MOVES = st.one_of(
+    st.tuples(st.just("join"), st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.just("leave"), st.integers(0, 3)),
+    st.tuples(st.just("remove"), st.integers(0, 3), st.integers(0, 3)),
+    st.tuples(st.just("move"), st.integers(0, 3), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("run"), st.floats(0.0, 0.2)),
 )
 GARBAGE = st.one_of(
@@ -109,6 +129,14 @@ def perform(net, step):
         net.crash(rest[0])
     elif verb == "cut" and rest[0] != rest[1]:
         net.cut(*rest)
+
+
+def move(net, former, address, with_memory):
+    """The node crashes, and comes back under its name at an address, with what it had saved or without."""
+    net.crash(former)
+    peer = At(former.name, address)
+    net.boot(peer, net.saved.get(former) if with_memory else None)
+    return peer
 
 
 def trace(network, seed, build):
@@ -214,6 +242,42 @@ class TestEveryMembership:
             assert all(views[other] == view for other in view if other in views)
             neighbors = [other for other, edge in net.nodes[peer].edges.items() if edge.up]
             assert sorted(neighbors) == [other for other in view if other in views and other != peer]
+
+    @pytest.mark.parametrize("saved", [True, False])
+    def test_who_comes_back_under_its_name_at_another_address_replaces_its_former_self(self, network, build, saved):
+        net = network(15, build)
+        peers = [At(name) for name in range(4)]
+        for peer in peers:
+            net.boot(peer)
+            net.tell(peer, Join(("contact", peers[0])))
+        net.run(QUIET)
+        for address in (1, 0, 2):  # back where it was in between
+            peers[2] = move(net, peers[2], address, saved)
+            net.tell(peers[2], Join(("contact", peers[0])))
+            net.run(QUIET)
+            assert {node.machine.members for node in net.nodes.values()} == {tuple(peers)}
+
+    @settings(max_examples=150, deadline=None)
+    @given(seed=st.integers(0, 1000), steps=st.lists(MOVES, max_size=30))
+    def test_there_is_one_member_of_a_name_after_any_history(self, network, build, seed, steps):
+        net = network(seed, build)
+        living = [At(name) for name in range(4)]
+        for peer in living:
+            net.boot(peer)
+            net.tell(peer, Join(("contact", living[0])))
+        for verb, *rest in steps:
+            if verb == "move":
+                living[rest[0]] = move(net, living[rest[0]], *rest[1:])
+            else:
+                perform(net, (verb, *rest) if verb == "run" else (verb, *(living[name] for name in rest)))
+        net.run(QUIET)
+        for peer in living[1:]:
+            net.tell(peer, Join(("contact", living[0])))
+        net.run(2 * QUIET)
+        views = {peer: node.machine.members for peer, node in net.nodes.items()}
+        for peer, view in views.items():  # not always all: a removal may meet a join that knew nothing of it
+            assert peer in view
+            assert all(views.get(other) == view for other in view)
 
     @settings(max_examples=100, deadline=None)
     @given(

@@ -244,6 +244,21 @@ async def test_a_message_that_is_never_acknowledged_expires_as_an_error() -> Non
         assert a.unacknowledged(B) == 0
 
 
+async def test_a_message_that_newer_ones_supersede_cannot_be_one_that_is_kept() -> None:
+    async with cluster("a", "b") as (a, b):
+        sinks = Sink(a), Sink(b)
+        for node in (a.name, B):
+            options: dict[str, Any]
+            for options in ({}, {"expiry": 1.0}, {"retransmission": False}):
+                with pytest.raises(ValueError, match="not both"):
+                    a.forward_message(("sink", node), 1, ack=True, key="ring", **options)
+            with pytest.raises(ValueError, match="not both"):
+                a.send(("sink", node), 1, ack=True, key="ring")
+            await a.deliver(("sink", node), 2)
+        assert [sink.messages for sink in sinks] == [[2], [2]]
+        assert a.unacknowledged(B) == 0
+
+
 async def test_an_expiry_is_a_time_above_zero_of_an_acknowledged_message() -> None:
     async with cluster("a", "b") as (a, _):
         with pytest.raises(ValueError, match="say ack=True"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +25,7 @@ from support import (
 )
 
 import partisan
-from partisan import Atom, ConnectFailed, Contact, NotConnected, NotInProcess, peer_service
+from partisan import Atom, ConnectFailed, Contact, Node, NotConnected, NotInProcess, peer_service
 from partisan.errors import NoAvailableSlots
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 
@@ -48,13 +50,13 @@ async def test_the_functions_of_the_module_act_on_the_current_node() -> None:
         assert partisan.node() is a
         assert await peer_service.sync_join(address_of(b)) == B
         assert await peer_service.join(address_of(b)) == B
-        assert sorted(peer_service.members()) == [A, B]
+        assert peer_service.members() == [A, B]
         assert peer_service.member(B)
         assert peer_service.member(b.spec)
         assert not peer_service.member(C)
         assert sorted(spec.name for spec in peer_service.members_for_orchestration()) == [A, B]
         assert sorted(peer_service.decode(peer_service.get_local_state())) == [A, B]
-        assert peer_service.decode(peer_service.members_for_orchestration()) == peer_service.members()
+        assert sorted(peer_service.decode(peer_service.members_for_orchestration())) == peer_service.members()
         assert peer_service.manager() == "partisan_pluggable_peer_service_manager"
         assert {(each.node, each.channel) for each in peer_service.connections()} == {
             (B, "undefined"),
@@ -334,6 +336,44 @@ async def test_a_node_says_what_it_is() -> None:
             partisan.nodes("strange")  # type: ignore[arg-type]
         with pytest.raises(partisan.ConfigError, match="no such channel"):
             partisan.channel_opts("gossip")
+
+
+async def test_members_are_in_the_order_of_their_names_whatever_their_specs_say() -> None:
+    async with running("a", channels=["data"]) as [a], running("b") as [b]:
+        told = Calls()
+        for node in (a, b):
+            node.add_callback(told)
+        await a.sync_join(address_of(b))
+        assert [spec.name for spec in a.members_for_orchestration()] == [b.name, a.name]
+        for node in (a, b):
+            assert node.members() == node.nodes("known") == [a.name, b.name]
+        await eventually(lambda: told.seen == [[a.name, b.name]] * 2)
+
+
+ASKS: dict[str, Callable[[Node, str], object]] = {
+    "queued_octets": lambda node, channel: node.queued_octets(B, channel),
+    "drain": lambda node, channel: node.drain(B, channel),
+    "omit": lambda node, channel: node.faults.omit(channel=["gossip", channel], probability=0.0),
+    "cut": lambda node, channel: node.faults.cut(B, channel=channel, probability=0.0),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
+async def test_a_question_about_a_channel_that_nobody_has_is_refused(ask: Callable[[Node, str], object]) -> None:
+    async with running("a", channels=["gossip"]) as [a], running("b", channels=["data"]) as [b]:
+        for channel in ("gossip", "undefined"):
+            await answered(ask(a, channel))
+        a.faults.clear()
+        with pytest.raises(partisan.ConfigError, match=r"channels\.data: there is no such channel; known are gossip"):
+            await answered(ask(a, "data"))
+        assert len(a.faults.rules) == 0, "a rule that was refused is in force"
+        await a.sync_join(address_of(b))
+        await answered(ask(a, "data"))  # its member has told of it
+
+
+async def answered(answer: object) -> None:
+    if inspect.isawaitable(answer):
+        await answer
 
 
 async def test_the_spec_of_a_member_is_known_and_another_is_a_named_error() -> None:

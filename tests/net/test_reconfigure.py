@@ -228,7 +228,7 @@ async def test_a_new_channel_is_dialled_and_one_that_is_taken_away_parts() -> No
         sender = Sender(a, b, "data")
         await sender.goes_on()
         b.reconfigure(channels={"data": None})
-        await eventually(lambda: not a.is_connected(B, "data"))
+        await eventually(lambda: not a.connection_count(B, "data"))
         await sender.goes_on()
         await sender.all_came_in_order()
         await eventually(lambda: fully_meshed(a, b, c))
@@ -270,7 +270,7 @@ async def test_what_is_kept_on_disk_is_under_the_spec_that_a_node_has_told_last(
         async with running("a", **options) as [a]:
             await a.sync_join(address_of(b))
             a.reconfigure(channels={"data": {}})
-            await eventually(lambda: b.is_connected(A, "data"))
+            await eventually(lambda: b.connection_count(A, "data"))
         async with running("a", **options) as [a]:
             await eventually(lambda: fully_meshed(a, b))
             assert b._manager.spec_of(A) == a.spec

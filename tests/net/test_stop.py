@@ -9,6 +9,7 @@ from scripted import HELLO, Host, Peer, host, member
 from support import FAST, Sink, address_of, cluster, eventually, running
 
 from partisan import Atom, ConnectFailed, Node
+from partisan.errors import LocalProtocolError
 from partisan.net.link import DialledLink
 
 B = "b@127.0.0.1"
@@ -48,6 +49,19 @@ async def test_nodes_that_stop_together_do_not_wait_for_each_other() -> None:
     async with cluster("a", "b", "c") as nodes:
         async with asyncio.timeout(10.0):
             await asyncio.gather(*[node.stop(grace=60.0) for node in nodes])
+
+
+async def test_a_stopped_node_says_so_to_whoever_sends_and_sends_again_when_it_runs() -> None:
+    async with running("a") as [a]:
+        await a.stop()
+        for target in ("sink", ("sink", B), ("sink", a.name)):
+            with pytest.raises(LocalProtocolError, match="is not running"):
+                a.send(target, 1)
+        await a.stop()
+        await a.start()
+        sink = Sink(a)
+        a.send("sink", 1)
+        assert await sink.has(1) == [1]
 
 
 async def test_a_stopped_node_starts_again_and_is_a_member_as_before() -> None:

@@ -106,12 +106,16 @@ async def test_nodes_of_different_strategies_do_not_join_and_say_why() -> None:
         running("b", membership_strategy=Another) as [b],
         running("c") as [c],
     ):
-        with pytest.raises(ConnectFailed, match="keeps its members with Another, this node with RandomGossip"):
-            await a.join(address_of(b), timeout=0.5)
-        with pytest.raises(ConnectFailed, match="keeps its members with RandomGossip, this node with full"):
-            await c.join(address_of(a), timeout=0.5)
-        with pytest.raises(ConnectFailed, match="keeps its members with full_v1, this node with RandomGossip"):
-            await a.join(address_of(c), timeout=0.5)
+        for node, other, theirs, ours in (
+            (a, b, "Another", "RandomGossip"),
+            (c, a, "RandomGossip", "full"),
+            (a, c, "full_v1", "RandomGossip"),
+        ):
+            with pytest.raises(
+                ConnectFailed, match=f"keeps its members with {theirs}, this node with {ours}"
+            ) as caught:
+                await node.join(address_of(other), timeout=1.0)
+            assert "not within" not in str(caught.value), "it goes on trying"
         assert a.members() == [A]
         assert c.members() == [C]
 

@@ -378,9 +378,23 @@ async def test_a_snapshot_of_the_counters_has_what_happened() -> None:
         assert received["messages"]["delivered"] - before["messages"]["delivered"] >= 5
         assert received["processes"] == 1
         assert sent["connections"] == {B: {"dialled": 3, "accepted": 3}}
-        assert sent["queues"][B]["data"] == {"queued_octets": 0, "dropped_frames": 0, "dropped_octets": 0}
+        assert sent["queues"][B]["data"] == {
+            "queued_octets": 0,
+            "dropped_frames": 0,
+            "dropped_octets": 0,
+            "superseded_frames": 0,
+        }
         assert sent["events"][telemetry.PEER_UP] == 1
         assert sent["sent"]["octets"] > 0
+
+
+async def test_what_newer_states_supersede_is_counted() -> None:
+    async with cluster("a", "b", channels={"state": {"monotonic": True}}) as (a, b):
+        sink = Sink(b)
+        for number in range(10):
+            a.send(("sink", B), number, channel="state")
+        await eventually(lambda: sink.messages[-1:] == [9])
+        assert a.counters()["queues"][B]["state"]["superseded_frames"] == 10 - len(sink.messages) > 0
 
 
 async def test_a_stranger_that_comes_again_and_again_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -241,7 +241,7 @@ async def test_an_acceptor_with_mutual_tls_refuses_a_certificate(
     async with undisturbed(**authority.mutual(shown)) as (a, _), running("c", **theirs) as [c]:
         events = Events(a)
         if what in UNNAMED:
-            with pytest.raises(ConnectFailed, match="it may refuse this node's name"):
+            with pytest.raises(ConnectFailed, match="its log says why; mind which node this one's certificate is for"):
                 await c.join(address_of(a), timeout=0.5)
         else:
             with pytest.raises(HandshakeError) as caught:

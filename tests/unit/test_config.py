@@ -40,16 +40,41 @@ def test_a_channel_takes_the_parallelism_of_the_node_unless_it_says_its_own() ->
     assert config.channel(MEMBERSHIP_CHANNEL).parallelism == 1
 
 
-def test_the_membership_channel_is_never_monotonic() -> None:
-    given_ = load({"channels": {MEMBERSHIP_CHANNEL: {"monotonic": True, "parallelism": 2}}})
-    assert given_.channel(MEMBERSHIP_CHANNEL) == ChannelConfig(parallelism=2, monotonic=False, compression=False)
+def test_a_membership_channel_that_is_given_is_not_compressed_unless_it_says_so() -> None:
+    config = load({"channels": {MEMBERSHIP_CHANNEL: {"parallelism": 2}}})
+    assert config.channel(MEMBERSHIP_CHANNEL) == ChannelConfig(parallelism=2, monotonic=False, compression=False)
+    assert load({"channels": {MEMBERSHIP_CHANNEL: {"compression": 9}}}).channel(MEMBERSHIP_CHANNEL).compression == 9
+
+
+@pytest.mark.parametrize(
+    ("channel", "option", "value"),
+    [
+        (DEFAULT_CHANNEL, "monotonic", True),
+        (DEFAULT_CHANNEL, "compression", True),
+        (DEFAULT_CHANNEL, "compression", 1),
+        (MEMBERSHIP_CHANNEL, "monotonic", True),
+    ],
+)
+def test_what_a_channel_of_every_node_cannot_be_is_refused(channel: str, option: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"option channels\.{channel}\.{option}: this channel never is"):
+        load({"channels": {channel: {option: value}}})
+    with pytest.raises(ConfigError, match=rf"option channels\.{channel}\.{option}: this channel never is"):
+        load().changed({"channels": {channel: {option: value}}})
+    assert load({"channels": {channel: {option: False}}}).channel(channel).monotonic is False
 
 
 def test_the_default_channel_keeps_its_queue_options_and_refuses_a_parallelism_of_its_own() -> None:
-    config = load({"channels": {DEFAULT_CHANNEL: {"queue_policy": "error", "monotonic": True}}})
+    config = load({"channels": {DEFAULT_CHANNEL: {"queue_policy": "error"}}})
     assert config.channel(DEFAULT_CHANNEL) == ChannelConfig(parallelism=1, queue_policy="error")
     with pytest.raises(ConfigError, match=r"option channels\.undefined\.parallelism: say it"):
         load({"channels": {DEFAULT_CHANNEL: {"parallelism": 2}}})
+
+
+def test_a_channel_that_is_not_there_cannot_be_taken_away() -> None:
+    config = load({"channels": ["data"]})
+    assert "data" not in config.changed({"channels": {"data": None}})[0].channels
+    with pytest.raises(ConfigError, match=r"channels\.dat: there is no such channel; known are data"):
+        config.changed({"channels": {"dat": None}})
 
 
 def test_channels_may_be_a_list_of_names_pairs_and_tables() -> None:
@@ -281,7 +306,7 @@ def test_changed_options_are_named_and_the_others_stay() -> None:
 
 def test_a_channel_that_is_none_is_taken_away_and_the_two_that_always_exist_begin_anew() -> None:
     config = load({"channels": {"a.b": {"parallelism": 2}, DEFAULT_CHANNEL: {"queue_policy": "error"}}})
-    made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None, "never": None}})
+    made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None}})
     assert differing == {"channels.a.b", "channels.undefined.queue_policy"}
     assert set(made.channels) == {DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL}
 

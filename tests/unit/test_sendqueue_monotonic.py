@@ -126,3 +126,13 @@ def test_discarded_frames_are_counted_and_superseded_ones_are_not_dropped() -> N
     bound = core.table.lane(PEER, "undefined").bound
     assert (queue.pushed_frames, queue.discarded_frames, bound.dropped_frames) == (10, queue.superseded_frames, 0)
     assert queue.superseded_frames == 9 - (len(messages(drain(queue), core.codec)) - 1)
+
+
+def test_the_bound_counts_what_was_superseded_in_all_its_queues() -> None:
+    core = Core()
+    core.table.configure(PEER, {"undefined": 2})
+    queues = [core.connect(PEER, kind=MonotonicQueue) for _ in range(2)]
+    for number in range(20):
+        core.send(TARGET, number, partition_key=number)
+    bound = core.table.lane(PEER, "undefined").bound
+    assert bound.superseded_frames == sum(queue.superseded_frames for queue in queues) > queues[0].superseded_frames > 0

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from partisan.bench.erlang import Erlang
 from partisan.bench.measure import MeasurementFailed
@@ -63,13 +63,21 @@ def _kill(pid: int, watcher: Child) -> float:
     return time.monotonic() - start
 
 
-def kill_ours(times: int) -> list[float]:
-    """Kill a node process again and again; seconds until its peer has missed it."""
-    found = []
+def kills(times: int, *, erlang: bool) -> list[tuple[float, ...]]:
+    """Kill a peer again and again; each round's seconds until it is missed: ours, then stock Erlang's if asked for."""
+    with contextlib.ExitStack() as stack:
+        watched = [stack.enter_context(each()) for each in ((ours, theirs) if erlang else (ours,))]
+        return [tuple(kill(number) for kill in watched) for number in range(times)]
+
+
+@contextlib.contextmanager
+def ours() -> Iterator[Callable[[int], float]]:
+    """A node that watches: gives callable(round), which has it watch another process, and kills that."""
     with hosts("watcher") as [watcher]:
         watcher.order("start", names=["watcher"])
         watcher.answer("addresses")
-        for number in range(times):
+
+        def kill(number: int) -> float:
             with hosts("victim") as [victim]:
                 name = f"victim{number}"
                 victim.order("start", names=[name])
@@ -77,35 +85,38 @@ def kill_ours(times: int) -> list[float]:
                 watcher.answer("joined")
                 watcher.order("watch", name=f"{name}@127.0.0.1")
                 watcher.answer("watching")
-                found.append(_kill(victim.child.pid, watcher.child))
+                found = _kill(victim.child.pid, watcher.child)
                 watcher.order("forget", name=f"{name}@127.0.0.1")
                 watcher.answer("forgotten")
-    return found
+                return found
+
+        yield kill
 
 
-def kill_erlang(times: int) -> list[float]:
+@contextlib.contextmanager
+def theirs() -> Iterator[Callable[[int], float]]:
     """The same between stock Erlang nodes, by `net_kernel:monitor_nodes`."""
     erlang = Erlang(MODULE, SOURCE)
     erlang.prepare()
-    found = []
     children: list[Child] = []
+
+    def kill(number: int) -> float:
+        victim = erlang.node("victim", "victim", [])
+        children.append(victim)
+        watcher.write_line(victim.read_until('"node"', START_SECONDS).split('"')[3])
+        watcher.read_until('"watching"', START_SECONDS)
+        return _kill(victim.pid, watcher)
+
     try:
         watcher = erlang.node("watcher", "watcher", [])
         children.append(watcher)
-        for _ in range(times):
-            victim = erlang.node("victim", "victim", [])
-            children.append(victim)
-            name = victim.read_until('"node"', START_SECONDS).split('"')[3]
-            watcher.write_line(name)
-            watcher.read_until('"watching"', START_SECONDS)
-            found.append(_kill(victim.pid, watcher))
+        yield kill
     except ChildFailed as error:
         raise MeasurementFailed(str(error)) from error
     finally:
         for child in children:
             child.stop()
         erlang.stop()
-    return found
 
 
 def why_no_cut() -> str | None:
