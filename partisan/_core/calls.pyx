@@ -186,7 +186,7 @@ cdef class Waiting(Parked):
         if position < 0 and self.tested:
             position = self.process.mailbox.find((self.wanted,), 0)
         if position >= 0:
-            found = self.process.mailbox.take(position)
+            found = self.process.take(position)
         found.arrived = False
         return found
 
