@@ -163,7 +163,7 @@ cdef class Waiting(Parked):
         if self.process.scheduler.running is not self.process:
             raise NotInProcess("an answer belongs to the process itself, not to a task that it started")
         if self.process.doomed:
-            raise self.process.scheduler.exit_signal(self.process.doom_reason)
+            return self.process.meet_signal()
         for request in self.requests:
             pending = pending or request.state == PENDING
             arrived = request if request.arrived else arrived
@@ -252,7 +252,7 @@ cdef class Response(Parked):
                                  self.key, True)
         if self.request.state == PENDING and not self.expired:
             if self.process.doomed:
-                raise self.process.scheduler.exit_signal(self.process.doom_reason)
+                return self.process.meet_signal()
             self.request.awaited = True
             if self.timeout >= 0.0 and self.ring is None:
                 self.process.scheduler.deadlines.start(self)

@@ -350,21 +350,25 @@ cdef class Scheduler(Runner):
         cdef PyObject* result = NULL
         if process.thrown is not None:
             error, process.thrown = process.thrown, None
-            if process.killed:
-                ended[0] = True
-                return self.close(process.coroutine)
             try:
-                return process.coroutine.throw(error)
+                yielded = process.coroutine.throw(error)
             except StopIteration:
                 ended[0] = True
                 return None
+            if process.killed:
+                ended[0] = True
+                return self.close(process.coroutine)
+            return yielded
         ended[0] = PyIter_Send(process.coroutine, <PyObject*>None, &result) == SEND_RETURN
         yielded = <object>result
         Py_DECREF(yielded)
         return yielded
 
     cdef object close(self, object coroutine):
-        """Close the coroutine of a killed process, whatever else it tries to wait for. Raises what it raises."""
+        """Close the coroutine of a killed process that waits again. Raises what it raises.
+
+        It has met its exit signal first: what is told of a cancellation, as a lock by who was about to get it, is told.
+        """
         cdef Py_ssize_t left = CLOSES
         while True:
             left -= 1

@@ -356,3 +356,25 @@ def test_an_exit_during_a_future_is_not_disturbed_by_its_late_result(on_loop: Ru
 
     assert on_loop(work, interrupt) == [NORMAL, NORMAL]
     assert log == ["interrupted", "message"]
+
+
+def test_a_lock_goes_to_the_next_when_who_was_about_to_get_it_is_killed(on_loop: Run) -> None:
+    log: list[str] = []
+    lock = asyncio.Lock()
+
+    async def holder(core: Core, processes: list[Process]) -> None:
+        async with lock:
+            while len(lock._waiters or ()) < 2:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        processes[1].signal(Atom("kill"), processes[0].pid)
+
+    async def victim() -> None:
+        async with lock:
+            log.append("victim")
+
+    async def heir() -> None:
+        async with lock:
+            log.append("heir")
+
+    assert on_loop(holder, victim, heir) == [NORMAL, Atom("killed"), NORMAL]
+    assert log == ["heir"]
