@@ -58,6 +58,7 @@ cdef class Runner:
 
 
 cdef class Process(Watched):
+    cdef object __weakref__             # libraries keep what they know of the current task in weak tables
     cdef readonly Pid pid
     cdef readonly Runner scheduler
     cdef readonly Mailbox mailbox

@@ -420,6 +420,16 @@ cdef class Process(Watched):
     def done(self):
         return self.state == DONE
 
+    @property
+    def _fut_waiter(self):
+        """As asyncio's tasks: what it awaits. (AnyIO looks at this, and at the next, to cancel.)"""
+        return self.future if self.state == AWAITING else None
+
+    @property
+    def _must_cancel(self):
+        """As asyncio's tasks: whether it was cancelled and has not met that."""
+        return isinstance(self.thrown, self.scheduler.cancelled)
+
     def get_loop(self):
         return self.scheduler.loop
 
