@@ -144,17 +144,15 @@ cdef class Waiting(Parked):
     """
 
     cdef Process process
-    cdef frozenset requests
+    cdef object requests        # a frozenset, or the dict of a collection
     cdef Py_ssize_t tested      # so many messages are known to be none of these
 
     def __init__(self, requests, timeout=None):
-        cdef Request request
         self.process = running_process()
-        self.requests = frozenset(requests)
+        self.requests = requests if type(requests) is dict else frozenset(requests)
         self.timeout = -1.0 if timeout is None else max(0.0, timeout)
-        for request in self.requests:
-            if self.process is None or request.caller is not self.process:
-                raise NotInProcess(f"{request!r} is of another process")
+        if self.process is None:
+            raise NotInProcess("an answer to a request without a process is no message")
 
     cdef object advance(self):
         cdef Request request
@@ -164,7 +162,14 @@ cdef class Waiting(Parked):
             raise NotInProcess("an answer belongs to the process itself, not to a task that it started")
         if self.process.doomed:
             return self.process.meet_signal()
+        if self.process.mailbox.length < len(self.requests):  # of many, one that is there is found soonest there
+            arrived = self.take(None)
+            if arrived is not None:
+                self.close()
+                return arrived
         for request in self.requests:
+            if request.caller is not self.process:
+                raise NotInProcess(f"{request!r} is of another process")
             pending = pending or request.state == PENDING
             arrived = request if request.arrived else arrived
         if arrived is not None:
@@ -187,7 +192,8 @@ cdef class Waiting(Parked):
             position = self.process.mailbox.find((self.wanted,), 0)
         if position >= 0:
             found = self.process.take(position)
-        found.arrived = False
+        if found is not None:
+            found.arrived = False
         return found
 
     def wanted(self, message) -> bool:
