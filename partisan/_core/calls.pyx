@@ -339,10 +339,11 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
 def reply(caller, answer) -> None:
     """Answer a request: `caller` is the `From` that came with it.
 
-    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error.
+    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error. If it raises, as
+    EncodeError for what is no term, the request still waits: of the end of this process whoever asked is told.
     """
     cdef Router router
-    cdef Served served
+    cdef Served served = None
     tag = (<tuple>caller)[1] if type(caller) is tuple and len(<tuple>caller) == 2 else None
     if type(tag) is Request:
         (<Request>tag).answered(answer)
@@ -355,9 +356,10 @@ def reply(caller, answer) -> None:
     channel = None
     if type(tag) is Served:
         served = <Served>tag
-        served.detach()
         channel = None if served.channel == DEFAULT_CHANNEL else served.channel
     try:
         router.post(pid, (tag, answer), chosen(channel, running_process()), None, tag, False)
     except (NotConnected, Overloaded):
         router.nobody(pid, (tag, answer))
+    if served is not None:
+        served.detach()

@@ -184,7 +184,8 @@ class Process(Watched):
     def doom(self, reason: Any, kill: bool = False) -> int:
         """End this process, whether it traps exits or not; the first reason counts.
 
-        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at the next.
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at
+        the next.
         """
 
     def trap_exit(self, flag: bool) -> bool:

@@ -314,7 +314,8 @@ cdef class Process(Watched):
     cpdef int doom(self, object reason, bint kill=False) except -1:
         """End this process, whether it traps exits or not; the first reason counts.
 
-        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at the next.
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at
+        the next.
         """
         future = self.future
         if self.state == DONE or (self.doomed and not kill):

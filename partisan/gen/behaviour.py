@@ -188,7 +188,7 @@ class Behaviour:
             try:
                 await self._end(system, reason, cause)
             finally:
-                del cause  # this frame is in its traceback: the state of the server would wait for the garbage collector
+                del cause  # its traceback has this frame: all of it would wait for the garbage collector
         finally:
             if system.debug is not None:
                 system.debug.close()
