@@ -323,7 +323,7 @@ async def _ask(request: RequestId, node: str, module: str, function: str, args: 
 
 
 async def receive_response(
-    request: RequestId | RequestIds, *, timeout: float | None = None, delete: bool = True
+    request: RequestId | RequestIds, timeout: float | None = None, *, delete: bool = True
 ) -> Any:
     """Wait for the value of a call; without it in time the call is given up.
 
@@ -350,7 +350,7 @@ async def receive_response(
 
 
 async def wait_response(
-    request: RequestId | RequestIds, *, timeout: float | None = 0.0, delete: bool = True
+    request: RequestId | RequestIds, timeout: float | None = 0.0, *, delete: bool = True
 ) -> Response | None:
     """As `receive_response`, but the call goes on if its value is not there in time: then None."""
     reqids = request if isinstance(request, RequestIds) else RequestIds({request: None})

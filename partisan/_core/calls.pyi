@@ -76,5 +76,6 @@ def call(
 def reply(caller: tuple[Pid, Any], answer: Any) -> None:
     """Answer a request: `caller` is the `From` that came with it.
 
-    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error.
+    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error. If it raises, as
+    EncodeError for what is no term, the request still waits: of the end of this process whoever asked is told.
     """

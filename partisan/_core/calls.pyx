@@ -151,17 +151,15 @@ cdef class Waiting(Parked):
     """
 
     cdef Process process
-    cdef frozenset requests
+    cdef object requests        # a frozenset, or the dict of a collection
     cdef Py_ssize_t tested      # so many messages are known to be none of these
 
     def __init__(self, requests, timeout=None):
-        cdef Request request
         self.process = running_process()
-        self.requests = frozenset(requests)
+        self.requests = requests if type(requests) is dict else frozenset(requests)
         self.timeout = -1.0 if timeout is None else max(0.0, timeout)
-        for request in self.requests:
-            if self.process is None or request.caller is not self.process:
-                raise NotInProcess(f"{request!r} is of another process")
+        if self.process is None:
+            raise NotInProcess("an answer to a request without a process is no message")
 
     cdef object advance(self):
         cdef Request request
@@ -170,8 +168,15 @@ cdef class Waiting(Parked):
         if self.process.scheduler.running is not self.process:
             raise NotInProcess("an answer belongs to the process itself, not to a task that it started")
         if self.process.doomed:
-            raise self.process.scheduler.exit_signal(self.process.doom_reason)
+            return self.process.meet_signal()
+        if self.process.mailbox.length < len(self.requests):  # of many, one that is there is found soonest there
+            arrived = self.take(None)
+            if arrived is not None:
+                self.close()
+                return arrived
         for request in self.requests:
+            if request.caller is not self.process:
+                raise NotInProcess(f"{request!r} is of another process")
             pending = pending or request.state == PENDING
             arrived = request if request.arrived else arrived
         if arrived is not None:
@@ -193,8 +198,9 @@ cdef class Waiting(Parked):
         if position < 0 and self.tested:
             position = self.process.mailbox.find((self.wanted,), 0)
         if position >= 0:
-            found = self.process.mailbox.take(position)
-        found.arrived = False
+            found = self.process.take(position)
+        if found is not None:
+            found.arrived = False
         return found
 
     def wanted(self, message) -> bool:
@@ -259,7 +265,7 @@ cdef class Response(Parked):
                                  self.key, True)
         if self.request.state == PENDING and not self.expired:
             if self.process.doomed:
-                raise self.process.scheduler.exit_signal(self.process.doom_reason)
+                return self.process.meet_signal()
             self.request.awaited = True
             if self.timeout >= 0.0 and self.ring is None:
                 self.process.scheduler.deadlines.start(self)
@@ -340,10 +346,11 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
 def reply(caller, answer) -> None:
     """Answer a request: `caller` is the `From` that came with it.
 
-    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error.
+    The answer takes the channel of the request. To whom is gone, or gave no address, it is no error. If it raises, as
+    EncodeError for what is no term, the request still waits: of the end of this process whoever asked is told.
     """
     cdef Router router
-    cdef Served served
+    cdef Served served = None
     tag = (<tuple>caller)[1] if type(caller) is tuple and len(<tuple>caller) == 2 else None
     if type(tag) is Request:
         (<Request>tag).answered(answer)
@@ -356,9 +363,10 @@ def reply(caller, answer) -> None:
     channel = None
     if type(tag) is Served:
         served = <Served>tag
-        served.detach()
         channel = None if served.channel == DEFAULT_CHANNEL else served.channel
     try:
         router.post(pid, (tag, answer), chosen(channel, running_process()), None, tag, False)
     except (NotConnected, Overloaded):
         router.nobody(pid, (tag, answer))
+    if served is not None:
+        served.detach()

@@ -22,6 +22,8 @@ cdef class Ring:
     cdef Timed first, last
     cdef object timer           # handle of the running timer, or None
 
+    cdef int end(self) except -1
+
 
 cdef class Deadlines:
     cdef object clock           # callable() -> seconds

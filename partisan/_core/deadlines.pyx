@@ -2,11 +2,13 @@
 
 Nearly every wait ends before its time-out, and nearly all time-outs are of a few lengths. So what waits equally long is
 kept in a list in the order in which it began, which is the order in which it is due, with one timer for the first: to
-begin and to end a wait is to enter and to leave a list.
+begin and to end a wait is to enter and to leave a list. Where the lengths are many, as of who waits until a point in
+time, a list that is left empty takes its timer along.
 """
 
 __all__ = ["Deadlines", "Timed"]
 
+cdef Py_ssize_t IDLE = 64  # lengths: with more, one that nothing waits for any more keeps no timer (ours)
 cdef double EARLY = 0.001  # seconds: loops count in milliseconds, and may call that much too soon
 
 
@@ -27,6 +29,8 @@ cdef class Timed(Awaitable):
             self.later.earlier = self.earlier
         self.ring = None
         self.earlier = self.later = None
+        if ring.first is None and ring.timer is not None and len(ring.deadlines.rings) > IDLE:
+            ring.end()
         return 0
 
     cdef int on_expired(self) except -1:
@@ -34,6 +38,16 @@ cdef class Timed(Awaitable):
 
 
 cdef class Ring:
+
+    cdef int end(self) except -1:
+        """Nothing waits in it: it need not be."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self.deadlines.rings.pop(self.seconds, None)
+        if self.deadlines.latest is self:
+            self.deadlines.latest = None
+        return 0
 
     def fire(self):
         """The first of them is due, or was when the timer was started."""
@@ -48,9 +62,7 @@ cdef class Ring:
         if self.first is not None:
             self.timer = self.deadlines.call_later(self.first.due - now, self.fire)
         else:
-            self.deadlines.rings.pop(self.seconds, None)
-            if self.deadlines.latest is self:
-                self.deadlines.latest = None
+            self.end()
 
 
 cdef class Deadlines:

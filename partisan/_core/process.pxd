@@ -58,6 +58,7 @@ cdef class Runner:
 
 
 cdef class Process(Watched):
+    cdef object __weakref__             # libraries keep what they know of the current task in weak tables
     cdef readonly Pid pid
     cdef readonly Runner scheduler
     cdef readonly Mailbox mailbox
@@ -99,6 +100,7 @@ cdef class Process(Watched):
     cdef int interrupt(self, object error) except -1
     cpdef int signal(self, object reason, Pid sender, bint linked=*) except -1
     cpdef int doom(self, object reason, bint kill=*) except -1
+    cdef object meet_signal(self)
     cpdef int tie(self, object key, Watch watch) except -1
     cpdef Watch untie(self, object key)
 

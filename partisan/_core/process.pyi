@@ -184,7 +184,8 @@ class Process(Watched):
     def doom(self, reason: Any, kill: bool = False) -> int:
         """End this process, whether it traps exits or not; the first reason counts.
 
-        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed instead.
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at
+        the next.
         """
 
     def trap_exit(self, flag: bool) -> bool:
@@ -218,6 +219,13 @@ class Process(Watched):
     def uncancel(self) -> int: ...
     def cancelling(self) -> int: ...
     def done(self) -> bool: ...
+    @property
+    def _fut_waiter(self) -> Any:
+        """As asyncio's tasks: what it awaits. (AnyIO looks at this, and at the next, to cancel.)"""
+
+    @property
+    def _must_cancel(self) -> bool:
+        """As asyncio's tasks: whether it was cancelled and has not met that."""
     def get_loop(self) -> Any: ...
     def get_coro(self) -> Coroutine[Any, Any, Any] | None: ...
     def get_name(self) -> str: ...

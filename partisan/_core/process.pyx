@@ -97,7 +97,7 @@ cdef class Receive(Timed):
         if process.scheduler.running is not process:
             raise NotInProcess("receive() belongs to the process itself, not to a task that it started")
         if process.doomed:
-            raise process.scheduler.exit_signal(process.doom_reason)
+            return process.meet_signal()
         if process.holds == 0 and process.budget > 0:
             if self.tested < process.marked and process.is_marked(self.patterns):
                 self.tested = process.marked
@@ -314,7 +314,8 @@ cdef class Process(Watched):
     cpdef int doom(self, object reason, bint kill=False) except -1:
         """End this process, whether it traps exits or not; the first reason counts.
 
-        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed instead.
+        It meets an ExitSignal wherever it waits, and in each receive() from then on; with `kill` it is closed at
+        the next.
         """
         future = self.future
         if self.state == DONE or (self.doomed and not kill):
@@ -326,6 +327,19 @@ cdef class Process(Watched):
         if future is not None:
             future.cancel()
         return 0
+
+    cdef object meet_signal(self):
+        """It waits though it was told to end: raise the signal; give SUSPEND if it has swallowed it too often.
+
+        Then, and if it is killed, it is closed: code that swallows whatever a wait raises must not spin for ever.
+        """
+        signal = self.scheduler.exit_signal(self.doom_reason)
+        if self.killed or self.budget <= 0:
+            self.killed = True
+            self.thrown = signal
+            return SUSPEND
+        self.budget -= 1
+        raise signal
 
     def trap_exit(self, bint flag):
         """Get exit signals as messages `(EXIT, pid, reason)` from now on, or no longer; return how it was."""
@@ -406,6 +420,16 @@ cdef class Process(Watched):
 
     def done(self):
         return self.state == DONE
+
+    @property
+    def _fut_waiter(self):
+        """As asyncio's tasks: what it awaits. (AnyIO looks at this, and at the next, to cancel.)"""
+        return self.future if self.state == AWAITING else None
+
+    @property
+    def _must_cancel(self):
+        """As asyncio's tasks: whether it was cancelled and has not met that."""
+        return isinstance(self.thrown, self.scheduler.cancelled)
 
     def get_loop(self):
         return self.scheduler.loop

@@ -6,7 +6,8 @@ scheduler is given what it needs of the world (how to be called again, how to st
 current task) and so knows no loop and no clock.
 
 Fairness: a run() makes at most STEPS steps before the loop may look at its sockets again, and a process takes at most
-BUDGET messages in one step (both ours; BEAM counts 4000 reductions).
+BUDGET messages in one step (both ours; BEAM counts 4000 reductions). Steps in which many messages were taken count for
+more, so that a few processes that never wait do not keep the sockets waiting for STEPS times BUDGET messages.
 """
 
 from cpython.contextvars cimport (
@@ -40,6 +41,7 @@ cdef enum:
 
 cdef Py_ssize_t STEPS = 64
 cdef Py_ssize_t BUDGET = 1024
+cdef Py_ssize_t SHARE = 16       # messages that count as much as a step
 cdef Py_ssize_t CLOSES = 100     # how often a killed coroutine that goes on waiting is closed
 cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one that took long
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
@@ -259,6 +261,7 @@ cdef class Scheduler(Runner):
     def run(self) -> bool:
         """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again."""
         cdef Py_ssize_t left = STEPS
+        cdef Py_ssize_t steps = 0
         cdef Process process = None
         cdef double began = 0.0
         if self.running is not None:
@@ -271,15 +274,17 @@ cdef class Scheduler(Runner):
         for ready in postponed:
             self.make_ready(ready)
         try:
-            while self.ready_length and left:
+            while self.ready_length and left > 0:
                 left -= 1
+                steps += 1
                 process = self.pop_ready()
                 if self.closely:
                     self.timed_step(process)
                 else:
                     self.step(process)
+                left -= (BUDGET - process.budget) // SHARE
             if stopwatch is not None:
-                self.judge(stopwatch() - began, STEPS - left, process)
+                self.judge(stopwatch() - began, steps, process)
         finally:
             self.awake = self.ready_length > 0 or len(self.postponed) > 0
             if self.awake:
@@ -345,21 +350,25 @@ cdef class Scheduler(Runner):
         cdef PyObject* result = NULL
         if process.thrown is not None:
             error, process.thrown = process.thrown, None
-            if process.killed:
-                ended[0] = True
-                return self.close(process.coroutine)
             try:
-                return process.coroutine.throw(error)
+                yielded = process.coroutine.throw(error)
             except StopIteration:
                 ended[0] = True
                 return None
+            if process.killed:
+                ended[0] = True
+                return self.close(process.coroutine)
+            return yielded
         ended[0] = PyIter_Send(process.coroutine, <PyObject*>None, &result) == SEND_RETURN
         yielded = <object>result
         Py_DECREF(yielded)
         return yielded
 
     cdef object close(self, object coroutine):
-        """Close the coroutine of a killed process, whatever else it tries to wait for. Raises what it raises."""
+        """Close the coroutine of a killed process that waits again. Raises what it raises.
+
+        It has met its exit signal first: what is told of a cancellation, as a lock by who was about to get it, is told.
+        """
         cdef Py_ssize_t left = CLOSES
         while True:
             left -= 1

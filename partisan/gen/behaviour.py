@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Iterable
@@ -177,9 +178,17 @@ class Behaviour:
                 if not process().trapping:
                     raise
                 reason, cause = signal.reason, signal
+            except asyncio.CancelledError as error:
+                mine = process()
+                if mine.cancelling() or not mine.alive:
+                    raise
+                reason, cause = crash_reason(error), error  # something that a callback awaited was cancelled
             except Exception as error:
                 reason, cause = crash_reason(error), error
-            await self._end(system, reason, cause)
+            try:
+                await self._end(system, reason, cause)
+            finally:
+                del cause  # its traceback has this frame: all of it would wait for the garbage collector
         finally:
             if system.debug is not None:
                 system.debug.close()
@@ -198,7 +207,10 @@ class Behaviour:
         if not expected(reason):
             events = [] if system.debug is None else [event for event, _ in system.debug.log or ()]
             self._report(system, reason, cause, events)
-        raise Exit(reason) from cause
+        try:
+            raise Exit(reason) from cause
+        finally:
+            del cause  # as in `_live`
 
     def _report(self, system: System, reason: object, cause: BaseException, events: list[Any]) -> None:
         """Log the end, once: the process ends with an Exit, of which nothing else is told."""

@@ -46,8 +46,12 @@ class Concurrent:
 
     async def begin(self, answer: Coroutine[Any, Any, Any], caller: Any) -> None:
         """Go on with a call in a task, when there is room."""
-        while len(self._tasks) >= self._bound:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            while len(self._tasks) >= self._bound:
+                await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        except BaseException:  # the server ends
+            answer.close()
+            raise
         task = asyncio.get_running_loop().create_task(self._answer(answer, caller))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -193,10 +193,9 @@ def check_response(message: object, request: Request | RequestIds, *, delete: bo
 
 async def _first(requests: Iterable[Request], timeout: float | None) -> Request | None:
     """The first of them to have an outcome that was not given before; None if none has in time."""
-    waited = tuple(requests)
-    if any(each.mailed for each in waited):
-        return await Waiting(waited, timeout)
-    return await _first_outside(waited, timeout)
+    if any(each.mailed for each in requests):
+        return await Waiting(requests._labels if isinstance(requests, RequestIds) else requests, timeout)
+    return await _first_outside(tuple(requests), timeout)
 
 
 async def _first_outside(requests: tuple[Request, ...], timeout: float | None) -> Request | None:

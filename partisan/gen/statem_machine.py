@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush
 from math import isfinite
 from typing import Any
 
@@ -57,6 +58,10 @@ BAD_ACTION = "bad_action_from_state_function"
 BAD_ENTER_ACTION = "bad_state_enter_action_from_state_function"
 BAD_REPLY = "bad_reply_action_from_state_function"
 
+MOST_STOPPED = 64
+"""How many timers that were stopped are kept besides as many as run (ours)."""
+
+_NONE = (0.0, 0, None)
 _PLAIN = frozenset(("cast", "info", "internal", EVENT_TIMER, STATE_TIMER))
 
 
@@ -107,12 +112,14 @@ class StateMachine:
         "_changed",
         "_enter",
         "_entering",
+        "_heap",
         "_hibernate",
         "_inserted",
         "_now",
         "_old",
         "_open",
         "_postpone",
+        "_starts",
         "_timeouts",
         "_timers",
         "_zero",
@@ -137,7 +144,9 @@ class StateMachine:
         self.effects: list[Any] = []
         self.hibernate = False
         self.deadline: float | None = None
-        self._timers: dict[Any, tuple[float, Any]] = {}  # timer -> when, content
+        self._timers: dict[Any, tuple[float, int, Any]] = {}  # timer -> when, which start of one it is, content
+        self._heap: list[tuple[float, int, Any]] = []  # when, which start, timer; some were stopped since
+        self._starts = 0
         self._zero: dict[Any, Any] = {}  # timers that come before any message -> content
         self._open = False  # what was collected is to be carried out
         self._enter = False  # ... after a state enter call, if there are such
@@ -153,7 +162,7 @@ class StateMachine:
     @property
     def timers(self) -> list[tuple[Any, Any]]:
         """The timers that run, and their contents."""
-        return [*self._zero.items(), *((timer, content) for timer, (_, content) in self._timers.items())]
+        return [*self._zero.items(), *((timer, content) for timer, (_, _, content) in self._timers.items())]
 
     def begin(self, state: Any, data: Any, actions: Any, now: float) -> None:
         """Enter the first state. Raises BadReturn for an action that is none."""
@@ -169,11 +178,10 @@ class StateMachine:
 
     def expire(self, now: float) -> None:
         """Let the timers expire whose time has come."""
-        due = [(when, timer) for timer, (when, _) in self._timers.items() if when <= now]
-        due.sort(key=lambda each: each[0])
-        for _, timer in due:
-            self._zero[timer] = self._timers.pop(timer)[1]
-        self._set_deadline()
+        while self.deadline is not None and self.deadline <= now:
+            timer = self._heap[0][2]
+            self._zero[timer] = self._timers.pop(timer)[2]
+            self._set_deadline()
 
     def event(self) -> Event | None:
         """What the callback is to handle next; None if there is nothing before a message comes or a timer expires."""
@@ -261,7 +269,6 @@ class StateMachine:
             self._postpone = False
             assert self.current is not None
             self.postponed.appendleft(self.current)
-        timers = bool(self._timers)
         if self._changed:
             self._changed = False
             self.queue.extendleft(self.postponed)
@@ -272,10 +279,9 @@ class StateMachine:
             self._inserted.clear()
         self._cancel(EVENT_TIMER)
         for action in self._timeouts:
-            timers = True
             self._retime(action, self._now)
         self._timeouts.clear()
-        if timers:
+        if self._heap:
             self._set_deadline()
         self.hibernate, self._hibernate = self._hibernate, False
 
@@ -284,26 +290,33 @@ class StateMachine:
         timer = _timer_of(action)
         if type(action) is UpdateTimeout:
             if timer in self._timers:
-                self._timers[timer] = (self._timers[timer][0], action.content)
+                self._timers[timer] = (*self._timers[timer][:2], action.content)
             else:
                 self._zero[timer] = action.content
             return
         self._cancel(timer)
         if type(action) is CancelTimeout or action.seconds is None:
             return
-        if action.absolute:
-            self._timers[timer] = (action.seconds, action.content)
-        elif action.seconds == 0:
+        if action.seconds == 0 and not action.absolute:
             self._zero[timer] = action.content
-        else:
-            self._timers[timer] = (now + action.seconds, action.content)
+            return
+        when = action.seconds if action.absolute else now + action.seconds
+        self._starts += 1
+        self._timers[timer] = (when, self._starts, action.content)
+        heappush(self._heap, (when, self._starts, timer))
+        if len(self._heap) > 2 * len(self._timers) + MOST_STOPPED:
+            self._heap = [(when, start, timer) for timer, (when, start, _) in self._timers.items()]
+            heapify(self._heap)
 
     def _cancel(self, timer: Any) -> None:
         self._timers.pop(timer, None)
         self._zero.pop(timer, None)
 
     def _set_deadline(self) -> None:
-        self.deadline = min((when for when, _ in self._timers.values()), default=None)
+        heap, timers = self._heap, self._timers
+        while heap and timers.get(heap[0][2], _NONE)[1] != heap[0][1]:
+            heappop(heap)
+        self.deadline = heap[0][0] if heap else None
 
 
 _MODULES = frozenset((ChangeCallbackModule, PushCallbackModule, PopCallbackModule))

@@ -66,7 +66,7 @@ async def outcome_of(function: Function, args: list[Any]) -> Outcome:
         return failed((NOT_ALLOWED, error.what))
     except UndefinedFunction:
         return failed(UNDEF)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() of what another node calls, as argparse's, is not this node's
         reason = crash_reason(error)
         whole = isinstance(reason, tuple) and len(reason) == 2
         return (ERROR, *reason) if whole else (ERROR, reason, [])  # type: ignore[misc]

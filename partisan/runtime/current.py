@@ -30,16 +30,19 @@ def node() -> Node:
 
 
 def process() -> Process:
-    """The current process. Raises NotInProcess outside of one."""
+    """The current process. Raises NotInProcess outside of one, and in a task whose process has ended."""
     found = running()
-    if found is None:
-        raise NotInProcess("this works inside a process only")
+    if found is None or found.done():
+        raise NotInProcess("this works inside a living process only")
     return found
 
 
 def self() -> Pid:
     """The pid of the current process (a task that a process started counts as it)."""
-    return process().pid
+    found = running()
+    if found is None:
+        raise NotInProcess("this works inside a process only")
+    return found.pid
 
 
 def exit(*target_and_reason: Any) -> None:

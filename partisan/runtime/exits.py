@@ -53,7 +53,15 @@ def crash_reason(error: BaseException) -> object:
         return (error.reason, stacktrace(error.__traceback__))
     if isinstance(error, Throw):
         return ((Atom("nocatch"), error.value), stacktrace(error.__traceback__))
-    return ((Atom(type(error).__name__[:255]), str(error)), stacktrace(error.__traceback__))
+    return ((Atom(type(error).__name__[:255]), _text(error)), stacktrace(error.__traceback__))
+
+
+def _text(error: BaseException) -> str:
+    """What an exception says; its own code may fail."""
+    try:
+        return str(error)
+    except Exception as failure:
+        return f"<str() failed: {type(failure).__name__}>"
 
 
 def stacktrace(traceback: TracebackType | None) -> list[object]:

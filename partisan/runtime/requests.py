@@ -33,6 +33,9 @@ CAPABILITY = "calls"
 _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
 _NODEDOWN, _KILLED, _UNENCODABLE = Atom("nodedown"), Atom("killed"), Atom("unencodable")
 
+SWEEP = 0.05
+"""Seconds in which requests that are forgotten are collected (ours): many time out at once."""
+
 MOST_LOST = 1024
 """How many lost nodes are remembered, the latest (ours)."""
 
@@ -57,8 +60,10 @@ class Requests:
         self._table = table
         self._send = send
         self._spawn = spawn
+        self._loop = context.loop
         self._router = context.router
         self._scheduler = context.router.scheduler
+        self._forgotten: dict[Process, set[tuple[str | None, int]]] = {}  # process -> requests nobody waits for
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
         self._router.read_caller = place_of
@@ -95,11 +100,22 @@ class Requests:
                 process = self._scheduler.find(target) if isinstance(target, Pid) else None
                 if isinstance(target, Atom):
                     process = self._scheduler.whereis(target.name)
-                self._unserve(link.peer, () if process is None else (process,), lambda each: each == number)
+                if process is not None:
+                    if not self._forgotten:
+                        self._loop.call_later(SWEEP, self._sweep)
+                    self._forgotten.setdefault(process, set()).add((link.peer, number))
             case (_, Atom("since"), int(number)):
                 self._unserve(link.peer, self._scheduler.processes.values(), lambda each: each < number)
             case _:
                 malformed(CAPABILITY, message)
+
+    def _sweep(self) -> None:
+        """Nobody waits for the requests that were forgotten meanwhile: one walk for all that a process was sent."""
+        forgotten, self._forgotten = self._forgotten, {}
+        for process, requests in forgotten.items():
+            for watch in process.watches():
+                if isinstance(watch, Served) and (node_of_place(watch.caller), watch.tag[1]) in requests:
+                    watch.unwatch()
 
     def _unserve(self, node: str | None, processes: Iterable[Process], which: Callable[[int], bool]) -> None:
         """Nobody wants to hear of the end of these processes for the node's requests of such numbers any more."""

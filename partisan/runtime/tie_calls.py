@@ -136,6 +136,6 @@ class TieCalls(ProcessCalls, MessageCalls):
         """The current process, which must be of this node. Raises NotInProcess."""
         self._check()
         process = running()
-        if process is None or process.scheduler is not self.scheduler:
-            raise NotInProcess(f"this works inside a process of {self.name} only")
+        if process is None or process.scheduler is not self.scheduler or process.done():
+            raise NotInProcess(f"this works inside a living process of {self.name} only")
         return process

@@ -191,9 +191,9 @@ class Watch(NodePart):
         if process is not None:
             name, where = process.get_name(), whereabouts(process)
             about = {"process": process.pid, "name": name, "where": where}
-            said = "%s: %r held all others up for %.0f ms; it waits at %s"
+            said = "%s: %r held all others up for %.0f ms; it " + ("has ended%s" if where is None else "waits at %s")
             self._context.log(
-                log, logging.WARNING, ("long_schedule", name), said, self.name, process, seconds * 1000.0, where
+                log, logging.WARNING, ("long_schedule", name), said, self.name, process, seconds * 1000.0, where or ""
             )
         self.telemetry.emit(telemetry.LONG_SCHEDULE, {"seconds": seconds, "steps": steps}, about)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partisan.errors import BadReturn
-from partisan.gen.statem_machine import StateMachine
+from partisan.gen.statem_machine import MOST_STOPPED, StateMachine
 from partisan.gen.statem_values import (
     CancelTimeout,
     ChangeCallbackModule,
@@ -492,3 +492,27 @@ def test_no_event_is_lost_whatever_is_postponed(results, count):
     kept = [content for kind, content in of.postponed if kind == "cast"]
     assert set(seen) == {100 + number for number in range(count)}
     assert len(kept) == len(set(kept))
+
+
+def test_many_named_timers_expire_in_order_and_those_that_were_stopped_or_started_anew_leave_nothing() -> None:
+    machine = StateMachine()
+    machine.begin("a", None, (), 0.0)
+    assert machine.event() is None
+    for number in range(1000):
+        machine.put("cast", number)
+        assert machine.event() == ("cast", number)
+        machine.obey(KeepState(actions=[Timeout(number % 10, 100.0 - number % 10, number)]), 0.0)
+        assert machine.event() is None
+    assert len(machine._heap) <= 2 * 10 + MOST_STOPPED + 1
+    machine.put("cast", "stop")
+    machine.event()
+    machine.obey(KeepState(actions=[CancelTimeout(("timeout", 9)), UpdateTimeout(("timeout", 8), "new")]), 0.0)
+    assert machine.event() is None
+    assert machine.deadline == 92.0
+    machine.expire(95.0)
+    expired = []
+    while (event := machine.event()) is not None:
+        expired.append(event)
+        machine.obey(None, 95.0)
+    assert expired == [(("timeout", 8), "new"), *((("timeout", name), 990 + name) for name in (7, 6, 5))]
+    assert machine.deadline == 96.0

@@ -14,6 +14,7 @@ import partisan
 from partisan import Atom, Node
 from partisan._core.calls import call, reply
 from partisan._core.requests import Served
+from partisan.gen.server import GenServer
 
 CHANNELS = {"data": {"parallelism": 2}, "state": {"monotonic": True}, "packed": {"payload": "msgpack"}}
 KILL, NOPROC = Atom("kill"), Atom("noproc")
@@ -342,3 +343,21 @@ async def test_code_outside_of_processes_is_not_left_waiting_by_a_node_that_stop
         await c.stop(grace=0.1)
         with pytest.raises(partisan.Exit):
             await asked
+
+
+@pytest.mark.parametrize("here", [True, False])
+async def test_an_answer_that_is_no_term_ends_the_server_and_whoever_asked_from_elsewhere_is_told(here: bool) -> None:
+    class Vague(GenServer):
+        def handle_call(self, request: Any, caller: Any) -> Any:
+            return object()
+
+    async with pair() as (a, b, _):
+        await within(b, lambda: Vague.start(name="vague"))
+        asking = within(b if here else a, lambda: call(("vague", b.name), 1, timeout=None))
+        if here:
+            assert type(await asking) is object
+        else:
+            with pytest.raises(partisan.Exit) as ended:
+                await asyncio.wait_for(asking, 5.0)
+            assert ended.value.reason[0][0] == Atom("EncodeError")  # type: ignore[index]
+            assert b.whereis("vague") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Any
 
 import pytest
@@ -89,6 +90,20 @@ async def test_what_is_undefined_or_not_allowed_or_no_term_is_an_error_of_the_fu
         assert (await inside(a, lambda: reason("t", "no_term")))[0] == Atom("EncodeError")
         with pytest.raises(EncodeError):
             await inside(a, lambda: erpc.call(b.name, "t", "late", [0, object()]))
+
+
+async def test_a_function_that_exits_the_program_is_an_error_of_its_own_and_the_node_goes_on() -> None:
+    async with python_cluster("a", "b") as (a, b):
+        exposing(b)
+        b.expose(sys.exit, "t:exit")
+
+        async def ask() -> None:
+            with pytest.raises(ErpcException) as raised:
+                await erpc.call(b.name, "t", "exit", [2])
+            assert raised.value.inner == (Atom("SystemExit"), b"2")
+            assert await erpc.call(b.name, "t", "late", [0, 5]) == 5
+
+        await inside(a, ask)
 
 
 @pytest.mark.parametrize(

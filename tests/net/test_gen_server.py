@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
+import weakref
 from typing import Any
 
 import pytest
@@ -443,3 +446,65 @@ async def test_terminate_hears_of_the_call_that_failed() -> None:
         cast(pid, "go")
         await eventually(lambda: not a.is_process_alive(pid))
         assert heard == [(Atom("noproc"), (Atom("gen_server"), Atom("call"), ["nobody", "x"]))]
+
+
+@pytest.mark.parametrize("ending", ["stop", "crash", "control"])
+async def test_a_server_that_has_ended_is_freed_without_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setattr(logging.getLogger("partisan.gen"), "disabled", True)  # pytest would keep the report
+
+    class Kept(GenServer):
+        def handle_call(self, request: Any, caller: Any) -> Any:
+            if request == "crash":
+                raise ValueError(request)
+            return Stop(SHUTDOWN, reply=1)
+
+    servers: list[weakref.ref[Any]] = []
+
+    class Watched(Kept):
+        def init(self) -> None:
+            servers.append(weakref.ref(self))
+
+    async with running("a") as (a,):
+
+        async def once() -> None:
+            pid = await Watched.start()
+            if ending == "stop":
+                await gen_server.stop(pid)
+            else:
+                with contextlib.suppress(Exit):
+                    await call(pid, ending)
+
+        gc.disable()
+        try:
+            await within(a, once)
+            await eventually(lambda: not a.processes())
+            await asyncio.sleep(0)
+            assert servers[0]() is None
+        finally:
+            gc.enable()
+
+
+async def test_a_server_whose_callback_awaits_what_was_cancelled_fails_as_by_any_exception(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    heard: list[Any] = []
+
+    class Waits(GenServer):
+        async def handle_call(self, request: Any, caller: Any) -> Any:
+            other = asyncio.get_running_loop().create_future()
+            other.cancel()
+            await other
+
+        def terminate(self, reason: object) -> None:
+            heard.append(reason)
+
+    async with running("a") as (a,):
+        pid = await started(a, Waits)
+        with pytest.raises(Exit) as ended:
+            await within(a, lambda: call(pid, 1))
+        ((kind, _), _) = ended.value.reason
+        assert kind == Atom("CancelledError")
+        assert heard == [ended.value.reason]
+    assert sum("terminating" in record.getMessage() for record in caplog.records) == 1

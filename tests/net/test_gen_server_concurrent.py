@@ -128,3 +128,14 @@ async def test_the_calls_end_with_the_server(how: str) -> None:
         for each in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(each, Exit)
         await eventually(lambda: INSTANCES[-1].cancelled == 5)
+
+
+async def test_a_call_that_waits_for_room_is_closed_with_the_server(recwarn: pytest.WarningsRecorder) -> None:
+    async with running("a") as [a]:
+        pid = await Seen.start(concurrent=3)
+        waiting = [asyncio.create_task(call(pid, number)) for number in range(5)]
+        await eventually(lambda: INSTANCES[-1].inside == 3)
+        a.exit(pid, Atom("kill"))
+        for each in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(each, Exit)
+    assert not [str(warning.message) for warning in recwarn]

@@ -12,6 +12,7 @@ from support import Sink, eventually, running
 
 import partisan
 from partisan import Atom, CallTimeout, Exit, NameTaken, Node, NoProc, NotInProcess, Pid
+from partisan.gen import proc_lib
 from partisan.gen.call import call
 
 NORMAL, KILL, KILLED, NOPROC, BOOM = map(Atom, ("normal", "kill", "killed", "noproc", "boom"))
@@ -77,6 +78,52 @@ async def test_a_crash_takes_the_linked_along_and_is_logged_once(caplog: pytest.
     assert [record.levelname for record in caplog.records if record.levelno >= logging.ERROR] == ["ERROR"]
     assert "broken" in caplog.text
     caplog.clear()
+
+
+async def test_an_exception_that_cannot_say_what_it_is_ends_its_process_all_the_same() -> None:
+    class Speechless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no words")
+
+    async def fail() -> None:
+        raise Speechless
+
+    async def body() -> Any:
+        pid, reference = partisan.spawn_monitor(fail)
+        return await partisan.receive((DOWN, reference, PROCESS, pid, ...), timeout=5.0)
+
+    async with running("a") as (a,):
+        ((kind, text), _) = (await inside(a, body))[4]
+        assert kind == Atom("Speechless")
+        assert "RuntimeError" in text
+
+
+async def test_a_task_that_outlives_its_process_ties_nothing_to_it() -> None:
+    tasks: list[asyncio.Task[None]] = []
+    ended = asyncio.Event()
+
+    async with running("a") as (a,):
+        other = a.spawn(idle)
+
+        async def late() -> None:
+            await ended.wait()
+            for tie in (a.link, a.monitor):
+                with pytest.raises(NotInProcess):
+                    tie(other)
+            with pytest.raises(NotInProcess):
+                await proc_lib.start_link(idle)
+
+        async def body() -> None:
+            tasks.append(asyncio.get_running_loop().create_task(late()))
+
+        pid = a.spawn(body)
+        await eventually(lambda: not a.is_process_alive(pid))
+        ended.set()
+        await tasks[0]
+        about = a.process_info(other)
+        assert about is not None
+        assert not about["links"]
+        assert not about["monitored_by"]
 
 
 async def test_a_link_to_a_dead_process_is_noproc() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +64,25 @@ def test_waits_of_one_length_share_a_timer() -> None:
     core.spawn(_wait(1.0))
     assert len(core.timers) == 2
     assert len(core.scheduler.deadlines) == 1001
+
+
+def test_waits_of_ever_other_lengths_leave_no_timers_behind() -> None:
+    core = Core()
+    seen: list[Any] = []
+
+    async def patient() -> None:
+        for number in range(1000):
+            seen.append(await receive(timeout=3600.0 - number))
+
+    process = core.spawn(patient())
+    for number in range(1000):
+        core.tell(process, number)
+    assert len(seen) == 1000
+    assert process.done()
+    assert sum(not timer.cancelled for timer in core.timers) < 100
+    again = core.spawn(_wait(3600.0))  # a length whose timer may have gone
+    core.advance(3600.0)
+    assert again.done()
 
 
 def test_a_long_wait_holds_no_shorter_one_up() -> None:

@@ -340,9 +340,10 @@ def test_two_processes_that_talk_for_ever_do_not_keep_the_loop_from_its_sockets(
             await receive()
             core.send(other[0].pid, "ball")
 
-    others: list[Process] = []
-    left, right = core.spawn(ping(others)), core.spawn(ping(others))
-    others[:] = [right]
+    others: tuple[list[Process], list[Process]] = ([], [])
+    left, right = core.spawn(ping(others[0])), core.spawn(ping(others[1]))
+    others[0].append(right)
+    others[1].append(left)
     core.scheduler.send_local(left, "ball")
     before = core.scheduler.steps
     core.turn()
@@ -586,3 +587,23 @@ def test_a_refused_step_is_made_later() -> None:
     core.run()
     assert found == [1]
     core.close()
+
+
+def test_processes_that_never_wait_keep_the_sockets_waiting_for_one_budget_not_for_many(core: Core) -> None:
+    taken: list[int] = []
+
+    async def greedy() -> None:
+        while len(taken) < 40 * BUDGET:
+            await checkpoint()
+            taken.append(1)
+
+    for _ in range(8):
+        core.start(greedy())
+    most = 0
+    while core.soon:
+        before = len(taken)
+        core.scheduler.run()
+        most = max(most, len(taken) - before)
+        core.soon.clear() if len(taken) >= 40 * BUDGET else None
+    core.run()
+    assert 0 < most <= 2 * BUDGET

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -356,3 +357,48 @@ def test_an_exit_during_a_future_is_not_disturbed_by_its_late_result(on_loop: Ru
 
     assert on_loop(work, interrupt) == [NORMAL, NORMAL]
     assert log == ["interrupted", "message"]
+
+
+def test_a_lock_goes_to_the_next_when_who_was_about_to_get_it_is_killed(on_loop: Run) -> None:
+    log: list[str] = []
+    lock = asyncio.Lock()
+
+    async def holder(core: Core, processes: list[Process]) -> None:
+        async with lock:
+            while len(lock._waiters or ()) < 2:  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+        processes[1].signal(Atom("kill"), processes[0].pid)
+
+    async def victim() -> None:
+        async with lock:
+            log.append("victim")
+
+    async def heir() -> None:
+        async with lock:
+            log.append("heir")
+
+    assert on_loop(holder, victim, heir) == [NORMAL, Atom("killed"), NORMAL]
+    assert log == ["heir"]
+
+
+def test_a_process_is_to_a_library_what_a_task_is(on_loop: Run) -> None:
+    seen: list[Any] = []
+
+    async def work(core: Core, processes: list[Process]) -> None:
+        mine: Any = asyncio.current_task()
+        known = weakref.WeakKeyDictionary({mine: "state"})  # as AnyIO does, and so HTTPX
+        waited = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(
+            lambda: (seen.extend((mine._fut_waiter is waited, mine._must_cancel)), waited.set_result(None))
+        )
+        await waited
+        seen.extend((known[mine], mine._fut_waiter))
+        mine.cancel()
+        seen.append(mine._must_cancel)
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            seen.append(mine._must_cancel)
+
+    assert on_loop(work) == [NORMAL]
+    assert seen == [True, False, "state", None, True, False]

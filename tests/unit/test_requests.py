@@ -11,7 +11,7 @@ from partisan._core.process import Process, receive
 from partisan._core.requests import Request
 from partisan._core.router import current_router_var
 from partisan.errors import CallTimeout, Exit, NodeDown, NoProc, NotInProcess
-from partisan.etf import Atom
+from partisan.etf import Atom, Reference
 from tests.unit.hollow import Core, messages, sent
 
 OTHER = "b@127.0.0.1"
@@ -310,6 +310,25 @@ def test_who_waits_for_requests_gets_them_in_the_order_of_their_outcomes(core: C
         reply(server.asked[number][1], number)
     core.run()
     assert found == [2, 0, 1, ["before", "between"]]
+
+
+def test_an_answer_that_is_taken_leaves_no_message_behind_it_unseen(core: Core, server: Server) -> None:
+    found: list[Any] = []
+    reference = Reference(core.name, (1,))
+
+    async def body() -> None:
+        asked = request(server.process.pid, "?")
+        await receive("answered")
+        core.scheduler.mark(reference)  # as make_ref: the request is in the mailbox, before it
+        await Waiting([asked])
+        core.scheduler.send_local(caller, (reference, "news"))
+        found.append(await receive((reference, ...), timeout=0))
+
+    caller = core.start(body())
+    core.run()
+    reply(server.caller, "answer")
+    core.tell(caller, "answered")
+    assert found == [(reference, "news")]
 
 
 def test_a_wait_that_is_over_leaves_the_request_to_the_mailbox(core: Core, server: Server) -> None:

@@ -356,6 +356,45 @@ def test_a_swallowed_exit_signal_is_met_again_by_the_next_receive(core: Core) ->
     assert process.exit_reason is BOOM, "although it has returned"
 
 
+def test_a_process_that_swallows_whatever_a_wait_raises_does_not_spin_for_ever(core: Core) -> None:
+    met: list[int] = []
+
+    async def careless() -> None:
+        while len(met) < 100_000:
+            try:
+                await receive()
+            except Cancelled:
+                met.append(1)
+
+    process = core.spawn(careless())
+    process.signal(BOOM, STRANGER)
+    core.run()
+    assert process.exit_reason is BOOM
+    assert 1 < len(met) < 100_000
+    assert core.scheduler.processes == {}
+
+
+def test_a_killed_process_meets_the_signal_once_before_it_is_closed(core: Core) -> None:
+    met: list[str] = []
+
+    async def body() -> None:
+        try:
+            await receive()
+        except Cancelled:
+            met.append("signal")
+            try:
+                await receive()
+            except GeneratorExit:
+                met.append("close")
+                raise
+
+    process = core.spawn(body())
+    process.signal(KILL, STRANGER)
+    core.run()
+    assert met == ["signal", "close"]
+    assert process.exit_reason is KILLED
+
+
 def test_an_exit_signal_before_the_first_step_ends_a_process_before_it_has_begun(core: Core) -> None:
     begun: list[bool] = []
 
