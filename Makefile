@@ -38,11 +38,11 @@ ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=
 # Left out of both: what is about the package, the benchmark, the examples or pure Python rather than the core, and the C
 # headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
-	$(wildcard tests/unit/test_bench_*.py) $(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry))
+	$(wildcard tests/unit/test_bench_*.py) $(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \
-	tests/unit/test_wire_messages.py)
+	tests/net/test_testing_page.py tests/net/test_testing_processes.py tests/unit/test_wire_messages.py)
 
 .PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak fuzz bench types lint docs clean
 .DELETE_ON_ERROR:

@@ -81,12 +81,13 @@ class Fault:
 
     Attributes:
         rule: the rule itself; it tells how many frames were concerned, and how many suffered.
+        number: what `LiveFaults.remove` takes.
     """
 
     def __init__(self, owner: LiveFaults, rule: Rule, number: int) -> None:
         self.rule = rule
         self._owner = owner
-        self._number = number
+        self.number = number
 
     def __repr__(self) -> str:
         return f"<Fault {self.rule.name}: {self.rule.hits} hits>"
@@ -98,7 +99,7 @@ class Fault:
 
     def remove(self) -> None:
         """Heal it; a fault that is over already is left as it is."""
-        self._owner.remove(self._number)
+        self._owner.remove(self.number)
 
     def __enter__(self) -> Fault:
         return self

@@ -39,13 +39,15 @@ class OffloadCalls(NodePart):
         if to not in ("thread", "process"):
             raise ValueError(f"offload to {to!r}: it is to a thread or to a process")
         try:
-            future = self._executor(to).submit(_run, function, args)
+            future = self._begin(to, function, args)
         except BrokenExecutor:  # a worker has died since: the others went with it
             del self._executors[to]
-            future = self._executor(to).submit(_run, function, args)
-        self._offloaded.add(future)
-        future.add_done_callback(self._offloaded.discard)
-        return await asyncio.wrap_future(future, loop=self.loop)
+            future = self._begin(to, function, args)
+        return await future
+
+    def _begin(self, to: Place, function: Callable[..., Result], args: tuple[Any, ...]) -> asyncio.Future[Result]:
+        """Hand it over, in such a way that the loop knows. Raises BrokenExecutor."""
+        return self.loop.run_in_executor(_Noting(self._executor(to), self._offloaded), _run, function, args)
 
     def _executor(self, to: Place) -> Executor:
         found = self._executors.get(to)
@@ -69,6 +71,20 @@ class OffloadCalls(NodePart):
         left = sum(future.running() for future in list(self._offloaded))
         if left:
             log.warning("%s stops while %d offloaded functions run: nobody waits for them", self.name, left)
+
+
+class _Noting(Executor):
+    """An executor that notes what has not returned yet."""
+
+    def __init__(self, executor: Executor, running: set[Future[Any]]) -> None:
+        self._executor = executor
+        self._running = running
+
+    def submit(self, function: Callable[..., Result], /, *args: Any, **options: Any) -> Future[Result]:
+        future = self._executor.submit(function, *args, **options)
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
+        return future
 
 
 def _run(function: Callable[..., Result], args: tuple[Any, ...]) -> Result:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from event_support import Bare, Failures, Other, Teller, heard, inside, nothing_heard
-from support import eventually, running
+from event_support import Bare, Failures, Other, Teller, heard, nothing_heard
+from support import eventually, inside, running
 
 import partisan
 from partisan import Atom, Node

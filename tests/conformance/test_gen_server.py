@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,22 +17,9 @@ from partisan.gen import Continue, Ignore, NoReply, Reply, Stop, proc_lib, sys
 from partisan.gen import server as gen_server
 from partisan.gen.report import ErrorReport, format_log
 from partisan.gen.server import GenServer, call, cast
+from partisan.testing import within
 
 NORMAL, SHUTDOWN, TIMEOUT, EXIT, DOWN = map(Atom, ("normal", "shutdown", "timeout", "EXIT", "DOWN"))
-
-
-async def within(node: Node, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    """Run a function in a process of the node; what it returns or raises."""
-    outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await function(*args))
-        except Exception as error:
-            outcome.set_exception(error)
-
-    node.spawn(run)
-    return await asyncio.wait_for(outcome, 20)
 
 
 class Server(GenServer):

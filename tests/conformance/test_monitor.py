@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from inside import inside
-from support import cluster, eventually, running
+from support import cluster, eventually, inside, running
 
 import partisan
 from partisan import Atom, CallTimeout, Exit, NoProc, Pid, Reference

@@ -6,22 +6,17 @@ hide. The helpers beside this file are imported by their names.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import uvloop
+
+from partisan.testing.runner import run_test
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop] | None] = {
-    "asyncio": None,
-    "uvloop": uvloop.new_event_loop,
-}
+LOOPS = ("asyncio", "uvloop")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -29,7 +24,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if inspect.iscoroutinefunction(metafunc.function) and "loop_name" not in metafunc.fixturenames:
         metafunc.fixturenames.append("loop_name")
     if "loop_name" in metafunc.fixturenames:
-        metafunc.parametrize("loop_name", list(LOOPS))
+        metafunc.parametrize("loop_name", LOOPS)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,9 +34,5 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     wanted = inspect.signature(pyfuncitem.function).parameters
     arguments = {name: value for name, value in pyfuncitem.funcargs.items() if name in wanted}
-    complaints: list[dict[str, Any]] = []
-    with asyncio.Runner(loop_factory=LOOPS[pyfuncitem.callspec.params["loop_name"]]) as runner:
-        runner.get_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        runner.run(pyfuncitem.function(**arguments))
-    assert not complaints, f"the loop was told of {complaints}"
+    run_test(pyfuncitem.function(**arguments), pyfuncitem.callspec.params["loop_name"])
     return True

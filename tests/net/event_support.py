@@ -4,35 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import partisan
-from partisan import Atom, Node
+from partisan import Atom
 from partisan.etf import Pid
 from partisan.gen.control import Continue
 from partisan.gen.event import EventHandler, Hibernate, Remove, Reply, Stop, Swap
 
 PATIENCE = 20.0
 """Seconds in which whatever is waited for has long come."""
-
-
-async def inside(node: Node, function: Callable[[], Awaitable[Any]]) -> Any:
-    """What a coroutine function gives, or raises, that runs in a process of the node."""
-    outcome: asyncio.Future[Any] = node.loop.create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await function())
-        except Exception as error:
-            outcome.set_exception(error)
-        except BaseException as error:
-            outcome.set_exception(AssertionError(f"the process was ended: {error!r}"))
-            raise
-
-    node.spawn(run)
-    async with asyncio.timeout(PATIENCE * 2):
-        return await outcome
 
 
 async def heard(*patterns: Any) -> Any:

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from support import eventually
 
 from partisan import Node
 from partisan.gen.server import GenServer
-
-
-async def within(node: Node, function: Callable[..., Awaitable[Any]], *args: Any) -> Any:
-    """Run a function in a process of the node; what it returns or raises."""
-    outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await function(*args))
-        except Exception as error:
-            outcome.set_exception(error)
-
-    node.spawn(run)
-    return await asyncio.wait_for(outcome, 30)
+from partisan.testing import within
 
 
 async def calls_agreed(*nodes: Node) -> None:

@@ -1,31 +1,26 @@
-"""Nodes, sinks, events and a bounded wait: what the tests of real sockets share."""
+"""What the tests of real sockets share besides `partisan.testing`."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import partisan
-from partisan import Node
+from partisan import Node, testing
+from partisan.testing import FAST as FAST
+from partisan.testing import Events as Events
+from partisan.testing import Probe, held
+from partisan.testing import address_of as address_of
+from partisan.testing import eventually as eventually
+from partisan.testing import free_port as free_port
+from partisan.testing import fully_meshed as fully_meshed
 
-FAST = {"connection_interval": 0.05, "connection_jitter": 0.02, "reconnect_backoff_max": 0.2}
-"""Options with which a lost connection is dialled again soon."""
+inside = testing.within
 
-
-async def eventually(condition: Callable[[], Any], timeout: float = 10.0) -> Any:
-    """Return what the condition gives as soon as that is true; fail if it is not in time (s)."""
-    end = time.monotonic() + timeout
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {condition}")
-        await asyncio.sleep(0.002)
+FAR = ("far links", "starts", "rpc", "served", "calls")
+"""What `held` counts of a node's business with others."""
 
 
 async def settled(node: Node) -> None:
@@ -34,96 +29,33 @@ async def settled(node: Node) -> None:
         await asyncio.sleep(0)
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def address_of(node: Node) -> str:
-    """What another node joins it by."""
-    return f"{node.name.partition('@')[0]}@{node.listen_addrs[0]}"
-
-
-def fully_meshed(*nodes: Node) -> bool:
-    """Whether all have the same members and every connection that each wants of the others."""
-    names = sorted(node.name for node in nodes)
-    return all(
-        sorted(node.members()) == names and all(node.is_fully_connected(name) for name in names) for node in nodes
-    )
-
-
 @contextlib.asynccontextmanager
 async def running(*names: str, **options: Any) -> AsyncIterator[list[Node]]:
-    """Start nodes of these names on free ports, each a cluster of one; at the end they wait little for silent peers."""
-    nodes = [Node(f"{name}@127.0.0.1:0", **{**FAST, **options}) for name in names]
-    async with contextlib.AsyncExitStack() as stack:
-        for node in nodes:
-            await stack.enter_async_context(node)
-            stack.callback(assert_nothing_left, node)
-            stack.push_async_callback(node.stop, grace=0.5)
+    """As `partisan.testing.running`; nodes that have stopped have no processes, links, monitors, timers or calls."""
+    async with testing.running(*names, **options) as nodes:
         yield nodes
-
-
-def assert_nothing_left(node: Node) -> None:
-    """A node that has stopped has no processes, links, monitors, timers or calls."""
-    left = {**node.scheduler.census(), "timers": len(node._timers), "time-outs": len(node.scheduler.deadlines)}
-    assert not any(left.values()), f"{node.name} is left with {left}"
+    assert_nothing_left(*nodes)
 
 
 @contextlib.asynccontextmanager
 async def cluster(*names: str, **options: Any) -> AsyncIterator[list[Node]]:
-    """Start nodes, join all to the first, and wait until they are fully meshed."""
-    async with running(*names, **options) as nodes:
-        for node in nodes[1:]:
-            await node.join(address_of(nodes[0]))
-        await eventually(lambda: fully_meshed(*nodes))
+    """As `partisan.testing.cluster`, likewise."""
+    async with testing.cluster(*names, **options) as nodes:
         yield nodes
+    assert_nothing_left(*nodes)
 
 
-class Sink:
-    """A named process that keeps what it receives.
+def assert_nothing_left(*nodes: Node) -> None:
+    """What has stopped is left with nothing of its own."""
+    left = {node.name: {name: count for name, count in held(node).items() if name not in FAR[:-1]} for node in nodes}
+    assert not any(left.values()), f"left behind: {left}"
 
-    Attributes:
-        messages: in the order of arrival.
-    """
+
+class Sink(Probe):
+    """A probe by the name that the tests send to."""
 
     def __init__(self, node: Node, name: str = "sink") -> None:
-        self.messages: list[Any] = []
-        self.pid = node.spawn(self._run, name=name)
-
-    async def _run(self) -> None:
-        while True:
-            self.messages.append(await partisan.receive())
-
-    async def has(self, count: int, timeout: float = 10.0) -> list[Any]:
-        """Wait until so many messages have come, and return all."""
-        await eventually(lambda: len(self.messages) >= count, timeout)
-        return self.messages
-
-
-class Events:
-    """The telemetry of a node, kept.
-
-    Attributes:
-        seen: (event, measurements, metadata), in order.
-    """
-
-    def __init__(self, node: Node, prefix: str = "partisan") -> None:
-        self.seen: list[tuple[str, Mapping[str, Any], Mapping[str, Any]]] = []
-        node.telemetry.attach("events", prefix, lambda *event: self.seen.append(event))
-
-    def of(self, event: str, **metadata: Any) -> list[Mapping[str, Any]]:
-        """The metadata of the events of this name that have at least what is given."""
-        return [
-            about
-            for name, _, about in self.seen
-            if name == event and all(about.get(key) == value for key, value in metadata.items())
-        ]
-
-    def errors(self) -> list[Exception]:
-        """What was reported of rejected frames, in order."""
-        return [about["error"] for about in self.of("partisan.frame.rejected")]
+        super().__init__(node, name)
 
 
 STARVED = 30.0
@@ -174,21 +106,6 @@ async def undisturbed(**options: Any) -> AsyncIterator[tuple[Node, Node]]:
         assert not lost.of("partisan.socket.close", node=a.name)
 
 
-async def inside(node: Node, function: Callable[[], Any]) -> Any:
-    """What a coroutine function gives, or raises, that runs in a process of the node."""
-    outcome: asyncio.Future[Any] = node.loop.create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await function())
-        except Exception as error:
-            outcome.set_exception(error)
-
-    node.spawn(run)
-    async with asyncio.timeout(STARVED):
-        return await outcome
-
-
 async def soon(future: asyncio.Future[Any]) -> Any:
     """The result of a future, for which nobody waits for ever."""
     async with asyncio.timeout(STARVED):
@@ -213,12 +130,4 @@ async def python_cluster(*names: str, **options: Any) -> AsyncIterator[list[Node
 
 def left_over(node: Node) -> dict[str, int]:
     """What a node still has to do with others; what is none is left out."""
-    remote = node._remote
-    counts = {
-        "links": len(remote.links.ends),
-        "starts": len(remote.spawns),
-        "calls": len(remote.asking),
-        "running": remote.applied.running,
-        "aliases": len(node.scheduler.aliases),
-    }
-    return {name: count for name, count in counts.items() if count}
+    return {name: count for name, count in held(node).items() if name in FAR}

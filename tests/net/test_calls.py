@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from partisan import Atom, Node
 from partisan._core.calls import call, reply
 from partisan._core.requests import Served
 from partisan.gen.server import GenServer
+from partisan.testing import within
 
 CHANNELS = {"data": {"parallelism": 2}, "state": {"monotonic": True}, "packed": {"payload": "msgpack"}}
 KILL, NOPROC = Atom("kill"), Atom("noproc")
@@ -44,21 +45,6 @@ async def pair(**options: Any) -> AsyncIterator[tuple[Node, Node, Any]]:
         await eventually(lambda: all(n.table.peer(m.name).watches_calls for n, m in ((a, b), (b, a))))
         b.spawn(answerer, name="answerer")
         yield a, b, ("answerer", b.name)
-
-
-async def within(node: Node, function: Callable[[], Awaitable[Any]]) -> Any:
-    """Run a function in a process of the node; return what it gives."""
-    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            done.set_result(await function())
-        except Exception as error:
-            done.set_exception(error)
-
-    node.spawn(run)
-    async with asyncio.timeout(20):
-        return await done
 
 
 async def wait_for_silence(target: Any) -> None:

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from event_support import Bare, Failures, Other, Teller, heard, inside, nothing_heard
+from event_support import Bare, Failures, Other, Teller, heard, nothing_heard
 from node_process import NodeProcess
 from scripted import FORWARD, decode, greeted, member, recorded
-from support import Events, address_of, cluster, eventually, running
+from support import Events, address_of, cluster, eventually, inside, running
 
 import partisan
 from partisan import Atom, Node

@@ -164,7 +164,7 @@ async def test_an_unlinked_process_lives_on() -> None:
 
         async def linker() -> Any:
             partisan.link(there)
-            await eventually(lambda: left_over(b).get("links") == 1)
+            await eventually(lambda: left_over(b).get("far links") == 1)
             partisan.unlink(there)
             partisan.unlink(there)
             await eventually(lambda: not left_over(a) and not left_over(b))
@@ -189,7 +189,7 @@ async def test_the_loss_of_the_node_is_the_signal_noconnection_at_both_ends() ->
         async def linker() -> Any:
             partisan.trap_exit()
             partisan.link(there)
-            await eventually(lambda: left_over(b).get("links") == 1)
+            await eventually(lambda: left_over(b).get("far links") == 1)
             a._manager.disconnect(b.name)
             b._manager.disconnect(a.name)
             return await partisan.receive(timeout=10)
@@ -226,7 +226,7 @@ async def test_who_was_lost_in_one_direction_only_hears_of_it_when_the_node_is_b
         async def linker() -> Any:
             partisan.trap_exit()
             partisan.link(there)
-            await eventually(lambda: left_over(b).get("links") == 1)
+            await eventually(lambda: left_over(b).get("far links") == 1)
             a._manager.disconnect(b.name)
             return await partisan.receive(timeout=10)
 
@@ -271,7 +271,7 @@ async def test_a_reason_that_is_no_term_is_told_as_such() -> None:
         async def linker() -> Any:
             partisan.trap_exit()
             partisan.link(there)
-            await eventually(lambda: left_over(b).get("links") == 1)
+            await eventually(lambda: left_over(b).get("far links") == 1)
             b.send(there, 1)
             return await partisan.receive(timeout=10)
 

@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from inside import inside
 from node_process import NodeProcess
 from scripted import FORWARD, Connection, Member, Peer, dial, greeted, member, recorded
-from support import cluster, eventually, fully_meshed, running
+from support import cluster, eventually, fully_meshed, inside, running
 
 import partisan
 from partisan import Atom, CallTimeout, Exit, NodeDown, NoProc, NotInProcess, Pid, Reference

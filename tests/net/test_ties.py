@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from support import Sink, eventually, running
+from support import Sink, eventually, inside, running
 
 import partisan
-from partisan import Atom, CallTimeout, Exit, NameTaken, Node, NoProc, NotInProcess, Pid
+from partisan import Atom, CallTimeout, Exit, NameTaken, NoProc, NotInProcess, Pid
 from partisan.gen import proc_lib
 from partisan.gen.call import call
 
@@ -25,23 +25,6 @@ async def idle() -> None:
 
 async def crash() -> None:
     raise ValueError("broken")
-
-
-async def inside(node: Node, body: Callable[[], Awaitable[Any]]) -> Any:
-    """What the body returns, run by a process of the node; what it raises is raised."""
-    outcome: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            outcome.set_result(await body())
-        except Exception as error:
-            outcome.set_exception(error)
-        finally:
-            if not outcome.done():
-                outcome.cancel()
-
-    node.spawn(run)
-    return await asyncio.wait_for(outcome, 5.0)
 
 
 # Links.
