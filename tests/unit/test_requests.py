@@ -462,3 +462,10 @@ def test_nothing_that_cannot_be_written_leaves_a_number_behind(core: Core, queue
     assert process.done()
     assert core.scheduler.aliases == {}
     assert messages(b"", core.codec) == []
+
+
+def test_a_lost_node_is_named_if_the_reason_tells_it() -> None:
+    told = NodeDown((Atom("nodedown"), Atom("b@127.0.0.1")))
+    assert (told.node, str(told)) == ("b@127.0.0.1", "the node b@127.0.0.1 is gone")
+    assert NodeDown(Atom("noconnection")).node is None
+    assert "noconnection" in str(NodeDown(Atom("noconnection")))
