@@ -262,8 +262,9 @@ async def test_a_cancelled_call_takes_its_request_back() -> None:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
                     await call(target, Atom("silence"), timeout=None)
+            await eventually(lambda: left(a, b) == [])
             task = asyncio.create_task(call(target, Atom("silence"), timeout=None))
-            await asyncio.sleep(0.01)
+            await eventually(lambda: left(b) != [])  # it has been asked
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
