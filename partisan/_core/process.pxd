@@ -77,7 +77,7 @@ cdef class Process(Watched):
     cdef readonly Py_ssize_t holds      # send queues that hold it now
     cdef readonly bint trapping         # exit signals come as messages
     cdef bint doomed                    # an exit signal has told it to end
-    cdef bint killed                    # ... at once
+    cdef readonly bint killed           # ... at once
     cdef object doom_reason             # why, once doomed
     cdef public str channel             # of what its gen functions send to other nodes, unless said; None: the default
     cdef readonly bint hibernating      # it waits, and has given memory back

@@ -166,6 +166,10 @@ class Process(Watched):
         """Whether it has not ended and is not about to."""
 
     @property
+    def killed(self) -> bool:
+        """Whether it was told to end at once: it goes no further than its next await."""
+
+    @property
     def links(self) -> list[Pid]:
         """The pids that it is linked to."""
 

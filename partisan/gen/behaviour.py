@@ -175,7 +175,7 @@ class Behaviour:
             except Exit as error:
                 reason, cause = error.term, error
             except ExitSignal as signal:
-                if not process().trapping:
+                if not process().trapping or process().killed:
                     raise
                 reason, cause = signal.reason, signal
             except asyncio.CancelledError as error:

@@ -98,7 +98,8 @@ class Supervisor(Behaviour):
             try:
                 await self._tree.begin()
             except (Exception, asyncio.CancelledError):
-                await self._tree.end_all()
+                if not process().killed:  # then their links tell the children
+                    await self._tree.end_all()
                 raise
         except Exit as error:
             _fail(error.reason, name)
@@ -129,7 +130,8 @@ class Supervisor(Behaviour):
                 system.last = message
                 await self._take(message, system)
         except (Exception, asyncio.CancelledError):
-            await self._tree.end_all()
+            if not process().killed:
+                await self._tree.end_all()
             raise
 
     async def _take(self, message: Any, system: System) -> None:

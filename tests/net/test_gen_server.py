@@ -508,3 +508,20 @@ async def test_a_server_whose_callback_awaits_what_was_cancelled_fails_as_by_any
         assert kind == Atom("CancelledError")
         assert heard == [ended.value.reason]
     assert sum("terminating" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_killed_server_does_not_terminate_although_it_traps_exits() -> None:
+    heard: list[Any] = []
+
+    class Traps(GenServer):
+        def init(self) -> None:
+            partisan.trap_exit(True)
+
+        def terminate(self, reason: object) -> None:
+            heard.append(reason)
+
+    async with running("a") as (a,):
+        pid = await started(a, Traps)
+        a.exit(pid, KILL)
+        await eventually(lambda: not a.is_process_alive(pid) and not a.processes())
+        assert heard == []
