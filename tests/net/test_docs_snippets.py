@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inside import inside
-from support import address_of, cluster, eventually
+from support import address_of, cluster, eventually, inside
 
 import partisan
 from partisan import Atom, Node
