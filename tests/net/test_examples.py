@@ -114,7 +114,7 @@ def test_the_servers_of_the_readme_are_kept_running(tmp_path: Path) -> None:
         timeout=30,
         check=True,
     )
-    assert done.stdout.splitlines() == ["1", "it ended: (Atom('KeyError'), \"'pears'\")", "2"]
+    assert done.stdout.splitlines() == ["1", "it ended: (Atom('KeyError'), \"Atom('pears')\")", "2"]
     assert "KeyError" in done.stderr
 
 
