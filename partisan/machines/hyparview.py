@@ -144,7 +144,6 @@ class HyParView(Neighborhood):
             return
         for name, peer in self._active.items():
             self._send(peer, Farewell(self.myself, self._ids.next(name, now)))
-            self._ids.forgive(name)
         self.myself = event.myself
         for name, peer in self._active.items():
             self._send(peer, self._neighbor(name, peer))
@@ -306,7 +305,6 @@ class HyParView(Neighborhood):
             self._violation(peer, "join: no tag or epoch")
             return
         self._meet(name, sender)
-        self._ids.forgive(name)
         self._away = False
         if name in self._active:
             self._send(sender, self._neighbor(name, sender))  # it has lost ours, or begun again; walks went out before

@@ -8,7 +8,7 @@ until it is given up. Who cannot be reached by then leaves the passive view.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from partisan.errors import ConfigError
@@ -37,7 +37,7 @@ from partisan.machines.machine import (
     TimedOut,
     Unreachable,
 )
-from partisan.machines.view import DisconnectIds, Name, View, choose, insert, sample
+from partisan.machines.view import DisconnectIds, Name, View, choose, mix, sample
 
 if TYPE_CHECKING:
     from random import Random
@@ -235,7 +235,6 @@ class Neighborhood(Machine, ABC):
             self._refill(now)
         elif name in self._joins.values():
             edge.up = False
-            self._pending.pop(name, None)
         else:
             self._failed(name, event.reason, now, purge=not edge.up)
 
@@ -258,6 +257,7 @@ class Neighborhood(Machine, ABC):
         timer, config = event.timer, self.config
         if timer == SHUFFLE_TIMER:
             self._start_timer(SHUFFLE_TIMER, config.shuffle_interval)
+            self._ids.expire(now)
             self._shuffle()
         elif timer == PROMOTION_TIMER:
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval)
@@ -399,9 +399,9 @@ class Neighborhood(Machine, ABC):
         if keep:
             self._to_passive(name, peer)
 
-    def _to_passive(self, name: Name, peer: Peer, first: Iterator[Name] | None = None) -> None:
+    def _to_passive(self, name: Name, peer: Peer) -> None:
         if name not in self._passive:
-            insert(self._passive, name, peer, self.config.passive_max_size, self._rng, first)
+            mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng)
 
     def _decline(self, name: Name, peer: Peer, now: float) -> None:
         """Tell a peer that takes us for a neighbor that we are none, unless it is being told."""
@@ -453,12 +453,14 @@ class Neighborhood(Machine, ABC):
 
     def _merge(self, exchange: Iterable[Peer], given: Iterable[Peer]) -> None:
         """Mix peers into the passive view; those that were given away for them make room first."""
-        name_of = self.config.name
-        first = map(name_of, given)
+        name_of, active, passive = self.config.name, self._active, self._passive
+        newcomers: View = {}
         for peer in exchange:
             name = name_of(peer)
-            if name != self._name and name not in self._active:
-                self._to_passive(name, peer, first)
+            if name not in passive and name not in active and name != self._name:
+                newcomers.setdefault(name, peer)
+        if newcomers:
+            mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
 
     def _shuffle(self) -> None:
         name = choose(self._active, self._rng)

@@ -15,7 +15,7 @@ sent before it may be under way, and counts grow over all peers, so that forgett
 
 from __future__ import annotations
 
-from collections.abc import Container, Hashable, Iterable, Iterator
+from collections.abc import Container, Hashable, Iterable
 from typing import TYPE_CHECKING, TypeAlias
 
 from partisan.machines.machine import Peer
@@ -45,14 +45,23 @@ def sample(view: View, rng: Random, most: int) -> list[Peer]:
     return rng.sample(peers, min(most, len(peers)))
 
 
-def insert(view: View, name: Name, peer: Peer, most: int, rng: Random, first: Iterator[Name] | None) -> None:
-    """Put the peer in; if the view is full, whoever `first` still names makes room, else somebody at random."""
-    if most <= 0:
-        return
-    while len(view) >= most:
-        victim = None if first is None else next((each for each in first if each in view), None)
-        del view[choose(view, rng) if victim is None else victim]
-    view[name] = peer
+def mix(view: View, newcomers: View, most: int, rng: Random, first: Iterable[Name] = ()) -> None:
+    """Put newcomers in, as many as there are places; whom `first` names makes room first, then somebody at random."""
+    excess = len(view) + len(newcomers) - most
+    if excess > 0:
+        for name in first:
+            if excess > 0 and name in view:
+                del view[name]
+                excess -= 1
+        former = list(view) if excess > 0 else []
+        while excess > 0 and former:
+            at = int(rng.random() * len(former))
+            former[at], former[-1] = former[-1], former[at]
+            del view[former.pop()]
+            excess -= 1
+        if excess > 0:
+            newcomers = dict(list(newcomers.items())[: max(most, 0)])
+    view.update(newcomers)
 
 
 class DisconnectIds:
@@ -77,15 +86,24 @@ class DisconnectIds:
     def limit(self, keep: float, most: int) -> None:
         """Go on with other bounds."""
         self._keep, self._most = keep, most
+        for known in (self._sent, self._read):
+            while len(known) > most:
+                del known[next(iter(known))]
 
     def next(self, name: Name, now: float) -> DisconnectId:
         """Number a farewell to that node."""
         self._count += 1
         self._sent.pop(name, None)
         self._sent[name] = (self._count, now)
-        while len(self._sent) > self._most or next(iter(self._sent.values()))[1] < now - self._keep:
+        if len(self._sent) > self._most:
             del self._sent[next(iter(self._sent))]
         return (self.epoch, self._count)
+
+    def expire(self, now: float) -> None:
+        """Forget the farewells of ours that have arrived by now."""
+        sent = self._sent
+        while sent and next(iter(sent.values()))[1] < now - self._keep:
+            del sent[next(iter(sent))]
 
     def sent_lately(self, name: Name, now: float) -> bool:
         """Whether a farewell of ours to that node may still be under way."""
@@ -99,10 +117,6 @@ class DisconnectIds:
         """Whether that node, which says that it has read `last` of ours, has read all of them."""
         return not self.sent_lately(name, now) or last >= (self.epoch, self._sent[name][0])
 
-    def forgive(self, name: Name) -> None:
-        """That node has begun again: what it read in its former life does not matter."""
-        self._sent.pop(name, None)
-
     def read(self, name: Name, number: DisconnectId, now: float) -> bool:
         """Take note of that node's farewell; False if it is stale: a later one has been read lately.
 
@@ -115,7 +129,7 @@ class DisconnectIds:
                 self._read[name] = ((epoch, count), read)
                 return False
         self._read[name] = (number, now)
-        while len(self._read) > self._most:
+        if len(self._read) > self._most:
             del self._read[next(iter(self._read))]
         return True
 
