@@ -19,8 +19,9 @@ What a driver owes a machine:
 - messages sent on a connected edge arrive in order or the edge reports `Disconnected`; a `Send` to a peer without a
   connected edge is dropped;
 - `Disconnect(peer, reason)`: the edge is given up once everything sent before it has left; no `Disconnected` follows.
-  What the peer opened to us is closed a second later, when it has had the time to read why: if it still wants us, it
-  dials again and is greeted anew. That holds as well if there was no edge;
+  What the peer opened to us is closed a second later, when it has had the time to read why, unless its edge has been
+  asked for again by then: if it still wants us, it dials again and is greeted anew. That holds as well if there was no
+  edge;
 - timers are keyed, relative and restartable: starting a live key replaces it, and a timer that was stopped or replaced
   must not fire.
 
@@ -89,6 +90,21 @@ class Disconnected:
 
     Attributes:
         reason: a word for logs and telemetry, as "closed" or "ping_timeout".
+    """
+
+    peer: Peer
+    reason: str
+
+
+@dataclass(slots=True)
+class Unreachable:
+    """An attempt to make an edge usable has failed; the driver goes on trying until `Disconnect`.
+
+    Only for machines that look for other peers then, as those with partial views do.
+
+    Attributes:
+        peer: as in `Connect`.
+        reason: a word for logs and telemetry, as "refused".
     """
 
     peer: Peer

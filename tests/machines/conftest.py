@@ -173,7 +173,12 @@ class Network:
         edge = node.edges.pop(effect.peer, None)
         target = effect.peer if edge is None else edge.target
         if target in self.nodes:
-            self._later(GRACE, self._break, target, peer)
+            self._later(GRACE, self._part, target, peer, node)
+
+    def _part(self, peer: Any, target: Any, node: Node) -> None:
+        """Close what the peer has opened to a node that gave its edge up, and has not asked for it again."""
+        if self.nodes.get(target) is not node or peer not in node.edges:
+            self._break(peer, target)
 
     def _break(self, peer: Any, target: Any) -> None:
         """Close the edge of the peer to the target; the peer's driver notices, and dials again."""

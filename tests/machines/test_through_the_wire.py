@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from partisan.machines.full import FullConfig, FullMembership, Gossip, Summary
+from partisan.machines.hyparview import HyParView, HyParViewConfig, HyParViewState
 from partisan.machines.machine import Join, Leave, Violation
 from partisan.machines.membership import MembershipConfig
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
@@ -19,6 +20,7 @@ from random_gossip import RandomGossip
 etf = pytest.importorskip("partisan.etf", reason="needs the compiled codec")
 order = pytest.importorskip("partisan.wire.order")
 wire = pytest.importorskip("partisan.wire.full")
+hyparview = pytest.importorskip("partisan.wire.hyparview")
 records = pytest.importorskip("partisan.wire.records")
 
 CHANNELS = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
@@ -83,3 +85,32 @@ def test_encoding_changes_nothing_that_happens(network):
         return net.sent, net.facts
 
     assert messages() == messages(through)
+
+
+def through_hyparview(message):
+    if isinstance(message, HyParViewState):
+        return hyparview.state_from_term(etf.decode(etf.encode(hyparview.state_to_term(message))))
+    return hyparview.message_from_term(etf.decode(etf.encode(hyparview.message_to_term(message))))
+
+
+def test_partial_views_are_the_same_if_every_message_is_encoded(network):
+    specs = [NodeSpec.of(f"n{n}@h", (ListenAddress("::1", 1000 + n),), CHANNELS) for n in range(20)]
+    config = HyParViewConfig(active_max_size=4, key=order.spec_key)
+
+    def story(*arguments):
+        net = network(4, lambda peer, rng, restored: HyParView(peer, config, rng, restored), *arguments)
+        for peer in specs:
+            net.boot(peer)
+            if peer is not specs[0]:
+                net.tell(peer, Join(("contact", specs[0])))
+            net.run(0.1)
+        net.run(30.0)
+        net.crash(specs[5])
+        net.tell(specs[7], Leave())
+        net.run(30.0)
+        assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
+        return net.sent, net.facts, [(node.machine.active, node.machine.passive) for node in net.nodes.values()]
+
+    encoded = story(through_hyparview)
+    assert encoded == story()
+    assert sum(len(active) == 3 for active, _ in encoded[2]) >= 14
