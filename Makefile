@@ -35,10 +35,11 @@ STUBS := $(sort $(wildcard partisan/_core/*.pyi))
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
 ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:malloc_context_size=4 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
-# Left out of both: what is about the package, the benchmark, the examples or pure Python rather than the core, and the C
-# headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
+# Left out of both: what is about the package, the benchmark, the examples or pure Python rather than the core, clusters
+# of processes of their own, and the C headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
-	$(wildcard tests/unit/test_bench_*.py) $(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry testing_plugin))
+	tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
+	$(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \

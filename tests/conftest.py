@@ -19,6 +19,12 @@ FAILED = pytest.StashKey[bool]()
 """Whether the test has failed: its traceback then keeps everything alive, and one complaint is enough."""
 
 
+def pytest_collection_finish() -> None:
+    """Put what lives as long as the run out of the collector's sight: it would take most of the time of the tests."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
