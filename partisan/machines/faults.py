@@ -159,20 +159,19 @@ class Partition(Cut):
     """
 
     groups: tuple[tuple[str, ...], ...]
+    _group_of: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         Cut.__post_init__(self)  # super() without arguments does not find a class with slots
         names = [name for group in self.groups for name in group]
         _checked("a partition has two groups of nodes at least, none of them empty", len(self.groups) >= 2)
         _checked("a partition has no empty group", all(self.groups))
-        _checked("a node is in one group of a partition at most", len(names) == len(dict.fromkeys(names)))
+        self._group_of = {name: number for number, group in enumerate(self.groups) for name in group}
+        _checked("a node is in one group of a partition at most", len(names) == len(self._group_of))
 
     def concerns(self, source: str, destination: str, channel: str, kind: str) -> bool:
-        here, there = self._group(source), self._group(destination)
-        return here is not None and there is not None and here is not there
-
-    def _group(self, name: str) -> tuple[str, ...] | None:
-        return next((group for group in self.groups if name in group), None)
+        here, there = self._group_of.get(source), self._group_of.get(destination)
+        return here is not None and there is not None and here != there
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
