@@ -1,0 +1,219 @@
+"""The command line: `python -m partisan.sim SCENARIO`.
+
+What the simulator itself must not have is here: the codec, processes, and the clock that says how fast it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+from partisan.sim import report
+from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
+from partisan.sim.scenarios import SCENARIOS
+
+PROGRAM = "python -m partisan.sim"
+
+State = TypeVar("State")
+Point = TypeVar("Point")
+Result = TypeVar("Result")
+
+
+class PointFailed(RuntimeError):
+    """A process that measured a point has ended without a result; it has printed why."""
+
+
+class Forked:
+    """Measures points side by side: a process each, forked from the one that prepared the state.
+
+    Args:
+        jobs: processes at a time.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether the system forks."""
+        return "fork" in multiprocessing.get_all_start_methods()
+
+    def points(
+        self, prepare: Callable[[], State], measure: Callable[[State, Point], Result], points: Sequence[Point]
+    ) -> list[Result]:
+        """See `Runner`."""
+        state = prepare()
+        gc.freeze()  # or the collector would write to, and so copy, every page of the state in every process
+        fork = multiprocessing.get_context("fork")
+        results: dict[int, Result] = {}
+        running: dict[Any, tuple[int, Any]] = {}
+        waiting = list(enumerate(points))
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.jobs:
+                    number, point = waiting.pop(0)
+                    here, there = fork.Pipe(duplex=False)
+                    child = fork.Process(target=_measure, args=(there, measure, state, point), daemon=True)
+                    child.start()
+                    there.close()
+                    running[here] = (number, child)
+                for done in wait(list(running)):
+                    number, child = running.pop(done)
+                    results[number] = _result(done, child, points[number])
+        finally:
+            gc.unfreeze()
+            for _, child in running.values():
+                child.terminate()
+        return [results[number] for number in range(len(points))]
+
+
+def _measure(there: Connection, measure: Callable[[State, Point], Result], state: State, point: Point) -> None:
+    there.send(measure(state, point))
+    there.close()
+
+
+def _result(done: Any, child: Any, point: object) -> Any:
+    try:
+        return done.recv()
+    except EOFError:
+        raise PointFailed(f"no result for the point {point}") from None
+    finally:
+        done.close()
+        child.join()
+
+
+class FullCodec:
+    """Full membership through `partisan.wire.full` and the term format; what is decoded must equal what was encoded."""
+
+    def __init__(self) -> None:
+        # Here, as the simulator runs without a compiled core.
+        from partisan import etf
+        from partisan.machines.full import Gossip, Summary
+        from partisan.names import ChannelOptions, ListenAddress, NodeSpec
+        from partisan.wire import full, order
+
+        channels = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
+
+        def peer(number: int) -> NodeSpec:
+            address = ListenAddress("127.0.0.1", 1024 + number % 60_000)
+            return NodeSpec.of(f"n{number}@sim", (address,), channels)
+
+        def through(message: Any) -> Any:
+            if isinstance(message, Gossip | Summary):
+                return full.gossip_from_term(etf.decode(etf.encode(full.gossip_to_term(message))))
+            return full.state_from_term(etf.decode(etf.encode(full.state_to_term(message))))
+
+        self.peer: Callable[[int], NodeSpec] = peer
+        self.key: Callable[[Any], Any] = order.spec_key
+        self.through: Callable[[Any], Any] = through
+
+
+CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec}
+"""By the name that a scenario gives."""
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command line."""
+    about = "\n".join(f"  {each.name:18}{each.about}" for each in SCENARIOS.values())
+    top = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Run protocols under virtual time, and print what they cost beside what was published.",
+        epilog=f"scenarios:\n{about}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("scenario", choices=SCENARIOS, metavar="SCENARIO", help="one of those below")
+    top.add_argument("--nodes", type=_count, metavar="N", help="how many; default: as many as the scenario is about")
+    top.add_argument("--seed", type=int, default=1, metavar="S", help="of all chance; default 1")
+    top.add_argument("--full", action="store_true", help="as thorough as what was published; slow")
+    top.add_argument("--codec", action="store_true", help="send every message through the term format; slow")
+    top.add_argument("--jobs", type=_count, metavar="N", help="processes for the points; default: one a core")
+    top.add_argument("--out", type=Path, metavar="DIR", help="write text, CSV, JSON, and PNG if matplotlib is here")
+    top.add_argument("--json", type=Path, metavar="FILE", help="write one row a value")
+    return top
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _options(chosen: argparse.Namespace, scenario: Scenario) -> Options:
+    """Raises ImportError if a codec is asked for and the core is not compiled."""
+    codec = CODECS[scenario.codec]() if chosen.codec and scenario.codec else None
+    runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if Forked.is_possible() else InTurn()
+    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say)
+
+
+def _prepare_files(chosen: argparse.Namespace) -> None:
+    """Before anything is simulated: a wrong path must not cost the run."""
+    if chosen.out is not None:
+        chosen.out.mkdir(parents=True, exist_ok=True)
+    if chosen.json is not None:
+        chosen.json.write_text(report.to_json([]))
+
+
+def _run(chosen: argparse.Namespace, scenario: Scenario) -> None:
+    _prepare_files(chosen)
+    options = _options(chosen, scenario)
+    began, used = time.perf_counter(), _used()
+    thresholds = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)  # what a simulation allocates lives long, and is in few cycles
+    try:
+        outcome = scenario.run(options)
+    finally:
+        gc.set_threshold(*thresholds)
+    elapsed, used = time.perf_counter() - began, _used() - used
+    rows = report.rows_of(outcome.measured, chosen.seed)
+    print(report.text(rows))
+    _say(f"{outcome.events:,} events in {elapsed:.1f} s, {outcome.events / max(used, 1e-9):,.0f} a second of one core")
+    _say(f"seed {chosen.seed}, digest {outcome.digest}")
+    if chosen.json is not None:
+        chosen.json.write_text(report.to_json(rows))
+    if chosen.out is not None:
+        for path in report.write(rows, chosen.out, scenario.name):
+            _say(f"wrote {path}")
+        if not report.can_draw():
+            _say("no pictures: matplotlib is not here (pip install 'partisan[bench]')")
+
+
+def _used() -> float:
+    """Seconds of processors that this process and its children have used."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a scenario; return the exit status."""
+    top = parser()
+    chosen = top.parse_args(arguments)
+    scenario = SCENARIOS[chosen.scenario]
+    if chosen.nodes is not None and chosen.nodes < scenario.least:
+        top.error(f"{scenario.name} takes {scenario.least} nodes at least")
+    if chosen.codec and scenario.codec is None:
+        top.error(f"the messages of {scenario.name} have no codec")
+    try:
+        _run(chosen, scenario)
+    except KeyboardInterrupt:
+        return 130
+    except (RuntimeError, ImportError, OSError) as error:
+        _say(f"partisan.sim: {error}")
+        _say(f"again: {PROGRAM} {' '.join(sys.argv[1:] if arguments is None else arguments)} (seed {chosen.seed})")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

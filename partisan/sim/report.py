@@ -1,0 +1,136 @@
+"""What a run is told as: text, CSV, JSON and pictures, each measured value beside the published one."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from partisan.sim.published import PUBLISHED
+from partisan.sim.scenario import Measured
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measured value, as it is written to JSON and CSV.
+
+    Attributes:
+        published: the value in the paper, or None if it has none.
+    """
+
+    protocol: str
+    figure: str
+    point: int | str
+    published: float | None
+    measured: float
+    seed: int
+
+
+def rows_of(measured: Iterable[Measured], seed: int) -> list[Row]:
+    """Put the published values beside the measured ones."""
+    return [
+        Row(m.protocol, m.figure, m.point, PUBLISHED.get((m.protocol, m.figure, m.point)), m.measured, seed)
+        for m in measured
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
+
+
+def text(rows: Sequence[Row]) -> str:
+    """One table a figure, aligned."""
+    lines: list[str] = []
+    for figure in dict.fromkeys(row.figure for row in rows):
+        table = [("protocol", "point", "published", "measured")]
+        table += [
+            (row.protocol, str(row.point), _number(row.published), _number(row.measured))
+            for row in rows
+            if row.figure == figure
+        ]
+        widths = [max(len(line[column]) for line in table) for column in range(4)]
+        lines += [figure, *("  " + _aligned(line, widths) for line in table), ""]
+    return "\n".join(lines)
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    left = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
+    right = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+    return "  ".join(left + right)
+
+
+def to_json(rows: Sequence[Row]) -> str:
+    """A list of objects, one a line."""
+    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
+    return f"[\n{lines}\n]\n" if rows else "[]\n"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """A line of names, and a line a row; what is None is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    writer.writerows(astuple(row) for row in rows)
+    return out.getvalue()
+
+
+def can_draw() -> bool:
+    """Whether matplotlib is here, which comes with the extra `bench`."""
+    return find_spec("matplotlib") is not None
+
+
+def draw(rows: Sequence[Row], directory: Path, scenario: str) -> list[Path]:
+    """Draw each figure that has numbers for points; return the files."""
+    pyplot: Any = _pyplot()
+    written = []
+    for figure in dict.fromkeys(row.figure for row in rows):
+        chosen = [row for row in rows if row.figure == figure and isinstance(row.point, int)]
+        if not chosen:
+            continue
+        canvas, axes = pyplot.subplots()
+        for protocol in dict.fromkeys(row.protocol for row in chosen):
+            _draw_protocol(axes, protocol, [row for row in chosen if row.protocol == protocol])
+        axes.set_title(f"{scenario}: {figure}")
+        axes.legend()
+        path = directory / f"{scenario}-{re.sub('[^a-z0-9]+', '-', figure.lower())}.png"
+        canvas.savefig(path)
+        pyplot.close(canvas)
+        written.append(path)
+    return written
+
+
+def _draw_protocol(axes: Any, protocol: str, rows: Sequence[Row]) -> None:
+    axes.plot([row.point for row in rows], [row.measured for row in rows], marker="o", label=f"{protocol}, measured")
+    published = [row for row in rows if row.published is not None]
+    if published:
+        points = [row.point for row in published]
+        axes.plot(points, [row.published for row in published], "x--", label=f"{protocol}, published")
+
+
+def _pyplot() -> Any:
+    import_module("matplotlib").use("Agg")
+    return import_module("matplotlib.pyplot")
+
+
+def write(rows: Sequence[Row], directory: Path, scenario: str) -> list[Path]:
+    """Write text, CSV, JSON, and pictures if matplotlib is here; return the files.
+
+    Raises:
+        OSError: the directory cannot be made, or a file not be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    written = []
+    for ending, content in (("txt", text(rows)), ("csv", to_csv(rows)), ("json", to_json(rows))):
+        path = directory / f"{scenario}.{ending}"
+        path.write_text(content)
+        written.append(path)
+    return written + (draw(rows, directory, scenario) if can_draw() else [])

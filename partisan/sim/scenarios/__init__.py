@@ -1,0 +1,9 @@
+"""The scenarios that come with the simulator."""
+
+from __future__ import annotations
+
+from partisan.sim.scenario import Scenario
+from partisan.sim.scenarios import full_mesh
+
+SCENARIOS: dict[str, Scenario] = {each.name: each for each in (full_mesh.SCENARIO,)}
+"""By name."""

@@ -1,0 +1,117 @@
+"""`python -m partisan.sim` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from partisan.sim import __main__ as command_line
+from partisan.sim.scenario import InTurn, Outcome, Scenario
+
+
+def run(*arguments, hash_seed="random"):
+    return subprocess.run(
+        [sys.executable, "-m", "partisan.sim", *arguments],
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def without_speed(done):
+    return [line for line in done.stderr.splitlines() if "a second" not in line]
+
+
+def test_a_small_mesh_is_measured_and_written(tmp_path):
+    done = run("full-mesh", "--nodes", "12", "--seed", "3", "--json", f"{tmp_path}/r.json", "--out", f"{tmp_path}/out")
+    assert done.returncode == 0, done.stderr
+    assert "edges a node" in done.stdout
+    assert "seed 3, digest" in done.stderr
+    rows = json.loads((tmp_path / "r.json").read_text())
+    assert {(row["protocol"], row["seed"]) for row in rows} == {("full", 3)}
+    edges = [row for row in rows if row["figure"] == "edges a node"]
+    assert [(row["published"], row["measured"]) for row in edges] == [(None, 11.0)]
+    assert (tmp_path / "out" / "full-mesh.csv").exists()
+
+
+def test_equal_seeds_say_the_same_whatever_the_hash_seed_and_another_seed_does_not():
+    first, again, other = (
+        run("full-mesh", "--nodes", "12", "--seed", seed, hash_seed=hash_seed)
+        for seed, hash_seed in (("1", "1"), ("1", "2"), ("2", "1"))
+    )
+    assert (first.stdout, without_speed(first)) == (again.stdout, without_speed(again))
+    assert without_speed(first) != without_speed(other)
+
+
+def test_with_the_codec_the_same_happens():
+    pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+    plain, encoded = (run("full-mesh", "--nodes", "12", *more) for more in ((), ("--codec",)))
+    assert encoded.returncode == 0, encoded.stderr
+    assert [line.split()[:2] for line in encoded.stdout.splitlines()] == [
+        line.split()[:2] for line in plain.stdout.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("nothing",), "invalid choice"),
+        (("full-mesh", "--nodes", "0"), "whole number"),
+        (("full-mesh", "--nodes", "1"), "2 nodes at least"),
+        (("full-mesh", "--seed", "x"), "invalid int"),
+    ],
+)
+def test_wrong_options_are_explained(arguments, problem):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_a_path_that_cannot_be_written_costs_no_run(tmp_path):
+    done = run("full-mesh", "--json", f"{tmp_path}/no/such/place.json")
+    assert done.returncode == 1
+    assert "No such file" in done.stderr
+    assert "know each other" not in done.stderr
+
+
+def test_a_run_that_fails_says_how_to_repeat_it(monkeypatch, capsys):
+    def fail(options):
+        raise RuntimeError("it went wrong")
+
+    monkeypatch.setitem(command_line.SCENARIOS, "broken", Scenario("broken", "fails", fail))
+    assert command_line.main(["broken", "--seed", "5"]) == 1
+    said = capsys.readouterr().err
+    assert "it went wrong" in said
+    assert "python -m partisan.sim broken --seed 5" in said
+
+
+def test_a_scenario_without_a_codec_refuses_to_use_one(monkeypatch, capsys):
+    monkeypatch.setitem(command_line.SCENARIOS, "bare", Scenario("bare", "has none", lambda options: Outcome()))
+    with pytest.raises(SystemExit):
+        command_line.main(["bare", "--codec"])
+    assert "no codec" in capsys.readouterr().err
+
+
+def double_and_spoil(state, point):
+    state.append(point)
+    return sum(state)
+
+
+@pytest.mark.parametrize("runner", [InTurn(), command_line.Forked(1), command_line.Forked(3)])
+def test_each_point_is_measured_from_the_same_state(runner):
+    if not isinstance(runner, InTurn) and not command_line.Forked.is_possible():
+        pytest.skip("no fork here")
+    assert runner.points(lambda: [100], double_and_spoil, range(7)) == [100 + n for n in range(7)]
+
+
+@pytest.mark.skipif(not command_line.Forked.is_possible(), reason="no fork here")
+def test_a_point_that_fails_fails_the_run(capfd):
+    with pytest.raises(command_line.PointFailed, match="point 0"):
+        command_line.Forked(2).points(lambda: 1, lambda state, point: state / point, [0, 1])
+    assert "ZeroDivisionError" in capfd.readouterr().err
