@@ -16,7 +16,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from partisan.machines.faults import Cut, Delivery, Faults, Flip, Rule, Suspicion
 from partisan.machines.machine import (
@@ -24,8 +24,8 @@ from partisan.machines.machine import (
     Connected,
     Disconnect,
     Disconnected,
+    Effect,
     Event,
-    Machine,
     Notify,
     Peer,
     Received,
@@ -41,7 +41,15 @@ from partisan.sim.agenda import SLOTS, Agenda
 from partisan.sim.latency import Latency, Uniform
 from partisan.sim.trace import Trace
 
-Build: TypeAlias = Callable[[Peer, Random, Any], Machine]
+
+class Driven(Protocol):
+    """What runs here: a `Machine`, or whatever takes events and answers effects as one."""
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """See `Machine.handle`."""
+
+
+Build: TypeAlias = Callable[[Peer, Random, Any], Driven]
 """(peer, its chance, the state it had saved or None) -> its machine."""
 
 Listener: TypeAlias = Callable[[float, Peer, object], None]
@@ -100,7 +108,7 @@ class Node:
 
     __slots__ = ("alive", "edges", "inward", "lingering", "machine", "number", "peer", "timers")
 
-    def __init__(self, peer: Peer, number: int, machine: Machine) -> None:
+    def __init__(self, peer: Peer, number: int, machine: Driven) -> None:
         self.peer = peer
         self.number = number
         self.machine = machine
@@ -245,7 +253,7 @@ class Network:
         """Give a node's machine an event now, and carry its effects out."""
         self._step(self._running(peer), event)
 
-    def machine(self, peer: Peer) -> Machine:
+    def machine(self, peer: Peer) -> Driven:
         """The machine of a node that runs."""
         return self._running(peer).machine
 
@@ -447,10 +455,10 @@ class Network:
         self._step(node, Disconnected(peer, reason))
 
     def _close(self, node: Node, peer: Peer, target: Node | None) -> None:
-        """Close what the peer had opened to a node that gave its own edge up."""
+        """Close what the peer had opened to a node that gave its own edge up, unless it has asked for it again."""
         if node.lingering is not None and node.lingering.get(peer, math.inf) <= self.now:
             del node.lingering[peer]
-        if node.alive and target is not None and target.alive:
+        if node.alive and peer not in node.edges and target is not None and target.alive:
             edge = target.edges.get(node.peer)
             if edge is not None and edge.node is node:
                 self._notice(target, (node.peer, "closed", node), edge)

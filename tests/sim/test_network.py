@@ -377,3 +377,11 @@ def test_latency_follows_the_distance_on_a_plane():
 def test_times_that_make_no_sense_are_refused(make):
     with pytest.raises(ValueError):
         make()
+
+
+def test_an_edge_that_is_asked_for_again_within_the_second_costs_the_other_end_nothing():
+    net = joined()
+    do(net, 0, Disconnect(1, "done"), Connect(1))
+    net.run(10.0)
+    assert net.machine(1).events(Disconnected) == []
+    assert len(net.machine(0).events(Connected)) == 2
