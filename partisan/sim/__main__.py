@@ -90,15 +90,12 @@ def _result(done: Any, child: Any, point: object) -> Any:
         child.join()
 
 
-class FullCodec:
-    """Full membership through `partisan.wire.full` and the term format; what is decoded must equal what was encoded."""
+class _SpecCodec:
+    """Nodes as they are in life; here, as the simulator runs without a compiled core, and this does not."""
 
     def __init__(self) -> None:
-        # Here, as the simulator runs without a compiled core.
-        from partisan import etf
-        from partisan.machines.full import Gossip, Summary
         from partisan.names import ChannelOptions, ListenAddress, NodeSpec
-        from partisan.wire import full, order
+        from partisan.wire import order
 
         channels = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
 
@@ -106,17 +103,48 @@ class FullCodec:
             address = ListenAddress("127.0.0.1", 1024 + number % 60_000)
             return NodeSpec.of(f"n{number}@sim", (address,), channels)
 
+        self.peer: Callable[[int], NodeSpec] = peer
+        self.key: Callable[[Any], Any] = order.spec_key
+
+
+class FullCodec(_SpecCodec):
+    """Full membership through `partisan.wire.full` and the term format."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from partisan import etf
+        from partisan.machines.full import Gossip, Summary
+        from partisan.wire import full
+
         def through(message: Any) -> Any:
             if isinstance(message, Gossip | Summary):
                 return full.gossip_from_term(etf.decode(etf.encode(full.gossip_to_term(message))))
             return full.state_from_term(etf.decode(etf.encode(full.state_to_term(message))))
 
-        self.peer: Callable[[int], NodeSpec] = peer
-        self.key: Callable[[Any], Any] = order.spec_key
         self.through: Callable[[Any], Any] = through
 
 
-CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec}
+class HyParViewCodec(_SpecCodec):
+    """HyParView through `partisan.wire.hyparview` and the term format; a flood has no wire, and stays as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from partisan import etf
+        from partisan.machines.hyparview import HyParViewState
+        from partisan.sim.flood import Flooded
+        from partisan.wire import hyparview
+
+        def through(message: Any) -> Any:
+            if isinstance(message, Flooded):
+                return message
+            if isinstance(message, HyParViewState):
+                return hyparview.state_from_term(etf.decode(etf.encode(hyparview.state_to_term(message))))
+            return hyparview.message_from_term(etf.decode(etf.encode(hyparview.message_to_term(message))))
+
+        self.through: Callable[[Any], Any] = through
+
+
+CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec}
 """By the name that a scenario gives."""
 
 

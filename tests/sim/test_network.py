@@ -141,6 +141,19 @@ def test_an_edge_that_is_given_up_and_asked_for_again_swaps_no_messages():
     assert found == sorted(found)
 
 
+def test_an_edge_that_is_found_again_by_a_contact_swaps_no_messages():
+    net = network(latency=Uniform(0.0, 0.5), resolve=lambda contact: 1)
+    for number in range(100):
+        do(net, 0, Connect(f"contact {number}"))
+        for _ in range(30):
+            do(net, 0, Send(1, net.sent[int]))
+            net.run(0.05)
+    net.run(5.0)
+    found = net.machine(1).messages()
+    assert len(found) > 2900
+    assert found == sorted(found)
+
+
 def test_what_was_sent_on_an_edge_before_it_is_given_up_arrives_and_no_disconnection_follows():
     net = joined()
     do(net, 0, Send(1, "last"), Disconnect(1, "done"), Send(1, "too late"))
@@ -272,6 +285,12 @@ def test_each_node_has_chance_of_its_own_that_others_do_not_disturb():
 
     assert draws(2) == draws(5)
     assert len({*draws(2)}) == 2
+    backwards = network(0)
+    for peer in (1, 0):
+        backwards.boot(peer)
+    assert [backwards.machine(peer).rng.random() for peer in range(2)] == draws(2)
+    backwards.boot(0)
+    assert backwards.machine(0).rng.random() != draws(2)[0]
 
 
 def test_a_partition_lets_nothing_pass_is_noticed_and_heals():
@@ -283,6 +302,8 @@ def test_a_partition_lets_nothing_pass_is_noticed_and_heals():
     net.run(5.0)
     assert net.machine(0).events(Disconnected) == [Disconnected(2, "ping_timeout"), Disconnected(3, "ping_timeout")]
     assert net.faults.counts == {"partition": 1}
+    net.run(100.0)
+    assert [event.peer for event in net.machine(0).events(Connected)] == [1, 2, 3]
     net.heal(number)
     net.run(RETRY_MOST)
     do(net, 0, Send(2, "healed"))

@@ -22,6 +22,7 @@ def test_clustering_of_a_triangle_with_a_tail():
     assert topology.clustering(TRIANGLE_WITH_A_TAIL) == pytest.approx((1 + 1 + 1 / 3 + 0) / 4)
     assert topology.clustering(RING) == 0.0
     assert topology.clustering({}) == 0.0
+    assert topology.clustering({0: [1, 2], 1: [1, 0], 2: [0]}) == 0.0
 
 
 def test_in_degrees_count_views_and_only_of_nodes_that_are_there():

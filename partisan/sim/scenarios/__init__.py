@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from partisan.sim.scenario import Scenario
-from partisan.sim.scenarios import full_mesh
+from partisan.sim.scenarios import full_mesh, hyparview_paper
 
-SCENARIOS: dict[str, Scenario] = {each.name: each for each in (full_mesh.SCENARIO,)}
+SCENARIOS: dict[str, Scenario] = {each.name: each for each in (full_mesh.SCENARIO, hyparview_paper.SCENARIO)}
 """By name."""

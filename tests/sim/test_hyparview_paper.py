@@ -1,0 +1,87 @@
+"""The scenario of the HyParView paper, small: its overlays are sound, its figures those that the report knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from partisan.machines.machine import Join
+from partisan.sim import __main__ as command_line
+from partisan.sim import report, topology
+from partisan.sim.scenario import InTurn, Options
+from partisan.sim.scenarios import hyparview_paper as scenario
+
+NODES = 100
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    if not command_line.Forked.is_possible():
+        pytest.skip("no fork here")
+    return scenario.run(Options(NODES, seed=5, runner=command_line.Forked(2)))
+
+
+def values(outcome, figure):
+    return {each.point: each.measured for each in outcome.measured if each.figure == figure}
+
+
+def test_there_is_a_value_beside_each_published_one(outcome):
+    rows = report.rows_of(outcome.measured, 5)
+    published = [key for key in report.PUBLISHED if key[0] == "hyparview"]
+    assert {(row.protocol, row.figure, row.point) for row in rows if row.published is not None} == {*published}
+
+
+def test_few_failures_cost_next_to_nothing_and_the_overlay_heals(outcome):
+    assert values(outcome, "reliability, stable") == {"stable": 100.0}
+    reliability = values(outcome, "reliability")
+    assert tuple(reliability) == scenario.FAILURES
+    assert all(reliability[failed] > 97.0 for failed in (10, 20, 30))
+    assert all(0.0 < value <= 100.0 for value in reliability.values())
+    assert all(cycles <= 2 for failed, cycles in values(outcome, "healing").items() if failed <= 50)
+
+
+def test_the_overlay_is_symmetric_and_views_are_within_their_size(outcome):
+    assert values(outcome, "asymmetric edges") == {"stable": 0.0}
+    degrees = values(outcome, "in-degree")
+    assert sum(degrees.values()) == NODES
+    assert max(degrees) <= 5
+
+
+def test_a_point_is_the_same_measured_in_this_process(outcome):
+    [part] = InTurn().points(lambda: scenario.prepare(Options(NODES, seed=5)), scenario.measure, [("reliability", 80)])
+    assert part.measured[0].measured == values(outcome, "reliability")[80]
+    assert part.digests[0] in outcome.digests
+
+
+def test_another_seed_moves_the_figures(outcome):
+    other = scenario.prepare(Options(NODES, seed=6))
+    assert scenario.measure(other, ("reliability", 80)).digests[0] not in outcome.digests
+
+
+def overlay(codec, seed=3):
+    made = scenario.Overlay(Options(seed=seed, codec=codec), 30)
+    made.form()
+    made.retune(made.config)
+    made.cycles(3)
+    made.fail(20)
+    made.broadcast(3)
+    return made
+
+
+def test_with_the_codec_the_same_happens():
+    pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+    bare = command_line.HyParViewCodec()
+    bare.through = lambda message: message
+    plain, encoded = overlay(bare), overlay(command_line.HyParViewCodec())
+    assert topology.is_connected(encoded.graph())
+    assert encoded.network.events == plain.network.events
+    assert encoded.network.digest() == plain.network.digest()
+    assert {*encoded.tally.reached.values()} == {24} == {*plain.tally.reached.values()}
+
+
+def test_a_node_that_fails_comes_back_into_the_overlay():
+    made = overlay(None)
+    gone = next(peer for peer in made.peers if peer not in made.network.nodes)
+    made.network.boot(gone, made.network.saved[gone])
+    made.network.tell(gone, Join(next(iter(made.network.nodes))))
+    made.cycles(1)
+    assert len(topology.reach(made.graph(), gone)) == 25
