@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any
 
-from partisan._core.process import Process, running
+from partisan._core.process import running
 from partisan.errors import BadRpc, CallTimeout, NodeDown, NotAllowed, NotConnected, RpcTimeout, UndefinedFunction
 from partisan.etf import Atom, Pid, Reference
 from partisan.runtime.allow import Function, name_for
 from partisan.runtime.apply import NOT_ALLOWED, UNDEF
-from partisan.runtime.remote import Remote
 from partisan.runtime.tie_calls import TieCalls
 
 START_TIMEOUT = 5.0
@@ -22,8 +21,6 @@ Node = str | Atom
 
 class RemoteCalls(TieCalls):
     """The methods of a node that act at other nodes."""
-
-    _remote: Remote
 
     def expose(self, function: Function, name: str | None = None) -> None:
         """Let other nodes call the function, as `module:function` of Python unless another such name is given.
@@ -126,15 +123,6 @@ class RemoteCalls(TieCalls):
         if not isinstance(pid, Pid):
             raise BadRpc(pid)
         return pid
-
-    def _link_far(self, mine: Process, pid: Pid) -> None:
-        self._remote.links.link(mine, pid)
-
-    def _unlink_far(self, mine: Process, pid: Pid) -> None:
-        self._remote.links.unlink(mine, pid)
-
-    def _exit_far(self, sender: Pid, pid: Pid, reason: object) -> None:
-        self._remote.exits.send(sender, pid, reason)
 
 
 def named(node: Node) -> str:

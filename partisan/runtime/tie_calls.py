@@ -12,14 +12,16 @@ from partisan.etf import Atom, Pid, Reference
 from partisan.runtime.message_calls import MessageCalls, Target
 from partisan.runtime.monitors import FarMonitor, Monitors
 from partisan.runtime.process_calls import ProcessCalls
+from partisan.runtime.remote import Remote
 
-NORMAL, NOPROC, DOWN, EXIT = Atom("normal"), Atom("noproc"), Atom("DOWN"), Atom("EXIT")
+NOPROC, DOWN = Atom("noproc"), Atom("DOWN")
 
 
 class TieCalls(ProcessCalls, MessageCalls):
     """The methods of a node that tie its processes to others, and end them."""
 
     _monitors: Monitors
+    _remote: Remote
 
     def spawn_link(self, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any) -> Pid:
         """As `spawn`, and link the current process to it: no end of it is missed. Raises NotInProcess."""
@@ -43,7 +45,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         """
         mine = self._mine()
         if pid.node != self.name:
-            self._link_far(mine, pid)
+            self._remote.links.link(mine, pid)
             return
         other = self._living(pid)
         if other is None:
@@ -56,7 +58,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         mine = self._mine()
         end = unlink(mine, pid)
         if end is not None and pid.node != self.name:
-            self._unlink_far(mine, pid)
+            self._remote.links.unlink(mine, pid)
 
     def monitor(self, target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
         """Have a message sent to the current process when another ends: (tag, reference, process, item, reason).
@@ -113,7 +115,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         sender = running()
         mine = self._outside if sender is None else sender.pid
         if pid.node != self.name:
-            self._exit_far(mine, pid, reason)
+            self._remote.exits.send(mine, pid, reason)
             return
         process = self._living(pid)
         if process is not None:
@@ -122,15 +124,6 @@ class TieCalls(ProcessCalls, MessageCalls):
     def trap_exit(self, flag: bool = True) -> bool:
         """Get exit signals as messages (EXIT, pid, reason) in the current process; return how it was before."""
         return self._mine().trap_exit(flag)
-
-    def _link_far(self, mine: Process, pid: Pid) -> None:
-        raise NotImplementedError
-
-    def _unlink_far(self, mine: Process, pid: Pid) -> None:
-        raise NotImplementedError
-
-    def _exit_far(self, sender: Pid, pid: Pid, reason: object) -> None:
-        raise NotImplementedError
 
     def _mine(self) -> Process:
         """The current process, which must be of this node. Raises NotInProcess."""
