@@ -260,7 +260,7 @@ class Behaviour:
 
     async def _loop(self, system: System, control: Any) -> None:
         """Take messages for ever, from what `init` returned on. Raises Exit to end the process."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__qualname__} does not say what it does with messages")
 
     # What `sys` asks.
 

@@ -14,6 +14,7 @@ from partisan.errors import (
     EncodeError,
     Exit,
     HandlerFailed,
+    LinkUnsupported,
     NoProc,
     NotConnected,
     Overloaded,
@@ -275,7 +276,7 @@ class GenEvent(Behaviour):
         """Hear when a process ends. As in OTP the link stays when the handler is gone."""
         try:
             node().link(owner)
-        except NotImplementedError:  # of a node that knows no links
+        except LinkUnsupported:
             if owner not in self._monitored:
                 self._monitored[owner] = node().monitor(owner)
 
