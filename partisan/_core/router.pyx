@@ -17,7 +17,7 @@ from partisan._core.bound cimport WAIT
 from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
-from partisan._core.identities cimport Atom, Pid
+from partisan._core.identities cimport Atom, Pid, atom_from_str
 from partisan._core.pids cimport write_pid
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
@@ -168,7 +168,7 @@ cdef class Router:
                 raise TypeError(f"{name!r} is no process name: a str or an Atom")
             if node is self.node or node == self.node:
                 return self.send_here(<str>name, message)
-            name = Atom(name)
+            name = atom_from_str(<str>name)
         elif node is self.node or node == self.node:
             return self.send_here((<Atom>name).name, message)
         if self.forwarding is not None:
