@@ -378,14 +378,15 @@ async def test_gen_server_cast() -> None:
 
 
 async def eventually_log(pid: Any, length: int) -> Any:
-    """The server's log when it has so many entries; it is looked at from outside, so that no time-out is disturbed."""
+    """The server's log when it has so many entries; it is looked at seldom enough for its time-out to pass."""
     node = partisan.node()
     server = node.scheduler.find(pid)
-    while True:
-        state = await sys.get_state(pid)
-        if len(state["log"]) >= length or server is None:
-            return state["log"]
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(20):
+        while True:
+            state = await sys.get_state(pid)
+            if len(state["log"]) >= length or server is None:
+                return state["log"]
+            await asyncio.sleep(0.02)  # a look begins the server's time-out of 0.01 s anew
 
 
 async def test_gen_server_cast_fast() -> None:
@@ -426,8 +427,9 @@ async def test_gen_server_abcast() -> None:
             async def heard(pid: Any = pid) -> Any:
                 return await call(pid, "log")
 
-            while await within(node, heard) != [("cast", "x")] * 2:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(20):
+                while await within(node, heard) != [("cast", "x")] * 2:
+                    await asyncio.sleep(0.002)
 
 
 async def test_gen_server_continue() -> None:

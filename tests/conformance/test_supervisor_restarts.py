@@ -116,8 +116,9 @@ async def test_supervisor_faulty_application_shutdown() -> None:
         with pytest.raises(StartFailed) as failed:
             await node.start_application(Faulty)
         assert failed.value.reason == (SHUTDOWN, (Atom("failed_to_start_child"), "fails", Atom("some_error")))
-        while node.scheduler.processes:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while node.scheduler.processes:
+                await asyncio.sleep(0)
         await node.start_application(Supervisor)
 
 
