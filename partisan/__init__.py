@@ -33,6 +33,7 @@ from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
 from .errors import DrainTimeout as DrainTimeout
 from .errors import EncodeError as EncodeError
+from .errors import EpmdError as EpmdError
 from .errors import ErlangError as ErlangError
 from .errors import ErpcError as ErpcError
 from .errors import ErpcException as ErpcException

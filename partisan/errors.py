@@ -25,6 +25,7 @@ __all__ = [
     "DecodeError",
     "DrainTimeout",
     "EncodeError",
+    "EpmdError",
     "ErlangError",
     "ErpcError",
     "ErpcException",
@@ -124,7 +125,8 @@ class HandshakeError(RemoteProtocolError):
     """A connection did not become usable: a wrong name, a refusal, silence, or another protocol.
 
     Attributes:
-        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "certificate": one was missing,
+        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "cookie": it is not the one of
+            Erlang's distribution that was expected; "certificate": one was missing,
             not trusted, out of date, or another node's; "tls": only one end speaks TLS, or they share no version or
             cipher; "http": that was spoken.
         peer: the node that was expected or that spoke, if known.
@@ -135,6 +137,18 @@ class HandshakeError(RemoteProtocolError):
         super().__init__(f"handshake{who} failed: {reason}" + (f" ({detail})" if detail else ""))
         self.reason = reason
         self.peer = peer
+
+
+class EpmdError(PartisanError, ConnectionError):
+    """Erlang's port mapper daemon cannot be used.
+
+    Attributes:
+        reason: one of "unreachable", "refused" (another node has the name), "malformed", "port".
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"epmd: {detail}")
+        self.reason = reason
 
 
 class MembershipTooLarge(RemoteProtocolError):

@@ -528,6 +528,7 @@ cdef int encode_term(const codec_options* options, octets* out, object term, lis
     w.referenced = 0
     w.items = options.max_items
     w.canonical = False
+    w.atoms = NULL
     try:
         write_whole(&w, term)
         check_size(&w)
@@ -564,6 +565,7 @@ cdef bytes _encode_key(writer* w, object key, int depth):
     inner.references = NULL
     inner.start = inner.referenced = 0
     inner.canonical = True
+    inner.atoms = NULL
     try:
         write_term(&inner, <PyObject*>key, depth)
         octets = PyBytes_FromStringAndSize(<const char*>inner.run.data, inner.run.length)
@@ -584,6 +586,8 @@ _CANONICAL.max_depth = 8_000
 _CANONICAL.max_items = 1 << 62
 _CANONICAL.max_octets = 1 << 62
 _CANONICAL.max_inflated = 0
+_CANONICAL.home = NULL
+_CANONICAL.creation = 0
 
 
 def canonical(term):
@@ -595,6 +599,7 @@ def canonical(term):
     cdef writer w
     w.options = &_CANONICAL
     w.items = _CANONICAL.max_items
+    w.atoms = NULL
     try:
         return _encode_key(&w, term, _CANONICAL.max_depth)
     except EncodeError as error:

@@ -4,6 +4,8 @@ from typing import Any, Literal, Self, final
 
 from typing_extensions import Buffer
 
+from .identities import Atom
+
 @final
 class Codec:
     """How Python values and external terms stand for each other, and within which limits. Immutable.
@@ -18,6 +20,8 @@ class Codec:
         max_items: items of all containers of one term; a pair of a map counts two.
         max_octets: of one encoded term.
         max_inflated: octets that a compressed term may inflate to.
+        home, creation: the Atom of a node whose pids, references and ports have creation 0 here and this one on the
+            wire; others of that node keep theirs.
 
     Raises:
         ValueError: an option has no such value.
@@ -35,6 +39,8 @@ class Codec:
         max_items: int = 16_777_216,
         max_octets: int = 268_435_456,
         max_inflated: int = 268_435_456,
+        home: Atom | None = None,
+        creation: int = 0,
     ) -> Self: ...
     @property
     def settings(self) -> dict[str, Any]:

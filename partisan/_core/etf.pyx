@@ -9,6 +9,7 @@ from libc.string cimport memcpy
 
 from .decoder cimport decode_term
 from .encoder cimport encode_term, write_whole
+from .identities cimport Atom
 from .options cimport (
     FORM_LIST, FORM_PLAIN, FORM_TUPLE, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES,
     STRINGS_ARE_LISTS,
@@ -59,15 +60,22 @@ cdef class Codec:
         max_items: items of all containers of one term; a pair of a map counts two.
         max_octets: of one encoded term.
         max_inflated: octets that a compressed term may inflate to.
+        home, creation: the Atom of a node whose pids, references and ports have creation 0 here and this one on the
+            wire; others of that node keep theirs.
     """
 
     def __cinit__(self, *, none="undefined", strings="binary", binaries="bytes", remote_refs=False, encode_refs="list",
-                  max_depth=1024, max_items=16_777_216, max_octets=268_435_456, max_inflated=268_435_456):
+                  max_depth=1024, max_items=16_777_216, max_octets=268_435_456, max_inflated=268_435_456, home=None,
+                  creation=0):
         self.given = {
             "none": none, "strings": strings, "binaries": binaries, "remote_refs": bool(remote_refs),
             "encode_refs": encode_refs, "max_depth": max_depth, "max_items": max_items, "max_octets": max_octets,
-            "max_inflated": max_inflated,
+            "max_inflated": max_inflated, "home": home, "creation": creation,
         }
+        if home is not None and not isinstance(home, Atom):
+            raise ValueError(f"home={home!r} is no Atom")
+        self.options.home = NULL if home is None else <PyObject*>home  # `given` keeps it
+        self.options.creation = creation
         self.options.none = _choice("none", _NONE, none)
         self.options.strings = _choice("strings", _STRINGS, strings)
         self.options.text = _choice("binaries", _BINARIES, binaries)
@@ -118,6 +126,7 @@ cdef class Codec:
         w.referenced = 0
         w.items = self.options.max_items
         w.canonical = False
+        w.atoms = NULL
         try:
             # What encode_term does, without the care that a run shared with others needs.
             write_whole(&w, term)

@@ -34,6 +34,7 @@ cdef class FrameReader:
     cdef readonly unsigned long long received_frames   # whole frames handed on
     cdef readonly unsigned long long received_octets
 
+    cdef int on_empty(self) except -1
     cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1
     cdef int split(self, Py_ssize_t size) except -1
     cdef int assemble(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t length) except -1

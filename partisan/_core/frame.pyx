@@ -76,6 +76,10 @@ cdef class FrameReader:
         self.frame(PyBytes_FromStringAndSize(<const char*>data, size), planted)
         return 0
 
+    cdef int on_empty(self) except -1:
+        """A frame of no octets, which is no term."""
+        raise FrameError("empty", 0)
+
     def frame(self, bytes body, list planted):
         """Take one frame: its octets, without those of the large binaries in `planted` (None: there are none)."""
 
@@ -158,7 +162,9 @@ cdef class FrameReader:
         while end - position >= HEADER:
             length = <Py_ssize_t>get32(data + position)
             if length == 0:
-                raise FrameError("empty", 0)
+                self.on_empty()
+                position += HEADER
+                continue
             if length > self.max_frame:
                 raise FrameError("oversized", length, f"the limit is {self.max_frame}")
             if end - position - HEADER < length:

@@ -1,6 +1,10 @@
 """What a codec was told, as plain C that the encoder and the decoder read; a Codec owns one and never changes it."""
 
 
+from cpython.object cimport PyObject
+from libc.stdint cimport uint32_t
+
+
 cdef enum:
     NONE_IS_UNDEFINED       # Python's None is the atom undefined
     NONE_IS_NIL             # ... the atom nil, as in Elixir
@@ -29,3 +33,5 @@ ctypedef struct codec_options:
     Py_ssize_t max_items        # items of all containers of one term; a map's pair counts two
     Py_ssize_t max_octets       # of one encoded term
     Py_ssize_t max_inflated     # octets that a compressed term may inflate to
+    PyObject* home              # borrowed Atom: our node, whose identities have another creation on the wire; or NULL
+    uint32_t creation           # the one that they have there

@@ -1,5 +1,6 @@
 """The reading end: the terms that hold no others and seldom occur, and partisan's remote references."""
 
+from cpython.object cimport PyObject
 from libc.math cimport isfinite
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
@@ -95,6 +96,11 @@ cdef object read_bits(reader* r, Py_ssize_t tag_at):
 # --- identities ------------------------------------------------------------------------------------------------------
 
 
+cdef inline uint32_t creation_of(reader* r, Atom home, uint32_t creation) noexcept:
+    """The creation that an identity has here."""
+    return 0 if creation == r.options.creation and <PyObject*>home == r.options.home else creation
+
+
 cdef Pid read_pid(reader* r, int tag, Py_ssize_t tag_at):
     cdef Atom home = read_home(r)
     cdef bint wide = tag == NEW_PID_EXT
@@ -102,7 +108,7 @@ cdef Pid read_pid(reader* r, int tag, Py_ssize_t tag_at):
     need(r, 12 if wide else 9)
     p = r.data + r.position
     r.position += 12 if wide else 9
-    return pid_of(home, get32(p), get32(p + 4), get32(p + 8) if wide else p[8], FORM_PLAIN)
+    return pid_of(home, get32(p), get32(p + 4), creation_of(r, home, get32(p + 8) if wide else p[8]), FORM_PLAIN)
 
 
 cdef Reference read_reference(reader* r, int tag, Py_ssize_t tag_at):
@@ -130,7 +136,7 @@ cdef Reference read_reference(reader* r, int tag, Py_ssize_t tag_at):
     if tag == REFERENCE_EXT:
         creation = r.data[r.position]
         r.position += 1
-    return reference_of(home, words, count, creation, FORM_PLAIN)
+    return reference_of(home, words, count, creation_of(r, home, creation), FORM_PLAIN)
 
 
 cdef Port read_port(reader* r, int tag, Py_ssize_t tag_at):
@@ -150,7 +156,7 @@ cdef Port read_port(reader* r, int tag, Py_ssize_t tag_at):
     else:
         creation = get32(r.data + r.position)
         r.position += 4
-    return Port(home, number, creation)
+    return Port(home, number, creation_of(r, home, creation))
 
 
 cdef object remote_of_text(Atom home, const uint8_t* text, Py_ssize_t size, const char* pid_prefix, int form):

@@ -10,6 +10,21 @@ from .terms cimport BitString, Export
 from .wire cimport BINARY_EXT, copy_octets, octets, put32
 
 
+cdef enum:
+    CACHE_SLOTS = 2048      # atoms that a peer keeps of ours: the distribution's own number
+    MESSAGE_ATOMS = 255     # that one message may refer to
+
+
+cdef struct atom_cache:
+    PyObject** slots                # owned Atoms, or NULL
+    uint32_t* stamps                # by slot: the message that referred to it last
+    uint8_t* indices                # by slot: the number that it had there
+    uint32_t message                # which message is being written
+    int used                        # atoms that it refers to
+    unsigned short refs[255]        # their slots
+    uint8_t fresh[255]              # whether the peer does not have it yet
+
+
 cdef struct writer:
     octets run                      # owned while the term is written; where everything goes
     PyObject* references            # borrowed list for large bytes, or NULL: copy them
@@ -18,6 +33,10 @@ cdef struct writer:
     size_t referenced               # octets that went to `references` instead of `run`
     Py_ssize_t items                # container items that may still come
     bint canonical                  # equal terms give equal octets: pairs of maps are sorted
+    atom_cache* atoms               # borrowed: what the distribution's peer has of our atoms; or NULL
+
+
+cdef int put_reference_to(writer* w, Atom atom) except -1   # put_atom, with a cache
 
 
 cdef enum:
@@ -70,6 +89,8 @@ cdef inline int put_header(writer* w, uint8_t tag, size_t count) except -1:
 
 
 cdef inline int put_atom(writer* w, Atom atom) except -1:
+    if w.atoms is not NULL:
+        return put_reference_to(w, atom)
     cdef PyObject* ext = <PyObject*>atom.ext
     return put(w, PyBytes_AS_STRING(ext), PyBytes_GET_SIZE(ext))
 

@@ -1,14 +1,16 @@
 """The writing end: more room, and the terms that hold no others and seldom occur."""
 
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
 
 from .identities cimport Atom, Pid, Port, Reference
 from .options cimport FORM_LIST, FORM_PLAIN
-from .python cimport PyBytes_AS_STRING
+from .python cimport Py_INCREF, PyBytes_AS_STRING, PyBytes_GET_SIZE
 from .terms cimport BitString, Export
 from .wire cimport (
-    BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LIST_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT,
-    PUT_INTEGER_OCTETS, REFERENCE_TEXT_OCTETS, SMALL_BIG_EXT, STRING_EXT, V4_PORT_EXT, octets_reserve, put16, put32,
+    ATOM_CACHE_REF, BIT_BINARY_EXT, EXPORT_EXT, LARGE_BIG_EXT, LIST_EXT, NEW_PID_EXT, NEW_PORT_EXT, NEWER_REFERENCE_EXT,
+    PUT_INTEGER_OCTETS, REFERENCE_TEXT_OCTETS, SMALL_ATOM_UTF8_EXT, SMALL_BIG_EXT, STRING_EXT, V4_PORT_EXT, octets_reserve, put16, put32,
     put64, put_integer, reference_text_put,
 )
 
@@ -62,6 +64,36 @@ cdef int write_bits(writer* w, BitString term) except -1:
     return put(w, PyBytes_AS_STRING(<PyObject*>term.data), len(term.data))
 
 
+# --- atoms of the distribution ---------------------------------------------------------------------------------------
+
+
+cdef int put_reference_to(writer* w, Atom atom) except -1:
+    """Write an atom as a number in the message's header; one that cannot be is written plainly."""
+    cdef atom_cache* cache = w.atoms
+    cdef PyObject* ext = <PyObject*>atom.ext
+    cdef size_t slot = (<size_t><PyObject*>atom >> 4) * <size_t>2654435761UL >> 12 & (CACHE_SLOTS - 1)
+    cdef PyObject* old = cache.slots[slot]
+    cdef bint fresh = old != <PyObject*>atom
+    if fresh or cache.stamps[slot] != cache.message:
+        if cache.used == MESSAGE_ATOMS or PyBytes_AS_STRING(ext)[0] != SMALL_ATOM_UTF8_EXT \
+                or cache.stamps[slot] == cache.message:
+            return put(w, PyBytes_AS_STRING(ext), PyBytes_GET_SIZE(ext))
+        if fresh:
+            Py_INCREF(<PyObject*>atom)
+            cache.slots[slot] = <PyObject*>atom
+            Py_XDECREF(old)
+        cache.stamps[slot] = cache.message
+        cache.indices[slot] = <uint8_t>cache.used
+        cache.refs[cache.used] = <unsigned short>slot
+        cache.fresh[cache.used] = fresh
+        cache.used += 1
+    room(w, 2)
+    w.run.data[w.run.length] = ATOM_CACHE_REF
+    w.run.data[w.run.length + 1] = cache.indices[slot]
+    w.run.length += 2
+    return 0
+
+
 # --- identities ------------------------------------------------------------------------------------------------------
 
 
@@ -70,6 +102,11 @@ cdef inline int form_of(writer* w, uint8_t form_code) noexcept:
     if not w.options.remote_refs:
         return FORM_PLAIN
     return w.options.encode_refs if form_code == FORM_PLAIN else form_code
+
+
+cdef inline uint32_t creation_of(writer* w, Atom home, uint32_t creation) noexcept:
+    """The creation that an identity has on the wire."""
+    return w.options.creation if creation == 0 and <PyObject*>home == w.options.home else creation
 
 
 cdef int write_remote(writer* w, int form, Atom home, Atom kind, const uint8_t* text, size_t size) except -1:
@@ -110,7 +147,7 @@ cdef int write_plain_pid(writer* w, Pid term) except -1:
     p = w.run.data + w.run.length
     put32(p, term.id)
     put32(p + 4, term.serial)
-    put32(p + 8, term.creation)
+    put32(p + 8, creation_of(w, term.home, term.creation))
     w.run.length += 12
     return 0
 
@@ -133,7 +170,7 @@ cdef int write_reference(writer* w, Reference term) except -1:
     put_atom(w, term.home)
     room(w, 4 + 4 * term.count)
     p = w.run.data + w.run.length
-    put32(p, term.creation)
+    put32(p, creation_of(w, term.home, term.creation))
     for i in range(term.count):
         put32(p + 4 + 4 * i, term.ids[i])
     w.run.length += 4 + 4 * term.count
@@ -153,7 +190,7 @@ cdef int write_port(writer* w, Port term) except -1:
     else:
         put64(p, term.id)
         p += 8
-    put32(p, term.creation)
+    put32(p, creation_of(w, term.home, term.creation))
     w.run.length = p + 4 - w.run.data
     return 0
 

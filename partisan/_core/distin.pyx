@@ -1,0 +1,229 @@
+"""Messages of the Erlang distribution on their way to mailboxes: what `distout` writes, read.
+
+A message for a pid or a name goes to its mailbox from here; every other control message goes to `control`. Pieces of
+large messages are kept until the last has come; other messages may come in between. What is malformed ends the
+connection, as it does in OTP.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+
+from .identities cimport Atom, Pid, atom_from_utf8
+from .process cimport Process
+from .router cimport Origin, Router
+from .wire cimport get16, get64, octets, octets_append, octets_free
+from .decoder cimport decode_term
+from .writer cimport CACHE_SLOTS
+
+from ..errors import FrameError, TermError
+
+__all__ = ["DistIn"]
+
+cdef enum:
+    VERSION = 131
+    PASS_THROUGH = 112
+    NORMAL = 68
+    FIRST_PIECE = 69
+    LATER_PIECE = 70
+    PIECE_HEAD = 18
+    SEND = 2
+    REG_SEND = 6
+    SEND_SENDER = 22
+
+
+cdef class Sequence:
+    """A message of which pieces are missing."""
+    cdef octets data                # owned: the terms as far as they have come
+    cdef tuple atoms                # that its references mean
+    cdef unsigned long long left    # the number of the piece that came last
+
+    def __dealloc__(self):
+        octets_free(&self.data)
+
+
+cdef class DistIn(Origin):
+    """Frames of one connection.
+
+    Args:
+        slab, max_frame: as FrameReader; a message in pieces has at most `max_frame` octets, too.
+        router: of the node.
+        codec: with our node's atom and creation.
+        link: who owns the connection.
+        headers: frames have distribution headers, as was agreed in the handshake.
+        control: callable(tuple, payload, whether there is one).
+        max_sequences: messages of which pieces may be missing at a time.
+    """
+
+    def __init__(self, slab, max_frame, *, router, codec, link, headers, control, max_sequences=1024):
+        self.router = router
+        self.codec = codec
+        self.link = link
+        self.headers = headers
+        self.control = control
+        self.atoms = [None] * CACHE_SLOTS
+        self.sequences = {}
+        self.max_sequences = max_sequences
+
+    @property
+    def unfinished(self):
+        """(messages of which pieces are missing, octets of them that are here)."""
+        return len(self.sequences), self.sequence_octets
+
+    cdef int feed(self, Py_ssize_t size) except -1:
+        cdef Router router = self.router
+        router.busy = True
+        router.scheduler.awake = True
+        try:
+            self.take(size)
+        finally:
+            router.finish_burst()
+        return 0
+
+    cdef int on_empty(self) except -1:
+        """A tick: `received_octets` tells that the peer lives."""
+        return 0
+
+    cdef int on_frame(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
+        cdef Py_ssize_t position = 2
+        try:
+            if not self.headers:
+                return self.on_pass_through(data, size)
+            if size < 3 or data[0] != VERSION:
+                raise FrameError("malformed", size, "no distribution header")
+            if data[1] == NORMAL:
+                atoms = self.read_references(data, size, &position)
+                return self.on_message(data, size, position, atoms)
+            return self.on_piece(data, size)
+        except TermError as error:
+            raise FrameError("malformed", size, str(error)) from error
+
+    cdef int on_pass_through(self, const uint8_t* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t position = 2
+        cdef bint has_payload
+        payload = None
+        if size < 3 or data[0] != PASS_THROUGH or data[1] != VERSION:
+            raise FrameError("malformed", size, "no frame of the distribution without headers")
+        control = decode_term(&self.codec.options, data, size, &position, None, None, False)
+        has_payload = position < size
+        if has_payload:
+            if data[position] != VERSION:
+                raise FrameError("malformed", size, f"a payload that begins with octet {data[position]}")
+            position += 1
+            payload = decode_term(&self.codec.options, data, size, &position, None, None, False)
+            if position != size:
+                raise FrameError("malformed", size, f"{size - position} octets behind the payload")
+        return self.take_control(control, payload, has_payload, size)
+
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, tuple atoms) except -1:
+        cdef bint has_payload
+        payload = None
+        control = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
+        has_payload = position < size
+        if has_payload:
+            payload = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
+            if position != size:
+                raise FrameError("malformed", size, f"{size - position} octets behind the payload")
+        return self.take_control(control, payload, has_payload, size)
+
+    cdef int take_control(self, object control, object payload, bint has_payload, Py_ssize_t size) except -1:
+        if type(control) is not tuple or not len(<tuple>control) or type((<tuple>control)[0]) is not int:
+            raise FrameError("malformed", size, "no control message")
+        if has_payload:
+            return self.take_message(<tuple>control, payload, True)
+        self.control(control, None, False)
+        return 0
+
+    cdef int take_message(self, tuple control, object payload, bint has_payload) except -1:
+        """Deliver what is for a pid or a name; give the rest to `control`."""
+        cdef Py_ssize_t count = len(control)
+        cdef long op = control[0] if 0 < control[0] < 64 else 0
+        cdef Process process
+        if (op == SEND_SENDER or op == SEND) and count == 3 and type(control[2]) is Pid:
+            target = control[2]
+            if (<Pid>target).home.name == self.router.node and (<Pid>target).creation == 0:
+                process = self.router.scheduler.find_process((<Pid>target).id, (<Pid>target).serial)
+                if process is not None:
+                    return self.router.give(process, payload, self)
+            return self.router.give_nobody(target, payload, self)
+        if op == REG_SEND and count == 4 and type(control[3]) is Atom:
+            return self.router.deliver_name((<Atom>control[3]).name, payload, self)
+        self.control(control, payload, has_payload)
+        return 0
+
+    cdef tuple read_references(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position):
+        """Read a header's references from its number on: the atoms that the terms behind it refer to."""
+        cdef Py_ssize_t at = position[0]
+        cdef Py_ssize_t flags, wide
+        cdef Py_ssize_t length
+        cdef int count, i, slot
+        cdef uint8_t nibble
+        cdef list found
+        if at >= size:
+            raise FrameError("malformed", size, "a header without its number of atoms")
+        count = data[at]
+        at += 1
+        if count == 0:
+            position[0] = at
+            return ()
+        flags = at
+        at += count // 2 + 1
+        if at > size:
+            raise FrameError("malformed", size, f"a header of {count} atoms without their flags")
+        wide = (data[flags + count // 2] >> (4 if count & 1 else 0)) & 1
+        found = []
+        for i in range(count):
+            nibble = (data[flags + i // 2] >> (4 if i & 1 else 0)) & 15
+            if at >= size:
+                raise FrameError("malformed", size, f"a header of {count} atoms that ends after {i}")
+            slot = (nibble & 7) << 8 | data[at]
+            at += 1
+            if nibble & 8:
+                if at + 1 + wide > size:
+                    raise FrameError("malformed", size, "an atom in a header without its length")
+                length = get16(data + at) if wide else data[at]
+                at += 1 + wide
+                if at + length > size:
+                    raise FrameError("malformed", size, f"an atom of {length} octets in a header, of which {size - at} are there")
+                self.atoms[slot] = atom_from_utf8(data + at, length, at)
+                at += length
+            atom = self.atoms[slot]
+            if atom is None:
+                raise FrameError("malformed", size, f"a header refers to slot {slot}, in which there is no atom")
+            found.append(atom)
+        position[0] = at
+        return tuple(found)
+
+    cdef int on_piece(self, const uint8_t* data, Py_ssize_t size) except -1:
+        """Take a piece of a message."""
+        cdef Py_ssize_t position = PIECE_HEAD
+        cdef unsigned long long number, left
+        cdef Sequence sequence
+        if size < PIECE_HEAD or data[1] not in (FIRST_PIECE, LATER_PIECE):
+            raise FrameError("malformed", size, f"a header of kind {data[1]}")
+        number = get64(data + 2)
+        left = get64(data + 10)
+        if left == 0:
+            raise FrameError("malformed", size, "a piece with number 0")
+        if data[1] == FIRST_PIECE:
+            if number in self.sequences:
+                raise FrameError("malformed", size, f"sequence {number} begins twice")
+            if len(self.sequences) >= self.max_sequences:
+                raise FrameError("malformed", size, f"more than {self.max_sequences} sequences are unfinished")
+            sequence = Sequence.__new__(Sequence)
+            sequence.atoms = self.read_references(data, size, &position)
+        else:
+            sequence = self.sequences.get(number)
+            if sequence is None or left != sequence.left - 1:
+                raise FrameError("malformed", size, f"piece {left} of sequence {number} comes out of order")
+        self.sequence_octets += size - position
+        if self.sequence_octets > self.max_frame:
+            raise FrameError("oversized", self.sequence_octets, f"in unfinished messages: the limit is {self.max_frame}")
+        if octets_append(&sequence.data, data + position, size - position) < 0:
+            raise MemoryError()
+        sequence.left = left
+        if left > 1:
+            self.sequences[number] = sequence
+            return 0
+        self.sequences.pop(number, None)
+        self.sequence_octets -= sequence.data.length
+        return self.on_message(sequence.data.data, sequence.data.length, 0, sequence.atoms)
