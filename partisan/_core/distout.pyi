@@ -28,7 +28,9 @@ class DistOut:
         piece: octets that one of those has at most, without its own head.
     """
 
-    def __new__(cls, codec: Codec, queue: SendQueue, *, headers: bool, fragments: bool, piece: int = 65536) -> DistOut: ...
+    def __new__(
+        cls, codec: Codec, queue: SendQueue, *, headers: bool, fragments: bool, piece: int = 65536
+    ) -> DistOut: ...
     def push(self, control: tuple[Any, ...], payload: Any = ...) -> Pieces | None:
         """Queue a message.
 

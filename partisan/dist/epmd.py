@@ -138,19 +138,24 @@ async def register(
         EpmdError: there is no daemon, it refuses the name, or it is none.
     """
     reader, writer = await _connect(host, epmd_port, timeout)
-    registration = None
+    try:
+        creation = creation_from(await _alive_answer(reader, writer, alive_request(alive, port, hidden=hidden), timeout))
+    except BaseException:
+        writer.close()
+        raise
+    return Registration(creation, reader, writer)
+
+
+async def _alive_answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, timeout: float
+) -> bytes:
     try:
         async with asyncio.timeout(timeout):
-            writer.write(alive_request(alive, port, hidden=hidden))
+            writer.write(request)
             first = await reader.readexactly(1)
-            answer = first + await reader.readexactly(alive_answer_size(first) - 1)
-        registration = Registration(creation_from(answer), reader, writer)
-        return registration
+            return first + await reader.readexactly(alive_answer_size(first) - 1)
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        raise _silent(host, error) from error
-    finally:
-        if registration is None:
-            writer.close()
+        raise EpmdError("unreachable", f"the daemon did not answer: {error or type(error).__name__}") from error
 
 
 async def find(alive: str, host: str, *, epmd_port: int | None = None, timeout: float = 5.0) -> Found | None:

@@ -47,7 +47,7 @@ def test_the_flags_are_those_of_both():
 
 
 def test_the_digest_of_release_25_stands_for_all_that_it_asks():
-    left, right = run(dialling(Identity(A.name, 7, Flag.MANDATORY_25_DIGEST)), accepting())
+    _, right = run(dialling(Identity(A.name, 7, Flag.MANDATORY_25_DIGEST)), accepting())
     assert right.error is None
     assert expanded(int(Flag.MANDATORY_25_DIGEST)) & MANDATORY_25 == MANDATORY_25
 

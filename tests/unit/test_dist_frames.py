@@ -1,0 +1,271 @@
+"""Frames of Erlang's distribution: what one side writes the other reads, and what nobody may write is refused."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partisan._core.bound import Bound
+from partisan._core.distin import DistIn
+from partisan._core.distout import DistOut
+from partisan._core.frame import Slab
+from partisan._core.process import receive
+from partisan._core.sendqueue import SendQueue
+from partisan.errors import EncodeError, FrameError
+from partisan.etf import Atom, Codec, Pid, Reference, exactly_equal
+from tests.oracle.strategies import TERMS
+from tests.oracle.values import as_value
+from tests.unit.hollow import Core
+
+A, B = "a@127.0.0.1", "b@127.0.0.1"
+EXIT, LINK = 24, 1
+MANY = [Atom(f"atom{i}") for i in range(600)]
+
+
+class Wire:
+    """Two nodes and one direction between them."""
+
+    def __init__(self, *, headers: bool = True, fragments: bool = True, piece: int = 65536, **options: Any) -> None:
+        self.core = Core(B)
+        bound = Bound(B, "undefined", high_water=1 << 30, hard_limit=1 << 30)
+        self.queue = SendQueue(bound)
+        self.controls: list[tuple[Any, ...]] = []
+        codec = Codec(home=Atom(A), creation=7)
+        self.out = DistOut(codec, self.queue, headers=headers, fragments=fragments, piece=piece)
+        self.reader = DistIn(
+            Slab(),
+            1 << 26,
+            router=self.core.router,
+            codec=Codec(home=Atom(B), creation=9),
+            link=None,
+            headers=headers,
+            control=lambda *found: self.controls.append(found),
+            **options,
+        )
+
+    def carry(self) -> bytes:
+        """Take what waits to the other side."""
+        octets = b""
+        while len(self.queue):
+            part = bytes(memoryview(self.queue))
+            self.queue.sent(len(part))
+            octets += part
+        self.reader.receive_data(octets)
+        self.core.run()
+        return octets
+
+    def push(self, control: tuple[Any, ...], *payload: Any) -> None:
+        for piece in self.out.push(control, *payload) or ():
+            self.out.push_piece(piece)
+
+
+@pytest.mark.parametrize("headers", [True, False])
+def test_a_control_message_arrives_as_it_was_sent(headers: bool) -> None:
+    wire = Wire(headers=headers)
+    wire.push((LINK, Pid(A, 1), Pid(B, 2)))
+    wire.push((EXIT, Pid(A, 1), Pid(B, 2)), Atom("normal"))
+    wire.carry()
+    assert wire.controls == [
+        ((LINK, Pid(A, 1, 0, 7), Pid(B, 2)), None, False),
+        ((EXIT, Pid(A, 1, 0, 7), Pid(B, 2)), Atom("normal"), True),
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TERMS.map(as_value), max_size=6), st.booleans(), st.booleans(), st.integers(1, 40))
+def test_any_terms_arrive_equal_in_pieces_or_not(sent: list[Any], headers: bool, fragments: bool, piece: int) -> None:
+    wire = Wire(headers=headers, fragments=fragments, piece=piece)
+    for term in sent:
+        wire.push((EXIT, 0, 0), term)
+    wire.carry()
+    assert len(wire.controls) == len(sent)
+    for (_, found, _), term in zip(wire.controls, sent, strict=True):
+        assert exactly_equal(found, term)
+    assert wire.reader.unfinished == (0, 0)
+
+
+def test_an_atom_that_the_peer_has_is_sent_as_a_number() -> None:
+    wire = Wire()
+    name = Atom("an_atom_of_some_length")
+    wire.push((EXIT, 0, 0), name)
+    first = wire.carry()
+    wire.push((EXIT, 0, 0), name)
+    second = wire.carry()
+    assert name.name.encode() in first
+    assert name.name.encode() not in second
+    assert [payload for _, payload, _ in wire.controls] == [name, name]
+
+
+def test_more_atoms_than_a_header_can_hold_go_plainly() -> None:
+    wire = Wire()
+    for _ in range(3):
+        wire.push((EXIT, 0, 0), MANY)
+        wire.carry()
+    assert [payload for _, payload, _ in wire.controls] == [MANY] * 3
+
+
+def test_more_atoms_than_the_cache_has_slots_are_all_right() -> None:
+    wire = Wire()
+    atoms = [Atom(f"slot{i}") for i in range(5000)]
+    for atom in atoms + atoms[::-1]:
+        wire.push((EXIT, 0, 0), [atom, Atom("always")])
+    wire.carry()
+    assert [payload[0] for _, payload, _ in wire.controls] == atoms + atoms[::-1]
+
+
+def test_an_atom_of_a_message_that_could_not_be_written_is_sent_with_the_next() -> None:
+    wire = Wire()
+    name = Atom("never_sent_before")
+    with pytest.raises(EncodeError):
+        wire.push((EXIT, 0, 0), [name, object()])
+    wire.push((EXIT, 0, 0), name)
+    assert name.name.encode() in wire.carry()
+    assert wire.controls[0][1] is name
+
+
+def test_long_atoms_are_written_plainly() -> None:
+    wire = Wire()
+    long = Atom("ä" * 255)
+    wire.push((EXIT, 0, 0), (long, long))
+    wire.carry()
+    assert wire.controls[0][1] == (long, long)
+
+
+def test_our_identities_have_our_creation_on_the_wire_and_none_here() -> None:
+    wire = Wire()
+    wire.push((EXIT, 0, 0), (Pid(A, 3), Reference(A, (1, 2, 3)), Pid(A, 3, 0, 5), Pid(B, 4, 0, 9), Pid(B, 4, 0, 8)))
+    wire.carry()
+    found = wire.controls[0][1]
+    assert found == (
+        Pid(A, 3, 0, 7),
+        Reference(A, (1, 2, 3), 7),
+        Pid(A, 3, 0, 5),
+        Pid(B, 4),  # of this life of the node
+        Pid(B, 4, 0, 8),  # of a former one
+    )
+
+
+def test_a_message_goes_to_its_process_and_to_its_name() -> None:
+    wire = Wire()
+    found: list[Any] = []
+
+    async def collect() -> None:
+        while True:
+            found.append(await receive())
+
+    process = wire.core.spawn(collect())
+    wire.core.scheduler.register("bob", process)
+    wire.push((22, Pid(A, 1), process.pid), "to the pid")
+    wire.push((2, Atom(""), process.pid), "without a sender")
+    wire.push((6, Pid(A, 1), Atom(""), Atom("bob")), "to the name")
+    wire.push((6, Pid(A, 1), Atom(""), Atom("nobody")), "to nobody")
+    wire.push((22, Pid(A, 1), Pid(B, process.pid.id, process.pid.serial, 8)), "to a former life")
+    wire.carry()
+    assert found == [b"to the pid", b"without a sender", b"to the name"]
+    assert [message for _, message in wire.core.undelivered] == [b"to nobody", b"to a former life"]
+
+
+def test_a_tick_is_no_message() -> None:
+    wire = Wire()
+    wire.out.push_tick()
+    assert wire.carry() == bytes(4)
+    assert wire.controls == []
+    assert wire.reader.received_octets == 4
+
+
+def test_small_messages_pass_between_the_pieces_of_a_large_one() -> None:
+    wire = Wire(piece=1000)
+    large = bytes(10_000)
+    pieces = wire.out.push((EXIT, 0, 0), large)
+    assert pieces is not None
+    assert len(pieces) == 11
+    for number, piece in enumerate(pieces):
+        wire.out.push_piece(piece)
+        wire.push((EXIT, 0, 0), number)
+    wire.carry()
+    assert [payload for _, payload, _ in wire.controls] == [*range(10), large, 10]
+
+
+def test_what_waits_is_written_without_the_cache() -> None:
+    wire = Wire(piece=1000)
+    name = Atom("waited")
+    frames = wire.out.encoded((EXIT, 0, 0), name)
+    wire.push((EXIT, 0, 0), name)
+    for frame in frames + wire.out.encoded((EXIT, 0, 0), bytes(3000)):
+        wire.out.push_piece(frame)
+    wire.carry()
+    assert [payload for _, payload, _ in wire.controls] == [name, name, bytes(3000)]
+
+
+def frame(body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + body
+
+
+def piece(kind: int, number: int, left: int, data: bytes = b"") -> bytes:
+    return frame(bytes((131, kind)) + struct.pack(">QQ", number, left) + data)
+
+
+CONTROL = b"\x68\x03\x61\x18\x61\x00\x61\x00"  # {24, 0, 0}
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        pytest.param(frame(b"\x83"), id="nothing but the version"),
+        pytest.param(frame(b"\x83\x68\x00"), id="no header"),
+        pytest.param(frame(b"\x70\x83" + CONTROL), id="a frame without headers where they were agreed"),
+        pytest.param(frame(b"\x83\x44\x00"), id="no control message"),
+        pytest.param(frame(b"\x83\x44\x00\x61\x01"), id="a control message that is no tuple"),
+        pytest.param(frame(b"\x83\x44\x00" + CONTROL + b"\x61\x01\x61\x01"), id="octets behind the payload"),
+        pytest.param(frame(b"\x83\x44\x00" + CONTROL + b"\xff"), id="a payload that is no term"),
+        pytest.param(frame(b"\x83\x44\x01"), id="a header without flags"),
+        pytest.param(frame(b"\x83\x44\x01\x00\x05" + CONTROL), id="a slot that is empty"),
+        pytest.param(frame(b"\x83\x44\x01\x08\x05\xff" + CONTROL), id="an atom that is cut"),
+        pytest.param(frame(b"\x83\x44\x01\x08\x05\x02\xff\xfe" + CONTROL), id="an atom that is not UTF-8"),
+        pytest.param(frame(b"\x83\x44\xff"), id="a header of many atoms and nothing else"),
+        pytest.param(frame(b"\x83\x44\x00\x52\x00"), id="a reference that the header does not have"),
+        pytest.param(frame(b"\x83\x46"), id="a piece without its head"),
+        pytest.param(piece(70, 1, 1), id="a piece of nothing"),
+        pytest.param(piece(69, 1, 0, b"\0"), id="a piece with number 0"),
+        pytest.param(piece(69, 1, 3, b"\0") + piece(69, 1, 3, b"\0"), id="a sequence that begins twice"),
+        pytest.param(piece(69, 1, 3, b"\0") + piece(70, 1, 1), id="a piece that is left out"),
+        pytest.param(piece(69, 1, 3, b"\0") + piece(70, 1, 3), id="a piece that counts up"),
+        pytest.param(piece(69, 1, 2, b"\0" + CONTROL) + piece(70, 1, 1, b"\xff"), id="pieces that are no term"),
+    ],
+)
+def test_what_is_malformed_ends_the_connection(octets: bytes) -> None:
+    wire = Wire()
+    with pytest.raises(FrameError):
+        wire.reader.receive_data(octets)
+
+
+def test_sequences_that_never_end_are_bounded_in_number() -> None:
+    wire = Wire(max_sequences=10)
+    for number in range(10):
+        wire.reader.receive_data(piece(69, number, 2, b"\0"))
+    with pytest.raises(FrameError, match="10 sequences"):
+        wire.reader.receive_data(piece(69, 10, 2, b"\0"))
+    assert wire.reader.unfinished == (10, 0)
+
+
+def test_sequences_that_never_end_are_bounded_in_octets() -> None:
+    wire = Wire()
+    for number in range(64):
+        wire.reader.receive_data(piece(69, number, 1 << 40, b"\0" + bytes(1 << 20)))
+    with pytest.raises(FrameError, match="limit"):
+        wire.reader.receive_data(piece(69, 64, 1 << 40, b"\0" + bytes(1 << 20)))
+    assert wire.reader.unfinished == (64, (1 << 26) + (1 << 20))
+
+
+@given(st.binary(max_size=80), st.booleans())
+def test_no_octets_do_more_than_end_the_connection(body: bytes, headers: bool) -> None:
+    wire = Wire(headers=headers)
+    try:
+        wire.reader.receive_data(frame(b"\x83\x44" + body) if headers else frame(b"\x70" + body))
+    except FrameError:
+        return
+    assert len(wire.controls) <= 1
