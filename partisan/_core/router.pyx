@@ -236,7 +236,7 @@ cdef class Router:
                 size = len((<Atom>PYTHON).ext)
         if self.padding is not None and not self.is_system(name):
             message = (PADDED, self.padding, message)
-        queue.push_forward(self.codec, target, size, message, key, self.clock() if queue.framed else 0.0)
+        queue.push_forward(self.codec, target, size, name, message, key, self.clock() if queue.framed else 0.0)
         return self.hold_sender(queue)
 
     cdef int send_kept(self, str node, const uint8_t* target, size_t size, object name, object message,

@@ -38,8 +38,8 @@ cdef class SendQueue:
     cdef public object tap            # callable(queue, body, key): takes every frame instead of the queue; or None
     cdef Py_ssize_t withheld          # octets that the bound is charged with for frames that the tap keeps
 
-    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
-                          object key, double now) except -1
+    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name,
+                          object message, object key, double now) except -1
     cdef int push_body(self, Codec codec, object term, object key, double now) except -1
     cdef size_t begin(self) except? 0
     cdef int check_exports(self) except -1

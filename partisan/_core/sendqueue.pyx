@@ -125,9 +125,9 @@ cdef class SendQueue:
         else:
             self.bound.discharge(-octets)
 
-    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object message,
-                          object key, double now) except -1:
-        """Append `{forward_message, Target, Message}`; `target` is the target's encoding."""
+    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name,
+                          object message, object key, double now) except -1:
+        """Append `{forward_message, Target, Message}`; `target` is the encoding of `name`."""
         cdef Py_ssize_t references = len(self.references)
         cdef size_t start = self.begin()
         cdef size_t fixed = PyBytes_GET_SIZE(FORWARD)

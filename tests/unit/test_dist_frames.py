@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from partisan._core.bound import Bound
 from partisan._core.distin import DistIn
-from partisan._core.distout import DistOut
+from partisan._core.distqueue import DistQueue
 from partisan._core.frame import Slab
 from partisan._core.process import receive
-from partisan._core.sendqueue import SendQueue
-from partisan.errors import EncodeError, FrameError
+from partisan.errors import EncodeError, FrameError, LocalProtocolError
 from partisan.etf import Atom, Codec, Pid, Reference, exactly_equal
 from tests.oracle.strategies import TERMS
 from tests.oracle.values import as_value
@@ -29,13 +28,20 @@ MANY = [Atom(f"atom{i}") for i in range(600)]
 class Wire:
     """Two nodes and one direction between them."""
 
-    def __init__(self, *, headers: bool = True, fragments: bool = True, piece: int = 65536, **options: Any) -> None:
+    def __init__(self, *, headers: bool = True, fragments: bool = True, piece: int = 65536, max_frame: int = 1 << 26, **options: Any) -> None:
         self.core = Core(B)
-        bound = Bound(B, "undefined", high_water=1 << 30, hard_limit=1 << 30)
-        self.queue = SendQueue(bound)
+        self.bound = Bound(B, "undefined", high_water=1 << 30, hard_limit=1 << 30)
+        self.queue = DistQueue(
+            self.bound,
+            codec=Codec(home=Atom(A), creation=7),
+            outside=Pid(A, 0),
+            headers=headers,
+            fragments=fragments,
+            piece=piece,
+            max_frame=max_frame,
+        )
+        self.push = self.queue.tell
         self.controls: list[tuple[Any, ...]] = []
-        codec = Codec(home=Atom(A), creation=7)
-        self.out = DistOut(codec, self.queue, headers=headers, fragments=fragments, piece=piece)
         self.reader = DistIn(
             Slab(),
             1 << 26,
@@ -50,17 +56,14 @@ class Wire:
     def carry(self) -> bytes:
         """Take what waits to the other side."""
         octets = b""
-        while len(self.queue):
+        while len(self.queue) or self.queue.unsent:
             part = bytes(memoryview(self.queue))
             self.queue.sent(len(part))
+            self.queue.written(len(self.queue) > 0)
             octets += part
         self.reader.receive_data(octets)
         self.core.run()
         return octets
-
-    def push(self, control: tuple[Any, ...], *payload: Any) -> None:
-        for piece in self.out.push(control, *payload) or ():
-            self.out.push_piece(piece)
 
 
 @pytest.mark.parametrize("headers", [True, False])
@@ -171,34 +174,66 @@ def test_a_message_goes_to_its_process_and_to_its_name() -> None:
 
 def test_a_tick_is_no_message() -> None:
     wire = Wire()
-    wire.out.push_tick()
+    wire.queue.tick()
     assert wire.carry() == bytes(4)
     assert wire.controls == []
     assert wire.reader.received_octets == 4
 
 
-def test_small_messages_pass_between_the_pieces_of_a_large_one() -> None:
+def test_small_messages_of_others_pass_between_the_pieces_of_a_large_one() -> None:
     wire = Wire(piece=1000)
-    large = bytes(10_000)
-    pieces = wire.out.push((EXIT, 0, 0), large)
-    assert pieces is not None
-    assert len(pieces) == 11
-    for number, piece in enumerate(pieces):
-        wire.out.push_piece(piece)
-        wire.push((EXIT, 0, 0), number)
+    large = bytes(100_000)
+    wire.push((EXIT, 0, 0), large, sender=Pid(A, 1))
+    for number in range(5):
+        wire.push((EXIT, 0, 0), number, sender=Pid(A, 2))
     wire.carry()
-    assert [payload for _, payload, _ in wire.controls] == [*range(10), large, 10]
+    assert [payload for _, payload, _ in wire.controls] == [0, 1, 2, 3, 4, large]
 
 
-def test_what_waits_is_written_without_the_cache() -> None:
+def test_what_one_process_sends_keeps_its_order_behind_a_large_message() -> None:
     wire = Wire(piece=1000)
-    name = Atom("waited")
-    frames = wire.out.encoded((EXIT, 0, 0), name)
-    wire.push((EXIT, 0, 0), name)
-    for frame in frames + wire.out.encoded((EXIT, 0, 0), bytes(3000)):
-        wire.out.push_piece(frame)
+    name = Atom("sent_behind_a_large_one")
+    sent = [bytes(5000), name, bytes(3000), 1, name]
+    for payload in sent:
+        wire.push((EXIT, 0, 0), payload, sender=Pid(A, 1))
+    wire.push((EXIT, 0, 0), name, sender=Pid(A, 2))
     wire.carry()
-    assert [payload for _, payload, _ in wire.controls] == [name, name, bytes(3000)]
+    assert [payload for _, payload, _ in wire.controls] == [name, *sent]
+    assert wire.queue.unsent == 0
+
+
+def test_large_messages_of_several_go_in_turns() -> None:
+    wire = Wire(piece=1000)
+    wire.push((EXIT, 0, 0), bytes(100_000), sender=Pid(A, 1))
+    wire.push((EXIT, 0, 0), bytes(2_000), sender=Pid(A, 2))
+    wire.carry()
+    assert [len(payload) for _, payload, _ in wire.controls] == [2_000, 100_000]
+
+
+def test_what_waits_counts_against_the_bound_until_it_is_sent() -> None:
+    wire = Wire(piece=1000)
+    wire.push((EXIT, 0, 0), bytes(100_000), sender=Pid(A, 1))
+    assert wire.bound.queued_octets >= 100_000
+    wire.carry()
+    assert wire.bound.queued_octets == 0
+
+
+def test_what_waits_when_the_connection_is_lost_is_lost_with_it() -> None:
+    wire = Wire(piece=1000)
+    wire.push((EXIT, 0, 0), bytes(100_000), sender=Pid(A, 1))
+    assert wire.queue.close() >= 100_000
+    assert wire.bound.queued_octets == 0
+    with pytest.raises(LocalProtocolError, match="closed"):
+        wire.push((EXIT, 0, 0))
+
+
+def test_a_message_above_the_limit_is_refused_and_nothing_is_queued() -> None:
+    wire = Wire(max_frame=10_000)
+    with pytest.raises(EncodeError, match="limit"):
+        wire.push((EXIT, 0, 0), [Atom("was_not_sent"), bytes(20_000)])
+    wire.push((EXIT, 0, 0), Atom("was_not_sent"))
+    wire.carry()
+    assert wire.controls[0][1] is Atom("was_not_sent")
 
 
 def frame(body: bytes) -> bytes:

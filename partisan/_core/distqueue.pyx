@@ -7,11 +7,14 @@ A message is a control tuple and perhaps a payload, in one of two dresses:
 
 The header comes first and is known last, so the terms are written apart and copied behind it. A reference is a slot of
 the 2,048 that the peer keeps for us; what it does not have yet is in the header once. A message above `piece` octets is
-cut, if the peer takes that: the first piece has the header, all have the number of their sequence, and count down.
+cut, if the peer takes that: the first piece has the header, all have the number of their sequence, and count down. The
+first piece goes at once, the others in turns with those of other senders; what is small passes them by, but for what
+the same process has sent: that keeps its order.
 
 Source: erl_dist_protocol and erl_ext_dist of OTP; nodes of OTP 25 and 28.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
@@ -19,14 +22,22 @@ from cpython.ref cimport Py_XDECREF
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcpy
 
+from .bound cimport Bound
 from .encoder cimport write_whole
-from .identities cimport Atom
+from .etf cimport Codec
+from .identities cimport Atom, Pid, Reference
+from .process cimport Process, running_process
+from .requests cimport Request
+from .sendqueue cimport SendQueue
+from .terms cimport ImproperList
 from .wire cimport octets_append, octets_free, octets_reserve, put64
 from .writer cimport CACHE_SLOTS, check_size, writer
 
-from ..errors import EncodeError
+from collections import deque
 
-__all__ = ["DistOut"]
+from ..errors import EncodeError, LocalProtocolError
+
+__all__ = ["DistQueue"]
 
 cdef enum:
     VERSION = 131
@@ -36,34 +47,64 @@ cdef enum:
     LATER_PIECE = 70
     PIECE_HEAD = 18     # octets: version, kind, sequence and number
     KEEP_OCTETS = 262144
+    SEND_SENDER = 22
+    REG_SEND = 6
+    ALIAS_SEND = 33
 
 cdef object NOTHING = object()
+cdef object NO_COOKIE = Atom("")
+cdef object ALIAS = Atom("alias")
 
 
-cdef class DistOut:
-    """The outgoing messages of one connection.
+cdef object alias_of(ImproperList tag, Atom home):
+    """The reference in `[alias | Reference]`, if that is the tag of a call of this node; or None."""
+    if len(tag.items) == 1 and tag.items[0] is ALIAS and type(tag.tail) is Reference and (<Reference>tag.tail).home is home:
+        return tag.tail
+    return None
+
+
+cdef bint is_request(object message):
+    """Whether it is `{Label, {Pid, Request}, Message}`: somebody waits for the answer."""
+    if type(message) is not tuple or len(<tuple>message) != 3:
+        return False
+    caller = (<tuple>message)[1]
+    return type(caller) is tuple and len(<tuple>caller) == 2 and type((<tuple>caller)[1]) is Request
+
+
+@cython.final
+cdef class DistQueue(SendQueue):
+    """The send queue of one connection of the distribution.
 
     Args:
+        bound, write, schedule, max_frame, quantum: as SendQueue.
         codec: with our node's atom and creation.
-        queue: of the connection.
+        outside: in whose name code that is no process's own sends.
         headers: the peer takes distribution headers.
         fragments: and messages in pieces.
         piece: octets that one of those has at most, without its own head.
+    Attributes:
+        watch: callable(target), called before the first request to a process of the peer goes out, a pid or the Atom of
+            a name: see to it that we hear of its end. What it pushes goes before. None for none.
     """
 
-    def __cinit__(self, Codec codec not None, SendQueue queue not None, *, bint headers, bint fragments,
-                  Py_ssize_t piece=65536):
+    def __cinit__(self, Bound bound not None, *, Codec codec not None, Pid outside not None, bint headers,
+                  bint fragments, Py_ssize_t piece=65536, **options):
         self.codec = codec
-        self.queue = queue
+        self.outside = outside
         self.headers = headers
         self.fragments = headers and fragments
         self.piece = piece
-        self.references = []
+        self.large = []
+        self.watched = set()
+        self.waiting = {}
         self.atoms.slots = <PyObject**>PyMem_Calloc(CACHE_SLOTS, sizeof(PyObject*))
         self.atoms.stamps = <uint32_t*>PyMem_Calloc(CACHE_SLOTS, sizeof(uint32_t))
         self.atoms.indices = <uint8_t*>PyMem_Calloc(CACHE_SLOTS, 1)
         if self.atoms.slots is NULL or self.atoms.stamps is NULL or self.atoms.indices is NULL:
             raise MemoryError()
+
+    def __init__(self, bound, **options):
+        pass
 
     def __dealloc__(self):
         cdef int slot
@@ -76,55 +117,135 @@ cdef class DistOut:
         octets_free(&self.terms)
         octets_free(&self.head)
 
-    def push(self, tuple control not None, payload=NOTHING):
-        """Queue a message.
+    @property
+    def unsent(self):
+        """How many senders wait until the rest of a large message of theirs has gone."""
+        return len(self.waiting)
 
-        Returns:
-            None; or, if it is to be cut, its pieces: an iterator of frames for `push_piece`, in order.
+    cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name, object message,
+                          object key, double now) except -1:
+        """Queue a message of the running process to a process of the peer: `name` is its pid or the Atom of its name."""
+        cdef Process process = running_process()
+        cdef object sender = self.outside if process is None else process.pid
+        if type(name) is Pid:
+            control = (SEND_SENDER, sender, name)
+            if type(message) is tuple and len(<tuple>message) == 2 and type((<tuple>message)[0]) is ImproperList:
+                alias = alias_of(<ImproperList>(<tuple>message)[0], (<Pid>name).home)
+                if alias is not None:  # an answer: to whom does not wait any more it does not come
+                    control = (ALIAS_SEND, sender, alias)
+        else:
+            control = (REG_SEND, sender, NO_COOKIE, name)
+        if self.watch is not None and is_request(message) and name not in self.watched:
+            self.watched.add(name)
+            self.watch(name)
+        self.tell(control, message, sender=sender)
+        return 0
+
+    def forget(self, target) -> None:
+        """Nobody hears of this process's end any more: ask for it before the next request."""
+        self.watched.discard(target)
+
+    def tell(self, tuple control not None, payload=NOTHING, *, sender=None) -> None:
+        """Queue a control message.
+
+        Args:
+            payload: what goes with it, if anything does.
+            sender: whose it is: it goes behind all that was his before. Of others, what is small may pass it by.
         Raises:
-            EncodeError: something in it is no term; nothing was queued, and the peer's state is known.
+            EncodeError: something in it is no term; nothing was queued.
         """
         cdef Py_ssize_t size
         cdef bytes large
+        cdef Pieces pieces
+        if self.closed:
+            raise LocalProtocolError("the connection of this queue is closed")
+        if self.waiting and sender in self.waiting:
+            self.wait(sender, self.encoded(control, payload))
+            return
         self.write_terms(control, payload, payload is not NOTHING, True)
         size = self.terms.length
-        for _, large in self.references:
+        for _, large in self.large:
             size += PyBytes_GET_SIZE(large)
+        if size > self.max_frame:
+            self.roll_back()
+            raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
         if self.fragments and size > self.piece:
-            return self.cut()
-        self.write_head(NORMAL, 0, 0)
-        self.push_whole()
-        return None
+            pieces = self.cut()
+            self.push_raw(next(pieces))  # what follows may use the atoms of its header
+            self.wait(sender, pieces)
+        else:
+            self.write_head(NORMAL, 0, 0)
+            self.push_whole()
 
-    def encoded(self, tuple control not None, payload=NOTHING):
-        """The frame of a message that waits: as a list of pieces, one if it is not to be cut; it uses no references."""
+    def tick(self) -> None:
+        """Queue a frame of no octets: we live."""
+        cdef size_t start = self.begin()
+        self.stream.length -= 1
+        self.end(start, len(self.references), None, 0.0)
+
+    cdef int wait(self, object sender, object frames) except -1:
+        """Send frames of a sender when there is room, behind those of his that wait."""
+        cdef Py_ssize_t size = 0
+        if type(frames) is Pieces:
+            size = len((<Pieces>frames).whole) - (<Pieces>frames).position
+        else:
+            size = sum([len(frame) for frame in frames])
+            frames = iter(frames)
+        self.waiting.setdefault(sender, deque()).append(frames)
+        self.withheld += size
+        self.bound.charge(size)
+        if not self.scheduled:
+            self.arrange()
+        return 0
+
+    cdef int settle(self, bint blocked) except -1:
+        """What could be written is written: take more of the large messages, in turns, if the socket takes more."""
+        if not blocked and self.waiting and not self.closed:
+            self.feed_turns()
+        return SendQueue.settle(self, blocked)
+
+    cdef int feed_turns(self) except -1:
+        """Queue a piece of each sender that waits, in turns, up to the quantum."""
+        cdef Py_ssize_t before
+        while self.waiting and self.queued_octets < self.quantum:
+            sender = next(iter(self.waiting))
+            turns = self.waiting.pop(sender)
+            try:
+                frame = next(turns[0])
+            except StopIteration:
+                turns.popleft()
+            else:
+                before = min(len(frame), self.withheld)
+                self.withheld -= before
+                self.bound.discharge(before)
+                self.scheduled = self.blocked = True  # a write follows: it is arranged for below
+                self.push_raw(frame)
+            if turns:
+                self.waiting[sender] = turns  # at the end of the line
+        if not self.waiting:
+            self.bound.discharge(self.withheld)  # the heads of pieces are not counted alike
+            self.withheld = 0
+        return 0
+
+    cdef list encoded(self, tuple control, object payload):
+        """The frames of a message that waits: it uses no references, so others may go before it."""
         cdef bytes whole
         self.write_terms(control, payload, payload is not NOTHING, False)
-        if self.fragments and self.terms.length + sum([len(large) for _, large in self.references]) > self.piece:
+        if self.fragments and self.terms.length + sum([len(large) for _, large in self.large]) > self.piece:
             return list(self.cut())
         self.write_head(NORMAL, 0, 0)
-        whole = self.joined()
-        self.references.clear()
+        whole = self.whole()
+        self.large.clear()
         return [PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length) + whole]
-
-    def push_tick(self):
-        """Queue a frame of no octets: we live."""
-        cdef size_t start = self.queue.begin()
-        self.queue.stream.length -= 1
-        self.queue.end(start, len(self.queue.references), None, 0.0)
-
-    def push_piece(self, bytes frame not None):
-        """Queue a piece of a message."""
-        self.queue.push_raw(frame)
 
     cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1:
         """Write the terms into `terms`; on an error the peer is not believed to have what it was not sent."""
         cdef bint written = False
         self.terms.length = 0
-        self.references.clear()
+        self.large.clear()
         self.atoms.message += 1
         if self.atoms.message == 0:  # after four thousand million messages: no slot may seem to be of this one
-            self.forget()
+            self.start_anew()
         self.atoms.used = 0
         try:
             self.write_term(control, cached)
@@ -144,7 +265,7 @@ cdef class DistOut:
         w.run = self.terms
         self.terms.data = NULL
         self.terms.length = self.terms.capacity = 0
-        w.references = <PyObject*>self.references
+        w.references = <PyObject*>self.large
         w.options = &self.codec.options
         w.start = w.run.length
         w.referenced = 0
@@ -172,10 +293,10 @@ cdef class DistOut:
                 Py_XDECREF(atom)
         self.atoms.used = 0
         self.terms.length = 0
-        self.references.clear()
+        self.large.clear()
         return 0
 
-    cdef int forget(self) except -1:
+    cdef int start_anew(self) except -1:
         """Begin to count messages anew."""
         cdef int slot
         for slot in range(CACHE_SLOTS):
@@ -226,53 +347,52 @@ cdef class DistOut:
 
     cdef int push_whole(self) except -1:
         """Queue the message that was written."""
-        cdef SendQueue queue = self.queue
-        cdef Py_ssize_t references = len(queue.references)
-        cdef size_t start = queue.begin()
+        cdef Py_ssize_t references = len(self.references)
+        cdef size_t start = self.begin()
         cdef bint queued = False
-        queue.stream.length -= 1  # the version octet, which is not always there
+        self.stream.length -= 1  # the version octet, which is not always there
         try:
-            if octets_append(&queue.stream, self.head.data, self.head.length) < 0:
+            if octets_append(&self.stream, self.head.data, self.head.length) < 0:
                 raise MemoryError()
-            shift = queue.stream.length
-            if octets_append(&queue.stream, self.terms.data, self.terms.length) < 0:
+            shift = self.stream.length
+            if octets_append(&self.stream, self.terms.data, self.terms.length) < 0:
                 raise MemoryError()
-            for offset, large in self.references:
-                queue.references.append((offset + shift, large))
-            queue.end(start, references, None, 0.0)
+            for offset, large in self.large:
+                self.references.append((offset + shift, large))
+            self.end(start, references, None, 0.0)
             queued = True
         finally:
             if not queued:
-                queue.abandon(start, references)
+                self.abandon(start, references)
                 self.roll_back()
-            self.references.clear()
+            self.large.clear()
             if self.terms.capacity > KEEP_OCTETS:
                 octets_free(&self.terms)
         return 0
 
-    def cut(self):
+    cdef Pieces cut(self):
         """The pieces of the message that was written, as frames' octets.
 
         They are made one by one: what was written is copied once, and each piece once more. The header is written when
         the first piece is asked for, which must be before another message is pushed.
         """
-        cdef bytes whole = self.joined()
+        cdef bytes whole = self.whole()
         cdef Py_ssize_t size = len(whole)
         cdef Py_ssize_t pieces = (size + self.piece - 1) // self.piece
         self.sequences += 1
         self.write_head(FIRST_PIECE, self.sequences, pieces)
         head = PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length)
-        self.references.clear()
+        self.large.clear()
         if self.terms.capacity > KEEP_OCTETS:
             octets_free(&self.terms)
         return Pieces(whole, head, self.sequences, pieces, self.piece)
 
-    cdef bytes joined(self):
+    cdef bytes whole(self):
         """The terms, with their large binaries in their places."""
         cdef list parts = []
         cdef size_t at = 0
         cdef size_t offset
-        for offset, large in self.references:
+        for offset, large in self.large:
             parts.append(PyBytes_FromStringAndSize(<const char*>self.terms.data + at, offset - at))
             parts.append(large)
             at = offset
@@ -280,14 +400,9 @@ cdef class DistOut:
         return b"".join(parts)
 
 
+@cython.final
 cdef class Pieces:
     """The pieces of one message, in order: an iterator of frames' octets; `len()` counts those that are left."""
-    cdef bytes whole
-    cdef bytes head
-    cdef unsigned long long sequence
-    cdef Py_ssize_t left
-    cdef Py_ssize_t piece
-    cdef Py_ssize_t position
 
     def __cinit__(self, bytes whole, bytes head, unsigned long long sequence, Py_ssize_t pieces, Py_ssize_t piece):
         self.whole = whole

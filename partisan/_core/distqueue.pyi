@@ -1,0 +1,61 @@
+"""The send queue of a connection of the Erlang distribution."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+from .bound import Bound
+from .etf import Codec
+from .identities import Atom, Pid
+from .sendqueue import SendQueue
+
+__all__ = ["DistQueue"]
+
+@final
+class DistQueue(SendQueue):
+    """The send queue of one connection of the distribution.
+
+    Args:
+        bound, write, schedule, max_frame, quantum: as SendQueue.
+        codec: with our node's atom and creation.
+        outside: in whose name code that is no process's own sends.
+        headers: the peer takes distribution headers.
+        fragments: and messages in pieces.
+        piece: octets that one of those has at most, without its own head.
+    """
+
+    watch: Callable[[Pid | Atom], object] | None
+    """Called before the first request to a process of the peer goes out: see to it that we hear of its end."""
+
+    def __new__(
+        cls,
+        bound: Bound,
+        *,
+        codec: Codec,
+        outside: Pid,
+        headers: bool,
+        fragments: bool,
+        piece: int = 65536,
+        write: Callable[[], object] | None = None,
+        schedule: Callable[[SendQueue], object] | None = None,
+        max_frame: int = ...,
+        quantum: int = ...,
+    ) -> DistQueue: ...
+    @property
+    def unsent(self) -> int:
+        """How many senders wait until the rest of a large message of theirs has gone."""
+
+    def forget(self, target: Pid | Atom) -> None:
+        """Nobody hears of this process's end any more: ask for it before the next request."""
+
+    def tell(self, control: tuple[Any, ...], payload: Any = ..., *, sender: Pid | None = None) -> None:
+        """Queue a control message.
+
+        Args:
+            payload: what goes with it, if anything does.
+            sender: whose it is: it goes behind all that was his before. Of others, what is small may pass it by.
+        Raises:
+            EncodeError: something in it is no term; nothing was queued.
+        """
+
+    def tick(self) -> None:
+        """Queue a frame of no octets: we live."""
