@@ -16,6 +16,7 @@ from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from .config import Config as Config
+from .config_distribution import Distribution as Distribution
 from .errors import AlreadyPresent as AlreadyPresent
 from .errors import AlreadyStarted as AlreadyStarted
 from .errors import BadChildSpec as BadChildSpec
@@ -61,6 +62,7 @@ from .errors import ReceiveTimeout as ReceiveTimeout
 from .errors import RemoteExit as RemoteExit
 from .errors import RemoteProtocolError as RemoteProtocolError
 from .errors import RpcTimeout as RpcTimeout
+from .errors import SpawnRefused as SpawnRefused
 from .errors import StartFailed as StartFailed
 from .errors import StateError as StateError
 from .errors import TermError as TermError

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from .config_distribution import Distribution
 from .config_load import (
     PREFIX,
     build,
@@ -343,6 +344,9 @@ class Config:
     )
     tls_server_options: TlsServerConfig = group(
         TlsServerConfig, "TLS of the connections that the node accepts.", source="partisan 5.0.3", live=True
+    )
+    distribution: Distribution | None = option(
+        None, "Erlang's own distribution beside Partisan's wire: its options, or none to do without.", source="OTP"
     )
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(

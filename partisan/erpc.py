@@ -12,7 +12,7 @@ reference's rpc, which tells no classes: whatever a function raised is an ErpcEx
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -34,6 +34,7 @@ from partisan.errors import (
     ReceiveTimeout,
     RemoteExit,
     RpcTimeout,
+    SpawnRefused,
     Throw,
 )
 from partisan.etf import Atom, Reference
@@ -254,6 +255,9 @@ async def _outcome(
     try:
         if node == here.name:
             return await _here(mfa, timeout)
+        far = here._far
+        if far is not None and far.takes_calls(node):
+            return await _far_outcome(far.execute(node, module, function, args), timeout)
         if node not in here._remote.erpc.supported:
             options: dict[str, Any] = {"timeout": timeout, "channel": channel}
             return (RETURN, await here._remote.asking.call(node, module, function, args, **options))
@@ -267,6 +271,17 @@ async def _outcome(
     except Exit as error:  # it knew erpc, and does not any more
         return (SIGNAL, error.reason)
     return answer if isinstance(answer, tuple) and answer else (ERROR, _BADARG, [])
+
+
+async def _far_outcome(executing: Awaitable[Outcome], timeout: float | None) -> Outcome:
+    """The outcome of a function at an Erlang node."""
+    try:
+        async with asyncio.timeout(timeout):
+            return await executing
+    except TimeoutError:
+        raise ErpcTimeout((_ERPC, _TIMEOUT)) from None
+    except SpawnRefused as error:
+        raise ErpcError((_ERPC, error.reason)) from None
 
 
 async def _here(mfa: tuple[Atom, Atom, list[Any]], timeout: float | None) -> Outcome:

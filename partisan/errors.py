@@ -55,6 +55,7 @@ __all__ = [
     "RemoteExit",
     "RemoteProtocolError",
     "RpcTimeout",
+    "SpawnRefused",
     "StartFailed",
     "StateError",
     "TermError",
@@ -148,6 +149,20 @@ class EpmdError(PartisanError, ConnectionError):
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"epmd: {detail}")
+        self.reason = reason
+
+
+class SpawnRefused(PartisanError):
+    """An Erlang node has not started the process that it was asked for.
+
+    Attributes:
+        node: which.
+        reason: an Atom: `notsup`, `badopt`, `system_limit`, or another.
+    """
+
+    def __init__(self, node: str, reason: object) -> None:
+        super().__init__(f"{node} has not started the process: {reason}")
+        self.node = node
         self.reason = reason
 
 

@@ -323,7 +323,13 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
     node = None if place is None else node_of(router, place)
     if node is not None:
         peer = router.table.peers.get(node)
-        if peer is not None and peer.count and not peer.watches_calls:
+        if peer is None or not peer.count:
+            if router.call_unreached is not None:
+                reaching = router.call_unreached(
+                    place, message, timeout, chosen(channel, caller), partition_key, label, where)
+                if reaching is not None:
+                    return reaching
+        elif not peer.watches_calls:
             return router.call_monitored(place, message, timeout, chosen(channel, caller), partition_key, label, where)
     response = Response.__new__(Response)
     response.process = caller

@@ -20,10 +20,15 @@ class DistIn(Origin):
         router: of the node.
         codec: with our node's atom and creation.
         link: who owns the connection.
-        headers: frames have distribution headers, as was agreed in the handshake.
         control: called with control tuple, payload and whether there is one, for all that is no plain message.
         max_sequences: messages of which pieces may be missing at a time.
     """
+
+    handshake: Callable[[bytes], bytes | None] | None
+    """Takes what comes before the first frame; returns the octets behind it, or None while it goes on. None for none."""
+
+    headers: bool
+    """Frames have distribution headers, as was agreed in the handshake."""
 
     def __init__(
         self,
@@ -33,8 +38,8 @@ class DistIn(Origin):
         router: Router,
         codec: Codec,
         link: Any,
-        headers: bool,
         control: Callable[[tuple[Any, ...], Any, bool], object],
+        headers: bool = False,
         max_sequences: int = 1024,
     ) -> None: ...
     @property

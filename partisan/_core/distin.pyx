@@ -7,6 +7,7 @@ connection, as it does in OTP.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
+from libc.string cimport memcpy
 
 from .identities cimport Atom, Pid, atom_from_utf8
 from .process cimport Process
@@ -49,12 +50,15 @@ cdef class DistIn(Origin):
         router: of the node.
         codec: with our node's atom and creation.
         link: who owns the connection.
-        headers: frames have distribution headers, as was agreed in the handshake.
         control: callable(tuple, payload, whether there is one).
         max_sequences: messages of which pieces may be missing at a time.
+    Attributes:
+        handshake: callable(octets) -> octets behind it, or None while it goes on: takes what comes before the first
+            frame. None once that is done, or for none.
+        headers: frames have distribution headers, as was agreed there.
     """
 
-    def __init__(self, slab, max_frame, *, router, codec, link, headers, control, max_sequences=1024):
+    def __init__(self, slab, max_frame, *, router, codec, link, control, headers=False, max_sequences=1024):
         self.router = router
         self.codec = codec
         self.link = link
@@ -74,10 +78,26 @@ cdef class DistIn(Origin):
         router.busy = True
         router.scheduler.awake = True
         try:
-            self.take(size)
+            if self.handshake is not None:
+                size = self.shake(size)
+            if size:
+                self.take(size)
         finally:
             router.finish_burst()
         return 0
+
+    cdef Py_ssize_t shake(self, Py_ssize_t size) except -1:
+        """Give the octets in the window to the handshake; how many of them are left for frames, in the window."""
+        cdef bytes rest
+        found = self.handshake(PyBytes_FromStringAndSize(<const char*>self.slab.data, size))
+        if found is None:
+            self.received_octets += size
+            return 0
+        rest = found
+        self.handshake = None
+        self.received_octets += size - PyBytes_GET_SIZE(rest)
+        memcpy(self.slab.data, PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))  # never more than came
+        return PyBytes_GET_SIZE(rest)
 
     cdef int on_empty(self) except -1:
         """A tick: `received_octets` tells that the peer lives."""

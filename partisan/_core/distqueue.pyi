@@ -18,9 +18,8 @@ class DistQueue(SendQueue):
         bound, write, schedule, max_frame, quantum: as SendQueue.
         codec: with our node's atom and creation.
         outside: in whose name code that is no process's own sends.
-        headers: the peer takes distribution headers.
-        fragments: and messages in pieces.
-        piece: octets that one of those has at most, without its own head.
+        headers, fragments: see `agree`.
+        piece: octets that a piece of a message has at most, without its own head.
     """
 
     watch: Callable[[Pid | Atom], object] | None
@@ -32,14 +31,20 @@ class DistQueue(SendQueue):
         *,
         codec: Codec,
         outside: Pid,
-        headers: bool,
-        fragments: bool,
+        headers: bool = False,
+        fragments: bool = False,
         piece: int = 65536,
         write: Callable[[], object] | None = None,
         schedule: Callable[[SendQueue], object] | None = None,
         max_frame: int = ...,
         quantum: int = ...,
     ) -> DistQueue: ...
+    def agree(self, *, headers: bool, fragments: bool) -> None:
+        """From now on the peer takes distribution headers, and messages in pieces."""
+
+    def say(self, octets: bytes) -> None:
+        """Queue octets as they are: of the handshake, before the first message."""
+
     @property
     def unsent(self) -> int:
         """How many senders wait until the rest of a large message of theirs has gone."""

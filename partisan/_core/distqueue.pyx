@@ -79,20 +79,18 @@ cdef class DistQueue(SendQueue):
         bound, write, schedule, max_frame, quantum: as SendQueue.
         codec: with our node's atom and creation.
         outside: in whose name code that is no process's own sends.
-        headers: the peer takes distribution headers.
-        fragments: and messages in pieces.
-        piece: octets that one of those has at most, without its own head.
+        headers, fragments: see `agree`.
+        piece: octets that a piece of a message has at most, without its own head.
     Attributes:
         watch: callable(target), called before the first request to a process of the peer goes out, a pid or the Atom of
             a name: see to it that we hear of its end. What it pushes goes before. None for none.
     """
 
-    def __cinit__(self, Bound bound not None, *, Codec codec not None, Pid outside not None, bint headers,
-                  bint fragments, Py_ssize_t piece=65536, **options):
+    def __cinit__(self, Bound bound not None, *, Codec codec not None, Pid outside not None, bint headers=False,
+                  bint fragments=False, Py_ssize_t piece=65536, **options):
         self.codec = codec
         self.outside = outside
-        self.headers = headers
-        self.fragments = headers and fragments
+        self.agree(headers=headers, fragments=fragments)
         self.piece = piece
         self.large = []
         self.watched = set()
@@ -116,6 +114,19 @@ cdef class DistQueue(SendQueue):
         PyMem_Free(self.atoms.indices)
         octets_free(&self.terms)
         octets_free(&self.head)
+
+    def agree(self, *, bint headers, bint fragments) -> None:
+        """From now on the peer takes distribution headers, and messages in pieces."""
+        self.headers = headers
+        self.fragments = headers and fragments
+
+    def say(self, bytes octets not None) -> None:
+        """Queue octets as they are: of the handshake, before the first message."""
+        if octets_append(&self.stream, PyBytes_AS_STRING(octets), PyBytes_GET_SIZE(octets)) < 0:
+            raise MemoryError()
+        self.accept(0, 0, PyBytes_GET_SIZE(octets), None, 0.0)
+        if not self.scheduled:
+            self.arrange()
 
     @property
     def unsent(self):

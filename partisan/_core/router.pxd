@@ -39,6 +39,7 @@ cdef class Router:
     cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
     cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
     cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us
+    cdef public object call_unreached      # callable(...) -> awaitable or None: a call of a node that is not connected
     cdef public object refuse              # callable(caller, tag, channel, reason): nobody will answer the request
     cdef public object read_caller         # callable(term) -> pid or (name, node) of who asks, or None: the rarer forms
     cdef list dirty                        # queues with a write arranged for

@@ -82,6 +82,9 @@ class Router:
     call_monitored: Callable[..., Awaitable[Any]]
     """The same: a call of a node that watches no calls for us."""
 
+    call_unreached: Callable[..., Awaitable[Any] | None] | None
+    """The same: a call of a node that is not connected; it returns None if that cannot be mended. None for none."""
+
     refuse: Callable[[Pid, Any, str | None, Any], object]
     """Called with caller, tag, channel and reason: nobody will answer the request."""
 

@@ -64,12 +64,14 @@ class Established:
         peer: the other node's name.
         creation: which life of it this is.
         flags: what both can do.
+        published: whether it is no hidden node.
         myself: our own name and creation, which the acceptor may have given us.
     """
 
     peer: str
     creation: int
     flags: Flag
+    published: bool
     myself: Identity
 
 
@@ -142,7 +144,7 @@ def initiate(
         raise HandshakeError("malformed", peer, "no acknowledgement of our challenge")
     if not hmac.compare_digest(packet[1:], digest(cookies.ours, challenge)):
         raise HandshakeError("cookie", peer, "it does not know our cookie")
-    return Established(peer, creation, Flag(expanded(flags) & myself.flags), myself)
+    return Established(peer, creation, Flag(expanded(flags) & myself.flags), bool(flags & Flag.PUBLISHED), myself)
 
 
 REFUSALS = {
@@ -199,7 +201,7 @@ def accept(
     if not hmac.compare_digest(proof, digest(known.ours, challenge)):
         raise HandshakeError("cookie", peer, "it does not know our cookie")
     yield ACK.pack(b"a", digest(known.theirs, theirs))
-    return Established(peer, creation, Flag(expanded(flags) & myself.flags), myself)
+    return Established(peer, creation, Flag(expanded(flags) & myself.flags), bool(flags & Flag.PUBLISHED), myself)
 
 
 def _read_name(packet: bytes) -> tuple[int, int, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from partisan import telemetry
@@ -130,6 +130,15 @@ class Applied:
         process = self._context.router.scheduler.find(pid)
         assert isinstance(process, Process)  # just made
         running.watch(process)
+
+    def counted(self, function: Callable[[], Awaitable[None]]) -> Pid:
+        """Run a coroutine function in a process that counts among those that run for other nodes."""
+        self.running += 1
+        pid = self._spawn(function)
+        process = self._context.router.scheduler.find(pid)
+        assert isinstance(process, Process)  # just made
+        Running(lambda outcome: None, self._one_less).watch(process)
+        return pid
 
     def find(self, who: str | None, module: Any, function: Any, args: Any) -> tuple[Function, list[Any]]:
         """The function that is meant, and its arguments as a list.

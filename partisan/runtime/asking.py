@@ -26,6 +26,7 @@ from partisan.runtime.current import self as self_pid
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
+    from partisan.runtime.far import Far
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,7 @@ NAME = "partisan_rpc_backend"
 """The name that takes requests on every node (partisan 5.0.3)."""
 
 _CALL, _ORIGIN, _RESPONSE, _BADRPC = Atom("call"), Atom("origin"), Atom("rpc_response"), Atom("badrpc")
+_EXIT = Atom("EXIT")
 _INFINITY, _NODEDOWN, _TIMEOUT = Atom("infinity"), Atom("nodedown"), Atom("timeout")
 
 
@@ -64,6 +66,7 @@ class Asking:
         self._applied = applied
         self._spawn = spawn
         self._outside = outside
+        self.far: Far | None = None  # how Erlang nodes are asked
         self._asked: dict[str, dict[Pid, None]] = {}  # node -> processes that wait for its answer
 
     def __len__(self) -> int:
@@ -97,6 +100,8 @@ class Asking:
         future: asyncio.Future[Any] = self._context.loop.create_future()
         if node == self._context.node:
             return await self._call_here(future, Atom(module), Atom(function), args, timeout)
+        if self.far is not None and self.far.takes_calls(node):
+            return await self._call_far(self.far, node, module, function, args, timeout)
         wait = _INFINITY if timeout is None else max(0, int(timeout * 1000))
         request = (Atom(module), Atom(function), args, wait)
         options = {"channel": channel, "partition_key": partition_key}
@@ -107,6 +112,22 @@ class Asking:
             process = self._context.router.scheduler.find(pid)
             if process is not None:
                 process.doom(Atom("kill"), True)
+
+    async def _call_far(
+        self, far: Far, node: str, module: str, function: str, args: list[Any], timeout: float | None
+    ) -> Any:
+        """Call a function at an Erlang node, as `rpc:call/5` does: what it throws is a value."""
+        try:
+            async with asyncio.timeout(timeout):
+                outcome = await far.execute(node, module, function, args)
+        except TimeoutError:
+            raise RpcTimeout(_TIMEOUT) from None
+        match outcome:
+            case (Atom("return") | Atom("throw"), value):
+                return value
+            case (Atom("error"), reason, stack):
+                raise BadRpc((_EXIT, (reason, stack)))
+        raise BadRpc((_EXIT, outcome[1]))
 
     async def _call_here(
         self, future: asyncio.Future[Any], module: Atom, function: Atom, args: list[Any], timeout: float | None
@@ -125,6 +146,9 @@ class Asking:
         """Have a function called at another node, if that is possible. Raises EncodeError."""
         if node == self._context.node:
             self._applied.apply(node, Atom(module), Atom(function), args, _drop)
+            return
+        if self.far is not None and self.far.is_peer(node):
+            self.far.cast(node, module, function, args)
             return
         message = (_CALL, Atom(module), Atom(function), args, _INFINITY, (_ORIGIN, self._outside))
         try:

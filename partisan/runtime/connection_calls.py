@@ -120,7 +120,7 @@ class ConnectionCalls(NodePart):
 
         Args:
             kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included),
-                "this", "hidden" (none).
+                "this", "hidden" (of Erlang nodes those that are).
         """
         self._check()
         found: dict[str, None] = {}
@@ -131,13 +131,14 @@ class ConnectionCalls(NodePart):
     def _nodes(self, kind: str) -> list[str]:
         match kind:
             case "visible":
-                return self.table.nodes()
+                hidden = () if self._far is None else self._far.peers(hidden=True)
+                return [name for name in self.table.nodes() if name not in hidden]
             case "known":
                 return sorted(self._manager.members())
             case "this":
                 return [self.name]
             case "hidden":
-                return []
+                return [] if self._far is None else self._far.peers(hidden=True)
         raise ValueError(f"{kind!r} is no kind of nodes: visible, known, this or hidden")
 
     def is_connected(self, name: str, channel: str | None = None) -> bool:

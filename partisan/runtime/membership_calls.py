@@ -126,7 +126,12 @@ class MembershipCalls(ConnectionCalls):
             await self._manager.leave(leaver)
 
     async def disconnect_node(self, name: str) -> bool:
-        """Make the node leave the cluster, as `leave`; return False if it is no member. This node itself leaves."""
+        """Make the node leave the cluster, as `leave`; return False if it is no member. This node itself leaves.
+
+        The connection to an Erlang node is closed.
+        """
+        if self._far is not None and self._far.disconnect(name):
+            return True
         try:
             await self.leave(name)
         except NotConnected:

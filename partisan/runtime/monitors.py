@@ -69,7 +69,7 @@ class FarMonitor(Tie):
         gone: callable(reference).
     """
 
-    gone: Callable[[Reference], None]
+    gone: Callable[[Reference], object]
 
     def held(self) -> None:
         """The other node watches: nobody waits for that."""

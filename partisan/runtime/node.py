@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import importlib
 import inspect
 import logging
 import os
@@ -23,6 +24,7 @@ from partisan._core.connections import ConnectionTable
 from partisan._core.router import Router, current_router_var
 from partisan._core.scheduler import Scheduler
 from partisan.config import Config
+from partisan.config_distribution import Distribution
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
 from partisan.managers.pluggable import Audience, PluggableManager
@@ -35,6 +37,7 @@ from partisan.runtime.application import ApplicationCalls
 from partisan.runtime.asking import NAME as RPC
 from partisan.runtime.current import current
 from partisan.runtime.exits import ExitSignal, crash_reason
+from partisan.runtime.far import Far, Unreached
 from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.monitors import Monitors
 from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
@@ -53,6 +56,9 @@ from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
+
+DISTRIBUTION = "partisan.dist.service"
+"""The module of Erlang's distribution: above this one, so it is imported by its name."""
 
 
 class Node(
@@ -169,6 +175,12 @@ class Node(
         self._sampler.heed()
         self._tell_channels(config.channels)
         self._manager.start()
+        if self._far is not None:
+            try:
+                await self._far.start()
+            except BaseException:
+                await self.stop(grace=0.0)
+                raise
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
 
     def _make_core(self) -> None:
@@ -231,6 +243,25 @@ class Node(
         self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
+        self._far = self._make_far(self.config.distribution)
+
+    def _make_far(self, options: Distribution | None) -> Far | None:
+        """Erlang's distribution, which is imported where it is asked for."""
+        if options is None:
+            return None
+        made: Any = importlib.import_module(DISTRIBUTION)
+
+        def edge(node: str, up: bool) -> None:
+            self._requests.edge(node, up)
+            self._node_monitors.edge(node, up)
+            self._watching.edge(node, up)
+
+        far: Far = made.Distributed(
+            self._context, self.table, options, self._remote, spawn=self.spawn, make_ref=self.make_ref, edge=edge
+        )
+        self._requests.far = self._remote.asking.far = far
+        self.router.call_unreached = Unreached(far, self.loop).call
+        return far
 
     def _audience(self) -> Audience:
         """Who hears of what changes in the overlay."""
@@ -290,6 +321,8 @@ class Node(
             await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
+            if self._far is not None:
+                await self._far.stop()
         finally:
             self.scheduler.deadlines.stop()
             self._stop_timers()

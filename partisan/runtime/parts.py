@@ -14,6 +14,7 @@ from partisan.errors import LocalProtocolError
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import NodeSpec
 from partisan.net.context import Context
+from partisan.runtime.far import Far
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
@@ -32,9 +33,14 @@ class NodePart:
     _context: Context
     _manager: PluggableManager
     _watching: Watching
+    _far: Far | None
     _rng: random.Random
     _running: bool
     _thread: int
+
+    def _far_of(self, node: str) -> Far | None:
+        """The distribution, if the node is connected by it."""
+        return self._far if self._far is not None and self._far.is_peer(node) else None
 
     def _check(self) -> None:
         if not self._running:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
 
 from partisan._core.process import running
-from partisan.errors import BadRpc, CallTimeout, NodeDown, NotAllowed, NotConnected, RpcTimeout, UndefinedFunction
+from partisan.errors import (
+    BadRpc,
+    CallTimeout,
+    ConfigError,
+    ConnectFailed,
+    NodeDown,
+    NotAllowed,
+    NotConnected,
+    RpcTimeout,
+    UndefinedFunction,
+)
 from partisan.etf import Atom, Pid, Reference
 from partisan.runtime.allow import Function, name_for
 from partisan.runtime.apply import NOT_ALLOWED, UNDEF
 from partisan.runtime.tie_calls import TieCalls
+
+log = logging.getLogger(__name__)
 
 START_TIMEOUT = 5.0
 """Seconds that a start at another node, and a look there, may take (partisan 5.0.3)."""
@@ -58,7 +71,7 @@ class RemoteCalls(TieCalls):
         """As `spawn_at`, and link the current process to it, before it runs. Raises LinkUnsupported, NotInProcess."""
         self._mine()
         name = named(node)
-        if name != self.name:
+        if name != self.name and not self._reaches(name):
             self._remote.links.check(name)
         return await self._start(name, module, function, list(args), timeout, linked=True)
 
@@ -72,6 +85,24 @@ class RemoteCalls(TieCalls):
         self._mine()
         pid = await self._start(named(node), module, function, list(args), timeout, linked=False)
         return pid, self.monitor(pid)
+
+    async def connect_node(self, node: Node, *, timeout: float = 7.0) -> bool:
+        """Connect to an Erlang node, as `net_kernel:connect_node/1`; whether it is connected. Needs `distribution`.
+
+        Args:
+            timeout: seconds.
+        """
+        self._check()
+        name = named(node)
+        if self._far is None:
+            raise ConfigError("distribution", "this node does not take part in Erlang's distribution")
+        try:
+            async with asyncio.timeout(timeout):
+                await self._far.reach(name)
+        except (ConnectFailed, TimeoutError) as error:
+            log.info("%s cannot connect to %s: %s", self.name, name, error or "in time")
+            return False
+        return True
 
     async def whereis_at(self, node: Node, name: str | Atom, *, timeout: float = START_TIMEOUT) -> Pid | None:
         """The pid registered under the name at another node, or None. Raises NodeDown, BadRpc, RpcTimeout."""
@@ -96,6 +127,8 @@ class RemoteCalls(TieCalls):
             if linked:
                 self.link(pid)
             return pid
+        if self._reaches(node):
+            return await self._start_far(node, mine, module, function, args, timeout, linked=linked)
         if node not in self._remote.spawns.supported:
             return await self._start_by_rpc(node, module, function, args, timeout)
         try:
@@ -103,6 +136,20 @@ class RemoteCalls(TieCalls):
                 return await self._remote.spawns.ask(node, mine, linked, module, function, args)
         except NotConnected:
             raise NodeDown((Atom("nodedown"), Atom(node))) from None
+        except TimeoutError:
+            raise CallTimeout(timeout, node, (Atom(module), Atom(function), args)) from None
+
+    def _reaches(self, node: str) -> bool:
+        """Whether the node is one of Erlang's: connected as such, or not connected, and to be reached so."""
+        return self._far is not None and self._far.takes_calls(node)
+
+    async def _start_far(
+        self, node: str, mine: Pid, module: str, function: str, args: list[Any], timeout: float, *, linked: bool
+    ) -> Pid:
+        assert self._far is not None  # just asked
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._far.start_at(node, mine, module, function, args, linked=linked)
         except TimeoutError:
             raise CallTimeout(timeout, node, (Atom(module), Atom(function), args)) from None
 

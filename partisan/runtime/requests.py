@@ -26,6 +26,7 @@ from partisan.wire.monitor import node_of_place
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
+    from partisan.runtime.far import Far
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Requests:
         self._router = context.router
         self._scheduler = context.router.scheduler
         self._forgotten: dict[Process, set[tuple[str | None, int]]] = {}  # process -> requests nobody waits for
+        self.far: Far | None = None  # Erlang nodes, which do not know of requests
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
         self._router.read_caller = place_of
@@ -132,6 +134,8 @@ class Requests:
             self._tell(node, (_CALLS, _REFUSE, tag[1], (_UNENCODABLE, repr(reason))), channel)
 
     def _forget(self, node: str, target: Any, number: int) -> None:
+        if self.far is not None and self.far.is_peer(node):
+            return  # an answer that comes too late finds nobody
         if isinstance(target, tuple):
             target = target[0]
         self._tell(node, (_CALLS, _FORGET, number, target if isinstance(target, Pid | Atom) else Atom(target)), None)

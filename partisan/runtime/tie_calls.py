@@ -45,7 +45,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         """
         mine = self._mine()
         if pid.node != self.name:
-            self._remote.links.link(mine, pid)
+            (self._far_of(pid.node) or self._remote).links.link(mine, pid)
             return
         other = self._living(pid)
         if other is None:
@@ -58,7 +58,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         mine = self._mine()
         end = unlink(mine, pid)
         if end is not None and pid.node != self.name:
-            self._remote.links.unlink(mine, pid)
+            (self._far_of(pid.node) or self._remote).links.unlink(mine, pid)
 
     def monitor(self, target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
         """Have a message sent to the current process when another ends: (tag, reference, process, item, reason).
@@ -75,10 +75,14 @@ class TieCalls(ProcessCalls, MessageCalls):
         item = name if isinstance(name, Pid) else (name, Atom(node))
         reference = self.make_ref()
         if node != self.name:
-            far = FarMonitor(mine, reference, item, tag)
-            far.gone = self._monitors.end
+            far, erlang = FarMonitor(mine, reference, item, tag), self._far_of(node)
             mine.tie(reference, far)
-            self._monitors.begin(reference, far, node, name, channel)
+            if erlang is not None:
+                far.gone = erlang.monitors.end
+                erlang.monitors.begin(reference, far, node, name, mine.pid)
+            else:
+                far.gone = self._monitors.end
+                self._monitors.begin(reference, far, node, name, channel)
             return reference
         monitor = Monitor(mine, reference, item, tag)
         mine.tie(reference, monitor)
@@ -114,6 +118,10 @@ class TieCalls(ProcessCalls, MessageCalls):
         self._check()
         sender = running()
         mine = self._outside if sender is None else sender.pid
+        erlang = self._far_of(pid.node)
+        if erlang is not None:
+            erlang.exit(mine, pid, reason)
+            return
         if pid.node != self.name:
             self._remote.exits.send(mine, pid, reason)
             return

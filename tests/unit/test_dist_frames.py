@@ -28,7 +28,15 @@ MANY = [Atom(f"atom{i}") for i in range(600)]
 class Wire:
     """Two nodes and one direction between them."""
 
-    def __init__(self, *, headers: bool = True, fragments: bool = True, piece: int = 65536, max_frame: int = 1 << 26, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        headers: bool = True,
+        fragments: bool = True,
+        piece: int = 65536,
+        max_frame: int = 1 << 26,
+        **options: Any,
+    ) -> None:
         self.core = Core(B)
         self.bound = Bound(B, "undefined", high_water=1 << 30, hard_limit=1 << 30)
         self.queue = DistQueue(

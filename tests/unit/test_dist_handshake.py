@@ -37,8 +37,8 @@ def run(left, right, size=1 << 16):
 @pytest.mark.parametrize("size", [1, 2, 3, 1 << 16])
 def test_both_sides_agree_however_the_octets_are_cut(size):
     left, right = run(dialling(), accepting(), size)
-    assert left.result == Established("b@127.0.0.1", 9, OURS, A)
-    assert right.result == Established("a@127.0.0.1", 7, OURS, B)
+    assert left.result == Established("b@127.0.0.1", 9, OURS, False, A)
+    assert right.result == Established("a@127.0.0.1", 7, OURS, False, B)
 
 
 def test_the_flags_are_those_of_both():
