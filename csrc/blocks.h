@@ -1,7 +1,7 @@
 /* Rooms that are taken one after the other and given back in about the same order: a few large blocks hold them all.
  *
- * A block goes as soon as none of its rooms is held, so a room that is held for long keeps a block of BLOCK_OCTETS, or
- * of its own size if that is more. Rooms do not move. Owned memory, no Python.h.
+ * A block goes as soon as none of its rooms is held, so a room that is held for long keeps a block of BLOCK_OCTETS; a
+ * large one has a block of its own size. Rooms do not move. Owned memory, no Python.h.
  */
 #ifndef PARTISAN_BLOCKS_H
 #define PARTISAN_BLOCKS_H
@@ -33,7 +33,7 @@ static void blocks_drop(blocks *self, block *which) {
 /* The slow path of blocks_take: a new block, with room for `need` octets. 0, or -1 when memory is short. */
 static int blocks_add(blocks *self, size_t need) {
     size_t capacity = self->last == NULL ? FIRST_BLOCK_OCTETS : BLOCK_OCTETS;
-    if (capacity < need) capacity = need;
+    if (capacity < need || need > BLOCK_OCTETS / 4) capacity = need; /* else much of a block might lie idle */
     block *made = (block *)malloc(sizeof(block) + capacity);
     if (made == NULL) return -1;
     *made = (block){.capacity = capacity};
