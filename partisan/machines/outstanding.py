@@ -2,7 +2,7 @@
 
 Messages that were sent once wait in the order of their sending, so that looking at the first says when the next is due;
 only what is sent again, or has options of its own, has a deadline of its own in a heap. So a message that is
-acknowledged in time costs one entry in a dict and its removal.
+acknowledged in time costs one entry in a table and its removal.
 """
 
 from __future__ import annotations
