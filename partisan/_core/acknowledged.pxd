@@ -1,9 +1,18 @@
 """The part of acknowledged delivery that every message passes."""
 
+from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 
 from partisan._core.etf cimport Codec
-from partisan._core.wire cimport octets
+from partisan._core.sendqueue cimport SendQueue
+from partisan._core.wire cimport blocks, octets
+
+
+ctypedef struct kept:
+    # A message in a Fresh, and its frame's octets behind it.
+    PyObject* place                        # where it goes, a reference that is owned; NULL: its object is in `others`
+    double at                              # when it was sent, monotonic seconds
+    size_t size                            # octets of its frame
 
 
 cdef bytes beginning(str source)
@@ -18,16 +27,22 @@ cdef class Parcel:
 
 
 cdef class Fresh:
-    cdef list ring                         # parcel of number N at N & mask, or None
+    cdef kept** ring                       # owned; the message of number N at N & mask, or NULL
     cdef unsigned long long mask
     cdef unsigned long long low            # nothing below is held
     cdef unsigned long long high           # the next number
     cdef Py_ssize_t count
     cdef readonly Py_ssize_t octets
+    cdef blocks rooms                      # what `ring` points to
+    cdef dict others                       # number -> parcel that came as an object
+    cdef public bint closed                # its lane is forgotten: what is sent from now on has another
 
-    cdef int put(self, object parcel, Py_ssize_t size) except -1
-    cdef int widen(self) except -1
-    cdef object take(self, unsigned long long number)
+    cdef kept* find(self, unsigned long long number) noexcept
+    cdef int put(self, const uint8_t* frame, size_t size, object place, double now) except -1
+    cdef kept* enter(self, size_t size) except NULL
+    cdef int stretch(self, unsigned long long capacity) except -1
+    cdef int remove(self, unsigned long long number, kept* held) except -1
+    cdef object parcel_of(self, unsigned long long number, kept* held)
 
 
 cdef class Run:
@@ -37,16 +52,22 @@ cdef class Run:
 
 
 cdef class Acknowledging:
-    cdef octets scratch                    # owned; the frame that is being written
-    cdef bint writing                      # into the scratch
+    cdef octets scratch                    # owned; the frame that is being written and queued
+    cdef bint writing                      # the scratch is in use
     cdef bytes prefix                      # how our frames begin, up to the number
     cdef dict lanes                        # node -> Lane of the machine
     cdef object new_lane                   # callable(node) -> Lane
+    cdef str to_node                       # to whom the last message went, and of the Lane that it took
+    cdef object to_lane                    # itself,
+    cdef Fresh to_fresh                    # what it holds that was sent once: closed when the lane is forgotten,
+    cdef dict to_kept                      # and the others
     cdef object keep_slowly                # callable(lane, parcel, now) -> whether carry_out is to be called
     cdef object seen                       # Receipts of the machine
     cdef dict runs                         # peer -> Run
     cdef list unheard                      # runs of which the machine has not heard all
     cdef object clock                      # callable() -> seconds
+    cdef double now                        # what the clock said
+    cdef int current                       # messages of this burst for which that will do; 0 at its beginning
     cdef object carry_out                  # callable(): do what the machine asks for
     cdef object owe                        # callable(): acknowledgements are to be sent at the end of this loop turn
     cdef object hold                       # callable(node): too much waits, hold the running process
@@ -58,9 +79,13 @@ cdef class Acknowledging:
     cdef unsigned long long first_number
     cdef public bint owing                 # `owe` has been called
 
-    cdef bytes keep(self, Codec codec, str node, const uint8_t* target, size_t size, object place, object message)
-    cdef bytes write(self, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message)
-    cdef bytes compose(self, octets* run, Codec codec, Fresh fresh, const uint8_t* target, size_t size, object message)
+    cdef int keep(self, Codec codec, str node, const uint8_t* target, size_t size, object place, object message,
+                  SendQueue queue, bint in_burst) except -1
+    cdef double time(self, bint in_burst) except? -1.0
+    cdef int pass_time(self) noexcept
+    cdef int look_up(self, str node) except -1
+    cdef int store(self, const octets* frame, object place, double now) except -1
+    cdef int compose(self, octets* run, Codec codec, const uint8_t* target, size_t size, object message) except -1
     cdef bint takes(self, str peer, unsigned long long number) except -1
     cdef bint accept(self, str peer, unsigned long long number) except -1
     cdef bint ask(self, str peer, unsigned long long number) except -1

@@ -31,11 +31,16 @@ class Parcel:
 
 @final
 class Fresh:
-    """Parcels that were sent once, by their numbers: `partisan.machines.outstanding.Fresh` in a ring.
+    """Messages that were sent once, by their numbers: `partisan.machines.outstanding.Fresh` in a ring.
+
+    What the core puts here is octets, and no object until it is asked for.
 
     Args:
-        first: the number of the first parcel.
+        first: the number of the first message.
     """
+
+    closed: bool
+    """Its lane is forgotten: what is sent from now on has another."""
 
     def __new__(cls, first: int) -> Self: ...
     def __len__(self) -> int: ...
@@ -44,7 +49,7 @@ class Fresh:
 
     @property
     def next(self) -> int:
-        """The number of the next parcel."""
+        """The number of the next message."""
 
     @property
     def octets(self) -> int: ...
@@ -52,16 +57,16 @@ class Fresh:
         """Hold a parcel under the next number."""
 
     def pop(self, number: int) -> Any:
-        """Hold a parcel no more, and return it; None if it is not held."""
+        """Hold a message no more, and return its parcel; None if it is not held."""
 
     def get(self, number: int) -> Any:
         """The parcel of that number, if it is held."""
 
     def at(self, number: int) -> float:
-        """When a parcel that is held was sent; KeyError if it is not held."""
+        """When a message that is held was sent; KeyError if it is not held."""
 
     def drop(self, first: int, last: int) -> tuple[int, float, list[tuple[int, Any]], list[int]]:
-        """Hold the parcels from first to last no more.
+        """Hold the messages from first to last no more.
 
         Returns:
             how many they were; when the last of them was sent; (number, tag) of those with a tag; and the numbers that

@@ -253,11 +253,8 @@ cdef class Router:
         if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
                 or (<tuple>self.place)[2] is not partition_key:
             self.place = (name, channel, partition_key)
-        frame = self.acknowledging.keep(self.codec, node, target, size, self.place, message)
-        if queue is not None:
-            queue.push_raw(frame)
-            self.hold_sender(queue)
-        return 0
+        self.acknowledging.keep(self.codec, node, target, size, self.place, message, queue, self.busy)
+        return 0 if queue is None else self.hold_sender(queue)
 
     cdef Lane lane_to(self, str node, str channel):
         cdef Peer peer = self.table.peers.get(node)
@@ -434,6 +431,8 @@ cdef class Router:
         finally:
             dirty, self.dirty = self.dirty, []
             self.busy = False
+            if self.acknowledging is not None:
+                self.acknowledging.pass_time()
             for queue in dirty:
                 if (<SendQueue>queue).write is not None:
                     (<SendQueue>queue).write()

@@ -41,6 +41,7 @@ cdef class SendQueue:
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name,
                           object message, object key, double now) except -1
     cdef int push_body(self, Codec codec, object term, object key, double now) except -1
+    cdef int push_octets(self, const uint8_t* body, size_t size) except -1
     cdef size_t begin(self) except? 0
     cdef int check_exports(self) except -1
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1

@@ -98,12 +98,17 @@ cdef class SendQueue:
 
     def push_raw(self, bytes body not None):
         """Append a frame whose body is encoded already, version octet and all."""
-        start = self.begin()
+        self.push_octets(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+
+    cdef int push_octets(self, const uint8_t* body, size_t size) except -1:
+        """As `push_raw`; the octets are copied before anything else runs."""
+        cdef Py_ssize_t references = len(self.references)
+        cdef size_t start = self.begin()
         self.stream.length -= 1
-        if octets_append(&self.stream, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
-            self.abandon(start, len(self.references))
+        if octets_append(&self.stream, body, size) < 0:
+            self.abandon(start, references)
             raise MemoryError()
-        self.end(start, len(self.references), Kept() if self.framed else None, 0.0)
+        return self.end(start, references, Kept() if self.framed else None, 0.0)
 
     def put(self, bytes body not None, key=None, double now=0.0):
         """Append a finished frame, by its body as the tap was given it, past the tap."""

@@ -26,6 +26,14 @@ cdef extern from "octets.h" nogil:
     void octets_free(octets* self) noexcept
 
 
+cdef extern from "blocks.h" nogil:
+    ctypedef struct blocks:
+        size_t allocated    # octets of all blocks
+    void* blocks_take(blocks* self, size_t size) noexcept
+    void blocks_give(blocks* self, void* room) noexcept
+    void blocks_free(blocks* self) noexcept
+
+
 cdef extern from "probes.h" nogil:
     ctypedef struct probes:
         size_t count            # keys so far

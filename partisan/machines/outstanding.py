@@ -2,7 +2,7 @@
 
 Messages that were sent once wait in the order of their sending, so that looking at the first says when the next is due;
 only what is sent again, or has options of its own, has a deadline of its own in a heap. So a message that is
-acknowledged in time costs one entry in a dict and its removal.
+acknowledged in time costs one entry in a table and its removal.
 """
 
 from __future__ import annotations
@@ -122,13 +122,15 @@ class Fresh:
     Attributes:
         next: the number of the next parcel.
         octets: of all that it holds.
+        closed: its lane is forgotten: what is sent from now on has another.
     """
 
-    __slots__ = ("_parcels", "next", "octets")
+    __slots__ = ("_parcels", "closed", "next", "octets")
 
     def __init__(self, first: int) -> None:
         self.next = first
         self.octets = 0
+        self.closed = False
         self._parcels: dict[int, Parcel] = {}
 
     def __len__(self) -> int:
@@ -480,6 +482,7 @@ class Outstanding:
         lane = self.lanes.pop(peer, None)
         if lane is None:
             return
+        lane.fresh.closed = True
         for number in list(lane.fresh):
             self._keep(lane, number)
         for kept in list(lane.kept.values()):

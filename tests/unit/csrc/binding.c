@@ -1,5 +1,6 @@
 /* What the tests call: the headers of csrc behind plain functions, with every input in a heap block of its own size,
  * so that AddressSanitizer sees the first octet read behind it. */
+#include "blocks.h"
 #include "octets.h"
 #include "probes.h"
 #include "scan.h"
@@ -170,4 +171,38 @@ size_t afforded(const uint64_t *hashes, size_t count) {
     while (taken < count && probes_add(&table, hashes[taken]) == 0) taken++;
     probes_free(&table);
     return taken;
+}
+
+/* Take rooms of these sizes, but give the one back that `given` names after each (count for none). 0, or -1 when a room
+ * has lost what was written into it, is not aligned, or too much stays allocated in the end. */
+int rooms_hold(const size_t *sizes, const size_t *given, size_t count) {
+    blocks all = {0};
+    uint8_t **rooms = (uint8_t **)calloc(count, sizeof *rooms);
+    int found = 0;
+    for (size_t i = 0; i < 2 * count; i++) {
+        if (i < count) {
+            rooms[i] = (uint8_t *)blocks_take(&all, sizes[i]);
+            if ((uintptr_t)rooms[i] % sizeof(double)) found = -1;
+            memset(rooms[i], (int)(i % 251), sizes[i]);
+        }
+        const size_t which = i < count ? given[i] : i - count; /* in the end all */
+        if (which > i || which >= count || rooms[which] == NULL) continue;
+        for (size_t j = 0; j < sizes[which]; j++)
+            if (rooms[which][j] != which % 251) found = -1;
+        blocks_give(&all, rooms[which]);
+        rooms[which] = NULL;
+    }
+    if (all.allocated > sizeof(block) + FIRST_BLOCK_OCTETS) found = -1;
+    blocks_free(&all);
+    free(rooms);
+    return all.allocated || all.last ? -1 : found;
+}
+
+/* Whether there is no room for so many octets: 1, or 0 when there is. */
+int room_is_refused(size_t size) {
+    blocks all = {0};
+    void *room = blocks_take(&all, size);
+    if (room != NULL) blocks_give(&all, room);
+    blocks_free(&all);
+    return room == NULL;
 }

@@ -34,6 +34,8 @@ size_t text_put(uint8_t *shown, const char *prefix, const uint32_t *words, int c
 int is_ascii(const uint8_t *text, size_t size);
 uint32_t hash_of(const uint8_t *text, size_t size);
 size_t afforded(const uint64_t *hashes, size_t count);
+int rooms_hold(const size_t *sizes, const size_t *given, size_t count);
+int room_is_refused(size_t size);
 """)
 lib: Any = None
 
@@ -146,6 +148,18 @@ def a_run_of_octets_keeps_what_it_was_given(rng: random.Random) -> None:
         assert lib.reserved(extra) == -1, extra
 
 
+def rooms_keep_what_was_put_there(rng: random.Random) -> None:
+    for _ in range(200):
+        count = rng.randrange(1, 60)
+        sizes = [rng.choice((0, 1, 7, 120, 2039, 2040, 2041, 16_384, 65_528, 65_529, 70_000)) for _ in range(count)]
+        in_order = [rng.choice((index // 2, index, count)) for index in range(count)]
+        for given in (in_order, [rng.randrange(count + 1) for _ in range(count)], [count] * count):
+            assert lib.rooms_hold(sizes, given, count) == 0, (sizes, given)
+    assert lib.room_is_refused(0) == lib.room_is_refused(100_000) == 0
+    for size in (2**63, 2**64 - 1, 2**64 - 8, 2**63 - 1):
+        assert lib.room_is_refused(size) == 1, size
+
+
 def texts_of_references_are_read_strictly(rng: random.Random) -> None:
     words = ffi.new("uint32_t[5]")
     strict = re.compile(rb"#Ref<0((?:\.(?:0|[1-9][0-9]{0,9})){1,5})>")
@@ -226,6 +240,7 @@ CHECKS: dict[str, Callable[[random.Random], None]] = {
         no_tag_outside_the_format_is_walked,
         numbers_keep_their_octets,
         a_run_of_octets_keeps_what_it_was_given,
+        rooms_keep_what_was_put_there,
         texts_of_references_are_read_strictly,
         hashing_and_looking_stay_inside,
         only_keys_that_meet_are_too_dear,

@@ -23,6 +23,7 @@ CHECKS = [
     "no_tag_outside_the_format_is_walked",
     "numbers_keep_their_octets",
     "a_run_of_octets_keeps_what_it_was_given",
+    "rooms_keep_what_was_put_there",
     "texts_of_references_are_read_strictly",
     "hashing_and_looking_stay_inside",
     "only_keys_that_meet_are_too_dear",
