@@ -14,6 +14,7 @@ from typing import Any
 import partisan
 from partisan import Node
 from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
+from partisan.config_distribution import Distribution
 from partisan.config_load import Row, describe, walk
 from partisan.telemetry import EVENTS
 
@@ -167,6 +168,7 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
     ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
     ("Term codec: `codec`", CodecConfig, "codec."),
+    ("Erlang's distribution: `distribution`", Distribution, "distribution."),
 )
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from .config import Config as Config
 from .config_distribution import Distribution as Distribution
+from .errors import AckUnsupported as AckUnsupported
 from .errors import AlreadyPresent as AlreadyPresent
 from .errors import AlreadyStarted as AlreadyStarted
 from .errors import BadChildSpec as BadChildSpec

@@ -602,5 +602,5 @@ class Config:
         if self.retransmit_backoff_max < self.retransmit_interval:
             problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
             raise ConfigError("retransmit_backoff_max", problem)
-        if self.tls:
+        if self.tls or (self.distribution is not None and self.distribution.tls):
             check_tls(self.tls_client_options, self.tls_server_options)

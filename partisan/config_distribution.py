@@ -25,10 +25,13 @@ class Distribution:
         secret=True,
     )
     cookies: Mapping[str, str] = group(
-        dict, "Other secrets, that single nodes must know: {node: secret}.", source="OTP"
+        dict, "Other secrets, that single nodes must know: {node: secret}.", source="OTP", secret=True
     )
     their_cookies: Mapping[str, str] = group(
-        dict, "Secrets that single nodes want this one to know, where they differ: {node: secret}.", source="OTP"
+        dict,
+        "Secrets that single nodes want this one to know, where they differ: {node: secret}.",
+        source="OTP",
+        secret=True,
     )
     hidden: bool = option(
         True,
@@ -37,11 +40,11 @@ class Distribution:
         source="OTP",
     )
     host: str = option("127.0.0.1", "The address on which Erlang nodes are listened to.")
-    port: int = option(0, "The port there; 0 takes a free one.", low=0, high=65535)
+    port: int = option(0, "The port there; 0 takes a free one.", unit="(TCP)", low=0, high=65535)
     epmd: bool = option(
         True,
-        "Whether to register with the port mapper daemon of this host. Without, peers must know the port, and this node "
-        "theirs: see `ports`.",
+        "Whether to register with the port mapper daemon of this host. Without, peers must know the port, and this "
+        "node theirs: see `ports`.",
         source="OTP",
     )
     epmd_port: int | None = option(
@@ -54,7 +57,9 @@ class Distribution:
     net_ticktime: float = option(
         60.0, "Silence after which a peer is gone; a quarter more at most.", source="OTP", unit="s", positive=True
     )
-    net_tickintensity: int = option(4, "In so many parts `net_ticktime` is divided.", source="OTP", low=4, high=1000)
+    net_tickintensity: int = option(
+        4, "In so many parts `net_ticktime` is divided.", source="OTP", unit="parts", low=4, high=1000
+    )
     setup_timeout: float = option(
         7.0, "The time for a connection and its handshake.", source="OTP net_setuptime", unit="s", positive=True
     )
@@ -64,7 +69,7 @@ class Distribution:
         source="OTP",
     )
     max_sequences: int = option(
-        1024, "Messages of one peer of which pieces may be missing at a time.", low=1, high=1 << 20
+        1024, "Messages of one peer of which pieces may be missing at a time.", unit="messages", low=1, high=1 << 20
     )
 
     def secrets(self, node: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ catch. Blame has two faces (as in h11): `LocalProtocolError` means that this pro
 from __future__ import annotations
 
 __all__ = [
+    "AckUnsupported",
     "AlreadyPresent",
     "AlreadyStarted",
     "BadChildSpec",
@@ -126,10 +127,10 @@ class HandshakeError(RemoteProtocolError):
     """A connection did not become usable: a wrong name, a refusal, silence, or another protocol.
 
     Attributes:
-        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "cookie": it is not the one of
-            Erlang's distribution that was expected; "certificate": one was missing,
+        reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "certificate": one was missing,
             not trusted, out of date, or another node's; "tls": only one end speaks TLS, or they share no version or
-            cipher; "http": that was spoken.
+            cipher; "http": that was spoken. In Erlang's distribution also "cookie": the peer does not know ours; and
+            "simultaneous": it is connecting to us, and that connection is the one that stays.
         peer: the node that was expected or that spoke, if known.
     """
 
@@ -254,7 +255,8 @@ class ConnectionLost(PartisanError, ConnectionError):
     """A connection that could carry messages was given up by this side.
 
     Attributes:
-        reason: one of "timeout", "disconnected", "cut" (by a fault that was injected).
+        reason: one of "timeout", "disconnected", "cut" (by a fault that was injected), "overloaded" (an Erlang node
+            asks, and does not read the answers).
         peer: the node at its other end.
     """
 
@@ -432,6 +434,20 @@ class CallTimeout(PartisanError, TimeoutError):
         self.seconds = seconds
         self.target = target
         self.call = call
+
+
+class AckUnsupported(PartisanError, NotImplementedError):
+    """A message with `ack` to an Erlang node: its distribution has no acknowledgements.
+
+    Attributes:
+        node: its name.
+    """
+
+    def __init__(self, node: str) -> None:
+        super().__init__(
+            f"{node} is connected by Erlang's distribution, which acknowledges no messages: send without ack"
+        )
+        self.node = node
 
 
 class LinkUnsupported(PartisanError, NotImplementedError):

@@ -25,7 +25,7 @@ class DistIn(Origin):
     """
 
     handshake: Callable[[bytes], bytes | None] | None
-    """Takes what comes before the first frame; returns the octets behind it, or None while it goes on. None for none."""
+    """Takes what comes before the first frame; returns the octets behind it, None while it goes on. None for none."""
 
     headers: bool
     """Frames have distribution headers, as was agreed in the handshake."""

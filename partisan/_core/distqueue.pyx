@@ -88,6 +88,7 @@ cdef class DistQueue(SendQueue):
 
     def __cinit__(self, Bound bound not None, *, Codec codec not None, Pid outside not None, bint headers=False,
                   bint fragments=False, Py_ssize_t piece=65536, **options):
+        self.foreign = True
         self.codec = codec
         self.outside = outside
         self.agree(headers=headers, fragments=fragments)

@@ -26,7 +26,7 @@ from partisan._core.sendqueue cimport SendQueue
 
 from partisan._core.references import place_of, read_target
 from partisan._core.via import send_via, whereis_via
-from partisan.errors import LocalProtocolError, NoProc, NotConnected, WrongThread
+from partisan.errors import AckUnsupported, LocalProtocolError, NoProc, NotConnected, WrongThread
 from partisan.names import DEFAULT_CHANNEL
 
 __all__ = ["Origin", "Router", "current_router_var", "send"]
@@ -234,7 +234,7 @@ cdef class Router:
                 message = enveloped
                 target = <const uint8_t*><const char*>(<Atom>PYTHON).ext
                 size = len((<Atom>PYTHON).ext)
-        if self.padding is not None and not self.is_system(name):
+        if self.padding is not None and not queue.foreign and not self.is_system(name):
             message = (PADDED, self.padding, message)
         queue.push_forward(self.codec, target, size, name, message, key, self.clock() if queue.framed else 0.0)
         return self.hold_sender(queue)
@@ -250,6 +250,8 @@ cdef class Router:
         except NotConnected as error:
             if not error.known and not self.acknowledging.expected(node):
                 raise
+        if queue is not None and queue.foreign:
+            raise AckUnsupported(node)
         if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
                 or (<tuple>self.place)[2] is not partition_key:
             self.place = (name, channel, partition_key)

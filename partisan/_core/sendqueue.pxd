@@ -28,6 +28,7 @@ cdef class SendQueue:
     cdef Py_ssize_t max_frame         # octets that a frame may have
     cdef readonly Py_ssize_t quantum  # octets handed out at once at most
     cdef readonly bint closed
+    cdef readonly bint foreign        # another wire than Partisan's: no padding, no acknowledgements
     cdef readonly bint framed         # frames wait apart until they are taken: push wants the time
     cdef bint scheduled               # a write is arranged for, or the queue is blocked
     cdef readonly bint blocked        # the link writes again when its socket takes more

@@ -54,6 +54,10 @@ class SendQueue(Buffer):
     @property
     def closed(self) -> bool: ...
     @property
+    def foreign(self) -> bool:
+        """Whether its messages have another wire than Partisan's: no padding, no acknowledgements."""
+
+    @property
     def framed(self) -> bool:
         """Frames wait apart until they are taken: push wants the time."""
 

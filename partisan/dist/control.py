@@ -1,7 +1,7 @@
 """What nodes tell each other about their processes: control messages.
 
-Each is a tuple that begins with an operation's number; some have a payload behind it. Those with a trace token (sequential
-tracing of Erlang) are read as those without, and never sent.
+Each is a tuple that begins with an operation's number; some have a payload behind it. Those with a trace token
+(sequential tracing of Erlang) are read as those without, and never sent.
 
 Source: erl_dist_protocol of OTP, and nodes of OTP 25 and 28.
 """

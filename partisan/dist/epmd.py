@@ -45,7 +45,9 @@ def alive_request(alive: str, port: int, *, hidden: bool) -> bytes:
     """Ask to be registered under the part of the name before the @."""
     name = alive.encode()
     kind = HIDDEN if hidden else NORMAL
-    return _request(struct.pack(">BHBBHHH", ALIVE2_REQ, port, kind, PROTOCOL, VERSION, VERSION, len(name)) + name + b"\0\0")
+    return _request(
+        struct.pack(">BHBBHHH", ALIVE2_REQ, port, kind, PROTOCOL, VERSION, VERSION, len(name)) + name + b"\0\0"
+    )
 
 
 def port_request(alive: str) -> bytes:
@@ -139,7 +141,9 @@ async def register(
     """
     reader, writer = await _connect(host, epmd_port, timeout)
     try:
-        creation = creation_from(await _alive_answer(reader, writer, alive_request(alive, port, hidden=hidden), timeout))
+        creation = creation_from(
+            await _alive_answer(reader, writer, alive_request(alive, port, hidden=hidden), timeout)
+        )
     except BaseException:
         writer.close()
         raise

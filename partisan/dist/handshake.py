@@ -131,6 +131,8 @@ def initiate(
             raise HandshakeError("refused", expected, "it is connected already")
     elif word == "named":
         myself = _renamed(myself, given, expected)
+    elif word == "nok":
+        raise HandshakeError("simultaneous", expected, "it is connecting to us itself")
     elif word not in ("ok", "ok_simultaneous"):
         raise HandshakeError("refused", expected, REFUSALS.get(word, f"it answered {word!r}"))
     flags, theirs, creation, peer = _read_challenge((yield None), expected)
@@ -148,7 +150,6 @@ def initiate(
 
 
 REFUSALS = {
-    "nok": "it is connecting to us itself",
     "not_allowed": "it allows no connection from this node, or asks for more than this node can do",
 }
 
@@ -173,6 +174,7 @@ def accept(
             else. What there is to say to it has been yielded before.
     """
     flags, creation, peer = _read_name((yield None))
+    ours = myself.flags
     if lacks := missing(flags):
         yield b"snot_allowed"
         raise HandshakeError("refused", peer, f"it lacks {lacks!r}")
@@ -182,6 +184,7 @@ def accept(
             raise HandshakeError("refused", peer, "it asks for a name, and this node gives none")
         given = name_for(peer)
         peer, creation = given.name, given.creation
+        ours |= Flag.NAME_ME  # what is agreed on must have it, or the node finds that it has not asked
         name = peer.encode()
         yield b"snamed:" + struct.pack(">H", len(name)) + name + struct.pack(">I", creation)
     else:
@@ -192,7 +195,7 @@ def accept(
         if verdict is Verdict.ALIVE and (yield None) != b"strue":
             raise HandshakeError("refused", peer, "we are connected already")
     name = myself.name.encode()
-    yield CHALLENGE_HEAD.pack(b"N", myself.flags, challenge, myself.creation, len(name)) + name
+    yield CHALLENGE_HEAD.pack(b"N", ours, challenge, myself.creation, len(name)) + name
     packet = yield None
     if len(packet) != REPLY.size or packet[:1] != b"r":
         raise HandshakeError("malformed", peer, "no answer to our challenge")

@@ -78,7 +78,11 @@ class Kernel:
         """Call functions as `rpc` did before OTP 23, and tell what we can do."""
         who = None if link is None else link.peer
         match message:
-            case (Atom("$gen_call"), (Pid() as asker, tag), (Atom("call"), module, function, args, _)):
+            case (
+                Atom("$gen_call"),
+                (Pid() as asker, tag),
+                (Atom("call") | Atom("block_call"), module, function, args, _),
+            ):
                 self._apply(who, asker, lambda value: (tag, value), module, function, args)
             case (Pid() as asker, (Atom("call"), module, function, args, _)):
                 self._apply(who, asker, lambda value: (REX, value), module, function, args)
@@ -93,6 +97,9 @@ class Kernel:
         self, who: str | None, asker: Pid, dressed: Callable[[Any], Any], module: Any, function: Any, args: Any
     ) -> None:
         def told(outcome: Outcome) -> None:
+            match outcome:
+                case (_, (Atom("not_allowed"), _), _):  # as a function that Erlang does not have
+                    outcome = (ERROR, UNDEF, [(module, function, args, [])])
             answer(lambda term: self._send(asker, term), lambda made: dressed(rpc_value(made)), outcome)
 
         self._applied.apply(who, module, function, args, told)

@@ -7,13 +7,11 @@ there as it finds those of Partisan's wire.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
-from collections.abc import Callable
 from typing import Any, Protocol
 
-from partisan._core.bound import Bound
+from partisan import telemetry
 from partisan._core.connections import ConnectionTable
 from partisan._core.distin import DistIn
 from partisan._core.distqueue import DistQueue
@@ -23,14 +21,15 @@ from partisan.dist.control import Control, read
 from partisan.dist.flags import Flag
 from partisan.dist.handshake import Established, Exchange, Handshake
 from partisan.dist.ticks import Moved, Ticks, TicksConfig
-from partisan.errors import ConnectionLost, FrameError, HandshakeError, PartisanError
+from partisan.errors import ConnectionLost, HandshakeError, PartisanError
 from partisan.etf import Codec, Pid
 from partisan.machines.machine import Disconnect, Send, Start
 from partisan.names import DEFAULT_CHANNEL
-from partisan.net.certificates import TlsMaterial
+from partisan.net.certificates import TlsMaterial, is_bound, names_in
 from partisan.net.context import Context
 from partisan.net.driver import Driver
-from partisan.net.tls import TlsStream
+from partisan.net.link import address_of, handshake_bound
+from partisan.net.tls import TlsStream, explained
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +37,11 @@ log = logging.getLogger(__name__)
 class Owner(Protocol):
     """Who keeps the connections."""
 
+    def taking(self, link: DistLink) -> None:
+        """The handshake is done: what connection there was to the node is given up."""
+
     def up(self, link: DistLink) -> None:
-        """The handshake is done."""
+        """It is in the table."""
 
     def down(self, link: DistLink, error: Exception | None) -> None:
         """It is gone: `link.up` tells whether it was usable before."""
@@ -66,6 +68,8 @@ class DistLink:
         up: the handshake was done: it is in the connection table until it is closed.
         flags: what both can do.
         published: whether the peer is no hidden node.
+        acceptor: whether the peer has dialled.
+        address_text: where the other end is, as ip:port.
     """
 
     channel = DEFAULT_CHANNEL
@@ -83,7 +87,8 @@ class DistLink:
         tls: TlsMaterial | None = None,
     ) -> None:
         self.peer = dialled
-        self.dialled = dialled is not None
+        self.acceptor = dialled is None
+        self.address_text = address_of(sock)
         self.up = False
         self.flags = Flag(0)
         self.published = False
@@ -92,12 +97,15 @@ class DistLink:
         self._table = table
         self._options = options
         self._owner = owner
+        self._tls = tls
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handshake = Handshake(exchange)
         self._stream = self._make_stream(sock, tls)
+        self._failing = self._removed = False
+        self._bound = handshake_bound(context)
         limit = context.config.max_frame_octets
         self.queue = DistQueue(
-            Bound(context.node, DEFAULT_CHANNEL, high_water=limit, hard_limit=limit),
+            self._bound,
             codec=codec,
             outside=context.router.outside,
             write=self._stream.write,
@@ -125,6 +133,10 @@ class DistLink:
         """The peer's name; "?" while it has not said it."""
         return self.peer or "?"
 
+    def is_past(self, pid: Pid) -> bool:
+        """Whether a pid is of a former life of the peer: it takes a signal to one for an error of ours."""
+        return pid.creation not in (0, self.creation)
+
     @property
     def closed(self) -> bool:
         """Whether nothing more comes or goes."""
@@ -135,12 +147,16 @@ class DistLink:
         shared: dict[str, Any] = {"quantum": context.config.read_octets, "lost": self._lost, "refused": self.fail}
         if tls is None:
             return Stream(context.loop, sock, **shared)
-        return TlsStream(context.loop, sock, material=tls, acceptor=not self.dialled, secured=lambda: None, **shared)
+        return TlsStream(context.loop, sock, material=tls, acceptor=self.acceptor, secured=lambda: None, **shared)
 
     def start(self) -> None:
         """Begin to read, and to say what is to be said first."""
+        self._context.traffic.opened(self)
         self._stream.start(self.inbound, self.queue)
         self._say()
+
+    def retune(self) -> None:
+        """The options of pings have changed, of which there are none here."""
 
     def _say(self) -> None:
         if self._handshake.out and not self.closed:
@@ -161,16 +177,25 @@ class DistLink:
 
     def _begin(self, result: Established) -> None:
         """The handshake is done."""
+        self._check_certificate(result.peer)
         self._timer.cancel()
-        self.peer, self.flags, self.published, self.creation = result.peer, result.flags, result.published, result.creation
+        self.peer, self.flags, self.published, self.creation = (
+            result.peer,
+            result.flags,
+            result.published,
+            result.creation,
+        )
         headers = bool(self.flags & Flag.DIST_HDR_ATOM_CACHE)
         self.queue.agree(headers=headers, fragments=bool(self.flags & Flag.FRAGMENTS))
         self.inbound.headers = headers
         self.inbound.channel = DEFAULT_CHANNEL
-        self.queue.rebind(self._table.lane(self.peer, DEFAULT_CHANNEL).bound)
+        self._owner.taking(self)
+        self._bound = self._table.lane(self.peer, DEFAULT_CHANNEL).bound
+        self.queue.rebind(self._bound)
         self._table.add(self.peer, DEFAULT_CHANNEL, self.queue)
         self._table.peer(self.peer).watches_calls = True  # for us they do: see `ties`
         self.up = True
+        self._context.traffic.shaken(self)
         self._ticks = Driver(
             Ticks(
                 self._context.node,
@@ -188,6 +213,14 @@ class DistLink:
         self._ticks.handle(Start())
         self._owner.up(self)
 
+    def _check_certificate(self, node: str) -> None:
+        """Refuse a peer that says a name to which the certificate that it has shown is not bound."""
+        if self._tls is None or not isinstance(self._stream, TlsStream) or not self._tls.verifies_name(self.acceptor):
+            return
+        certificate = self._stream.certificate()
+        if certificate is not None and not is_bound(certificate, node):
+            raise HandshakeError("certificate", node, f"it is bound to {names_in(certificate)}")
+
     def _tell_moved(self) -> None:
         assert self._ticks is not None  # its own timer
         self._ticks.handle(Moved(self.inbound.received_octets, self.queue.sent_octets))
@@ -200,39 +233,67 @@ class DistLink:
         self.fail(HandshakeError("timeout", self.peer, f"no handshake within {self._options.setup_timeout} s"))
 
     def tell(self, control: tuple[Any, ...], *payload: Any, sender: Pid | None = None) -> None:
-        """Queue a control message; nothing if the connection is lost: its loss tells the same. Raises EncodeError."""
-        if self.up and not self.closed:
-            self.queue.tell(control, *payload, sender=sender)
+        """Queue a control message; nothing if the connection is lost: its loss tells the same. Raises EncodeError.
+
+        No bound refuses it, for it may not be lost. A peer that does not read what it has asked for is given up.
+        """
+        if self.closed or not self.up:
+            return
+        self.queue.tell(control, *payload, sender=sender)
+        limit = 2 * self._bound.hard_limit + self._context.config.max_frame_octets
+        if self._bound.queued_octets > limit and not self._failing:
+            self._failing = True
+            error = ConnectionLost("overloaded", self.peer, f"{self._bound.queued_octets} octets wait for it")
+            self._context.loop.call_soon(self.fail, error)  # whoever tells is in the midst of something
 
     def close(self) -> None:
         """Close at once; who closes does not hear of it."""
-        if not self._stream.closed:
-            self._stream.close()
+        self._count_undelivered(self._stream.close())
         self._settle()
 
     def fail(self, error: Exception | None) -> None:
         """Close because of an error (None: in order), and tell the owner."""
         if not self._stream.closed:
-            self._stream.close()
-            self._lost(error, 0)
+            self._lost(error, self._stream.close())
 
     def _lost(self, error: Exception | None, octets: int) -> None:
         self._settle()
-        about = (self._context.node, self.name)
-        if isinstance(error, FrameError | HandshakeError | PartisanError):
-            kind = (self.name, type(error))
-            self._context.log(log, logging.WARNING, kind, "%s: the distribution with %s ends: %s", *about, error)
-        elif error is not None and not isinstance(error, OSError):
-            self._context.log(log, logging.ERROR, (self.name, type(error)), "%s: %s failed", *about, error=error)
+        self._count_undelivered(octets)
+        if error is not None and not self.up:
+            error = explained(error, self.peer)
+        self._report(error)
         if error is None and not self.up:
             error = HandshakeError("closed", self.peer)
         self._owner.down(self, error)
 
+    def _report(self, error: Exception | None) -> None:
+        """Log it, and tell who listens to events."""
+        context = self._context
+        about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor, "address": self.address_text}
+        # What a dialler is called and which port it has, it may vary at will: not so its host.
+        kind = (self.address_text.rpartition(":")[0] if self.acceptor else self.peer, type(error))
+        if isinstance(error, ConnectionLost) or (isinstance(error, HandshakeError) and error.reason == "simultaneous"):
+            context.log(log, logging.INFO, kind, "%s: %s", self, error)
+        elif isinstance(error, PartisanError):
+            context.log(log, logging.WARNING, kind, "%s: %s", self, error)
+            context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
+        elif error is not None and not isinstance(error, OSError):
+            context.log(log, logging.ERROR, kind, "%s failed", self, error=error)
+        if error is not None:
+            context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
+
+    def _count_undelivered(self, octets: int) -> None:
+        if octets and self.up:
+            self._context.telemetry.tell_queue(
+                telemetry.QUEUE_UNDELIVERED, self.peer, self.channel, count=0, octets=octets, side="sender"
+            )
+
     def _settle(self) -> None:
+        """Nothing happens on this connection any more; said again, it changes nothing."""
         self._timer.cancel()
         if self._ticks is not None:
             self._ticks.stop()
-        if self.up and self.peer is not None:
+        self._context.traffic.closed(self)
+        if self.up and self.peer is not None and not self._removed:
+            self._removed = True
             self._table.remove(self.peer, DEFAULT_CHANNEL, self.queue)
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import os
 import socket
@@ -10,8 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from partisan._core.connections import ConnectionTable
+from partisan.config import Config
 from partisan.config_distribution import Distribution
 from partisan.dist import epmd
+from partisan.dist.connecting import Connecting
 from partisan.dist.control import (
     Control,
     Demonitor,
@@ -25,13 +28,14 @@ from partisan.dist.control import (
     SpawnReply,
     Unlink,
     UnlinkAck,
+    written,
 )
 from partisan.dist.flags import OURS, Flag
-from partisan.dist.handshake import Cookies, Identity, Verdict, accept, initiate
+from partisan.dist.handshake import Cookies, Exchange, Identity, Verdict, accept
 from partisan.dist.kernel import Kernel
 from partisan.dist.link import DistLink
 from partisan.dist.spawning import DistSpawns
-from partisan.dist.ties import DistLinks, Monitors, living, tell
+from partisan.dist.ties import DistLinks, Monitors, living
 from partisan.errors import ConnectFailed, EpmdError, HandshakeError, NodeDown, NotAllowed
 from partisan.etf import Atom, Codec, Pid, Reference
 from partisan.names import ListenAddress
@@ -44,6 +48,9 @@ from partisan.runtime.remote import Remote
 log = logging.getLogger(__name__)
 
 NODEDOWN = Atom("nodedown")
+REGISTER_AGAIN = 2.0
+"""Seconds between attempts to register with a daemon that was restarted (ours)."""
+
 LEAST_CREATION = 4
 """Creations below this had another meaning before OTP 23."""
 
@@ -84,15 +91,13 @@ class Distributed:
         self._edge = edge
         self._up: dict[str, DistLink] = {}
         self._all: set[DistLink] = set()
-        self._dials: dict[str, asyncio.Task[DistLink]] = {}
-        self._pending: dict[str, DistLink] = {}  # node -> the connection on which it is being dialled
-        self._waiting: dict[str, asyncio.Future[DistLink]] = {}
-        self._closing: dict[DistLink, Exception | None] = {}
+        self._connecting = Connecting(context.loop, options, self._identity, self.peer, self._make)
         self._registration: epmd.Registration | None = None
+        self._registering: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._flags = OURS if options.hidden else OURS | Flag.PUBLISHED
         self._codec = Codec()
-        self._tls = TlsMaterial(context.config) if options.tls else None
+        self._tls = (context.tls or TlsMaterial(context.config)) if options.tls else None
         self.monitors = Monitors(context, self.peer, make_ref)
         self.links = DistLinks(context, table, self.peer)
         self.spawns = DistSpawns(context, self.peer, self.links, remote.applied, remote.spawns, spawn, make_ref)
@@ -120,6 +125,7 @@ class Distributed:
                     alive, self.port, hidden=options.hidden, epmd_port=options.epmd_port
                 )
                 self.creation = self._registration.creation
+                self._registering = context.loop.create_task(self._keep_registered(alive, self._registration))
         except BaseException:
             self._listener.close()
             raise
@@ -130,12 +136,31 @@ class Distributed:
             context.router.scheduler.register(name, part)
         log.info("%s listens to Erlang nodes on %s:%d", context.node, options.host, self.port)
 
+    async def _keep_registered(self, alive: str, registration: epmd.Registration) -> None:
+        """Register again when the daemon has gone and come back; who we are stays as it is."""
+        options = self._options
+        while True:
+            await asyncio.wait((registration.lost,))
+            await registration.close()
+            log.warning("%s: the port mapper daemon is gone: nobody finds this node", self._context.node)
+            self._registration = None
+            while self._registration is None:
+                await asyncio.sleep(REGISTER_AGAIN)
+                try:
+                    self._registration = registration = await epmd.register(
+                        alive, self.port, hidden=options.hidden, epmd_port=options.epmd_port
+                    )
+                except EpmdError as error:
+                    log.debug("%s is not registered again: %s", self._context.node, error)
+            log.info("%s is registered again", self._context.node)
+
     async def stop(self) -> None:
         """Give the name back and close every connection."""
         if self._listener is not None:
             self._listener.close()
-        for task in list(self._dials.values()):
-            task.cancel()
+        self._connecting.stop()
+        if self._registering is not None:
+            self._registering.cancel()
         for link in list(self._all):
             link.close()
             self._gone(link)
@@ -177,84 +202,33 @@ class Distributed:
         await self.connect(name)
 
     async def connect(self, name: str) -> DistLink:
-        """Connect to a node, unless it is connected.
+        """Connect to a node, unless it is connected. Raises ConnectFailed."""
+        return await self._connecting.connect(name)
 
-        Raises:
-            ConnectFailed: nobody is found, or the handshake has failed: its error is the cause.
-        """
-        link = self.peer(name)
-        if link is not None:
-            return link
-        task = self._dials.get(name)
-        if task is None:
-            task = self._dials[name] = self._context.loop.create_task(self._dial(name))
-            task.add_done_callback(lambda done: self._dialled(name, done))
-        return await asyncio.shield(task)
+    def connections(self) -> list[tuple[str, ListenAddress, int]]:
+        """Connections that are up: (node, where its other end is, octets that wait)."""
+        return [
+            (name, ListenAddress.parse(link.address_text), len(link.queue))
+            for name, link in self._up.items()
+            if link.address_text != "?"
+        ]
 
-    def _dialled(self, name: str, task: asyncio.Task[DistLink]) -> None:
-        self._dials.pop(name, None)
-        if not task.cancelled():
-            task.exception()  # whoever waited has it
+    def reload_tls(self, config: Config) -> None:
+        """Read the files of TLS again, for connections that are made from now on. Raises ConfigError."""
+        if self._tls is not None and self._tls is not self._context.tls:
+            self._tls.reload(config)
 
-    async def _dial(self, name: str) -> DistLink:
-        options, loop = self._options, self._context.loop
-        waiter: asyncio.Future[DistLink] = loop.create_future()
-        self._waiting[name] = waiter
-        try:
-            async with asyncio.timeout(options.setup_timeout):
-                host, port = await self._find(name)
-                sock = await self._open(host, port)
-                exchange = initiate(
-                    Identity(self._context.node, self.creation, self._flags),
-                    name,
-                    Cookies(*options.secrets(name)),
-                    int.from_bytes(os.urandom(4), "big"),
-                )
-                link = self._make(sock, exchange, name)
-                self._pending[name] = link
-                link.start()
-                return await waiter
-        except TimeoutError:
-            raise ConnectFailed(name, f"no connection within {options.setup_timeout:.3g} s") from None
-        except (OSError, HandshakeError, EpmdError) as error:
-            raise ConnectFailed(name, str(error)) from error
-        finally:
-            self._waiting.pop(name, None)
-            pending = self._pending.pop(name, None)
-            if pending is not None and not pending.up:
-                pending.close()
-                self._all.discard(pending)
+    def check_allowed(self) -> None:
+        """Close the connections of nodes that may not connect any more (`allowed_nodes`)."""
+        allowed = self._context.config.allowed_nodes
+        if allowed is not None:
+            for name in [name for name in self._up if name not in allowed]:
+                self._up[name].fail(HandshakeError("refused", name, "it is not among `allowed_nodes`"))
 
-    async def _find(self, name: str) -> tuple[str, int]:
-        alive, _, host = name.partition("@")
-        if name in self._options.ports:
-            return host, self._options.ports[name]
-        if not self._options.epmd and self._options.epmd_port is None:
-            raise EpmdError("unreachable", f"the port of {name} is not among `ports`, and `epmd` is off")
-        found = await epmd.find(alive, host, epmd_port=self._options.epmd_port, timeout=self._options.setup_timeout)
-        if found is None:
-            raise EpmdError("unknown", f"the daemon of {host} knows no node {alive}")
-        return host, found.port
+    def _identity(self) -> Identity:
+        return Identity(self._context.node, self.creation, self._flags)
 
-    async def _open(self, host: str, port: int) -> socket.socket:
-        loop = self._context.loop
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        trouble: OSError = OSError(f"{host} has no address")
-        for family, kind, protocol, _, address in found:
-            sock = socket.socket(family, kind, protocol)
-            sock.setblocking(False)
-            try:
-                await loop.sock_connect(sock, address)
-                return sock
-            except OSError as error:
-                sock.close()
-                trouble = error
-            except BaseException:
-                sock.close()
-                raise
-        raise trouble
-
-    def _make(self, sock: socket.socket, exchange: Any, dialled: str | None) -> DistLink:
+    def _make(self, sock: socket.socket, exchange: Exchange, dialled: str | None) -> DistLink:
         link = DistLink(
             self._context,
             self._table,
@@ -278,10 +252,11 @@ class Distributed:
             )
             return
         exchange = accept(
-            Identity(self._context.node, self.creation, self._flags),
+            self._identity(),
             lambda name: Cookies(*self._options.secrets(name)),
             int.from_bytes(os.urandom(4), "big"),
             self._judge,
+            self._name_for,
         )
         try:
             link = self._make(sock, exchange, None)
@@ -295,17 +270,12 @@ class Distributed:
         allowed = self._context.config.allowed_nodes
         if name == self._context.node or (allowed is not None and name not in allowed):
             return Verdict.NOT_ALLOWED
-        link = self.peer(name)
-        if link is not None:
-            return Verdict.ALIVE
-        if name in self._pending:
-            if name > self._context.node:
-                pending = self._pending.pop(name)
-                pending.close()
-                self._all.discard(pending)
-                return Verdict.SIMULTANEOUS
-            return Verdict.REFUSED
-        return Verdict.OK
+        return self._connecting.judge(name) if self.peer(name) is None else Verdict.ALIVE
+
+    def _name_for(self, host: str) -> Identity:
+        """Name a node that has none: it keeps the name as long as the connection."""
+        alive = base64.b32encode(os.urandom(10)).decode()
+        return Identity(f"{alive}@{host}", self._context.rng.randrange(LEAST_CREATION, 1 << 32))
 
     # What processes here ask.
 
@@ -322,9 +292,9 @@ class Distributed:
     def exit(self, sender: Pid, pid: Pid, reason: object) -> None:
         """Send a process of an Erlang node an exit signal. Raises EncodeError."""
         link = self.peer(pid.node)
-        if link is not None:
-            self._context.router.codec.encode(reason)
-            tell(link, Exit(sender, pid, reason, False), sender)
+        if link is not None and not link.is_past(pid):
+            tuple_, payload = written(Exit(sender, pid, reason, False))
+            link.tell(tuple_, payload, sender=sender)
 
     async def start_at(
         self, node: str, sender: Pid, module: str, function: str, args: list[Any], *, linked: bool
@@ -346,32 +316,30 @@ class Distributed:
 
     # What connections tell.
 
-    def up(self, link: DistLink) -> None:
-        """The handshake of a connection is done."""
-        name = link.name
-        former = self._up.get(name)
-        if former is not None:  # the peer says that it is dead
+    def taking(self, link: DistLink) -> None:
+        """The handshake of a connection is done: one to the same node is dead, as the node says."""
+        former = self._up.get(link.name)
+        if former is not None:
             former.close()
             self._gone(former)
+
+    def up(self, link: DistLink) -> None:
+        """A connection is in the table."""
+        name = link.name
         self._up[name] = link
         link.queue.watch = lambda target: self.monitors.watch_calls(link, target)
         self.links.edge(name, True)
         log.info("%s is connected to the Erlang node %s", self._context.node, name)
+        self._connecting.arrived(link)
         self._edge(name, True)
-        waiter = self._waiting.get(name)
-        if waiter is not None and not waiter.done():
-            waiter.set_result(link)
 
     def down(self, link: DistLink, error: Exception | None) -> None:
         """A connection is gone."""
+        self._gone(link)
         if link.up:
             log.info("%s has lost the Erlang node %s: %s", self._context.node, link.name, error or "closed")
-        self._gone(link)
-        waiter = self._waiting.get(link.name)
-        if self._pending.get(link.name) is link and waiter is not None and not waiter.done():
-            if isinstance(error, HandshakeError) and error.reason == "refused" and "connecting to us" in str(error):
-                return  # its own connection comes
-            waiter.set_exception(error or HandshakeError("closed", link.name))
+        else:
+            self._connecting.failed(link, error)
 
     def _gone(self, link: DistLink) -> None:
         self._all.discard(link)

@@ -15,21 +15,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from partisan._core.process import Process
-from partisan.dist.control import LINKED, MONITORED, Down, Spawn, SpawnReply
+from partisan.dist.control import LINKED, MONITORED, Down, Exit, Spawn, SpawnReply
 from partisan.dist.kernel import ERPC, EXECUTE_CALL, EXECUTE_CAST, execute, exit_reason, outcome_from
 from partisan.dist.link import DistLink
 from partisan.dist.ties import DistLinks, Peers, Witness, tell
 from partisan.errors import NodeDown, NotAllowed, SpawnRefused, UndefinedFunction
 from partisan.etf import Atom, Pid, Reference
 from partisan.net.context import Context
-from partisan.runtime.apply import SIGNAL, Applied, Outcome
+from partisan.runtime.apply import SIGNAL, UNDEF, Applied, Outcome
+from partisan.runtime.current import exit as end
 from partisan.runtime.spawning import Spawns
 from partisan.wire.atom import MalformedMessage
 
 log = logging.getLogger(__name__)
 
-LINK, MONITOR, NODEDOWN, NOTSUP, BADARG = map(Atom, ("link", "monitor", "nodedown", "notsup", "badarg"))
-SYSTEM_LIMIT = Atom("system_limit")
+LINK, MONITOR, NODEDOWN, BADARG = map(Atom, ("link", "monitor", "nodedown", "badarg"))
+SYSTEM_LIMIT, ABANDONED = Atom("system_limit"), Atom("abandoned")
 
 
 @dataclass(slots=True)
@@ -151,10 +152,13 @@ class DistSpawns:
             if not asked.started.done():
                 asked.started.set_exception(SpawnRefused(link.name, message.result))
             return
-        if asked.linked and message.flags & LINKED:
+        if asked.started.done():  # nobody waits any more
+            if message.flags & LINKED:
+                tell(link, Exit(asked.sender, message.result, ABANDONED, True), asked.sender)
+            return
+        if message.flags & LINKED:
             self._links.made(asked.sender, message.result)
-        if not asked.started.done():
-            asked.started.set_result(message.result)
+        asked.started.set_result(message.result)
 
     def ended(self, link: DistLink, message: Down) -> bool:
         """A process that was started with a monitor has ended; whether it was one."""
@@ -171,10 +175,9 @@ class DistSpawns:
         reference: Any = None
         try:
             pid, reference = self._start_here(link, message, outcome)
-        except (NotAllowed, UndefinedFunction) as error:
+        except (NotAllowed, UndefinedFunction) as error:  # as a function that Erlang does not have
             log.debug("%r: %s", link, error)
-            tell(link, SpawnReply(message.request, message.sender, 0, NOTSUP))
-            return
+            pid = self._spawn(_end, (UNDEF, [(message.module, message.function, message.arguments, [])]))
         except MalformedMessage:
             tell(link, SpawnReply(message.request, message.sender, 0, BADARG))
             return
@@ -207,3 +210,8 @@ class DistSpawns:
 
             return self._applied.counted(call), reference[0] if reference else None
         return self._spawns.start_here(link.peer, message.module, message.function, message.arguments), None
+
+
+async def _end(reason: object) -> None:
+    """All that a process does whose function is undefined."""
+    end(reason)

@@ -19,7 +19,19 @@ from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.requests import Request
 from partisan._core.watch import Watch
-from partisan.dist.control import NO_PAYLOAD, Control, Demonitor, Down, Exit, Item, Link, Monitor, Unlink, UnlinkAck, written
+from partisan.dist.control import (
+    NO_PAYLOAD,
+    Control,
+    Demonitor,
+    Down,
+    Exit,
+    Item,
+    Link,
+    Monitor,
+    Unlink,
+    UnlinkAck,
+    written,
+)
 from partisan.dist.link import DistLink
 from partisan.errors import EncodeError
 from partisan.etf import Atom, Pid, Reference
@@ -88,7 +100,9 @@ class Monitors:
         self._scheduler = context.router.scheduler
         self._peer = peer
         self._make_ref = make_ref
-        self._ours: dict[str, dict[Reference, tuple[Waiter, Item, Pid]]] = {}  # node -> reference -> who, what, for whom
+        self._ours: dict[
+            str, dict[Reference, tuple[Waiter, Item, Pid]]
+        ] = {}  # node -> reference -> who, what, for whom
         self._nodes: dict[Reference, str] = {}
         self._theirs: dict[str, dict[Reference, Witness]] = {}
         self._outside = context.router.outside
@@ -97,13 +111,14 @@ class Monitors:
         """How many of both kinds there are."""
         return len(self._nodes) + sum(map(len, self._theirs.values()))
 
-    def begin(
-        self, key: Reference, waiter: Waiter, node: str, target: Pid | Atom, holder: Pid | None = None
-    ) -> None:
+    def begin(self, key: Reference, waiter: Waiter, node: str, target: Pid | Atom, holder: Pid | None = None) -> None:
         """Monitor a process of an Erlang node; `waiter` is told once, perhaps at once, unless `end` comes before."""
         link = self._peer(node)
         if link is None:
             waiter.fire(NOCONNECTION)
+            return
+        if isinstance(target, Pid) and link.is_past(target):
+            waiter.fire(NOPROC)
             return
         sender = self._outside if holder is None else holder
         self._ours.setdefault(node, {})[key] = (waiter, target, sender)
@@ -155,7 +170,11 @@ class Monitors:
             sender = message.item if isinstance(message.item, Pid) else None
             tell(link, Down(message.item, message.sender, message.reference, reason), sender)
 
-        found = self._scheduler.names.get(message.item.name) if isinstance(message.item, Atom) else living(self._scheduler, message.item)
+        found = (
+            self._scheduler.names.get(message.item.name)
+            if isinstance(message.item, Atom)
+            else living(self._scheduler, message.item)
+        )
         if isinstance(found, Process):
             witness = kept[message.reference] = Witness(told)
             witness.watch(found)
@@ -202,12 +221,20 @@ class DistLinks:
 
     def __init__(self, context: Context, table: ConnectionTable, peer: Peers) -> None:
         self._peer = peer
-        self._links = Links(context, table, self._send)
-        self.link, self.unlink, self.made = self._links.link, self._links.unlink, self._links.made
+        self._links = Links(context, table, self._send, one_way=False)
+        self.unlink, self.made = self._links.unlink, self._links.made
 
     def __len__(self) -> int:
         """How many there are, and unlinks without an answer."""
         return len(self._links.ends)
+
+    def link(self, mine: Process, pid: Pid) -> None:
+        """Link a process here to one of an Erlang node."""
+        link = self._peer(pid.node)
+        if link is not None and link.is_past(pid):
+            mine.signal(NOPROC, pid, True)
+        else:
+            self._links.link(mine, pid)
 
     def edge(self, node: str, up: bool) -> None:
         """The connection is usable, or gone."""
@@ -220,7 +247,7 @@ class DistLinks:
     def _send(self, node: str, message: tuple[Any, ...], key: int) -> None:
         """A message of the protocol of links, as a control message."""
         link = self._peer(node)
-        if link is None:
+        if link is None or link.is_past(message[3]):
             return
         match message:
             case (_, Atom("link"), Pid() as mine, Pid() as theirs):

@@ -9,18 +9,47 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from partisan import telemetry
+from partisan._core.frame import FrameReader
+from partisan._core.sendqueue import SendQueue
 from partisan.telemetry import Telemetry
-
-if TYPE_CHECKING:
-    from partisan.net.link import Link
 
 MOST_LEFT = 1024
 """Pairs of peer and channel whose closed connections are reported apart in one interval (ours)."""
 
 Lane = tuple[str | None, str]
+
+
+class Link(Protocol):
+    """What is to be known of a connection, of whatever wire."""
+
+    peer: str | None
+    address_text: str
+
+    @property
+    def acceptor(self) -> bool:
+        """Whether the peer has dialled."""
+
+    @property
+    def channel(self) -> str:
+        """What it is for."""
+
+    @property
+    def name(self) -> str:
+        """The peer's name, once it is known."""
+
+    @property
+    def queue(self) -> SendQueue:
+        """What waits to be written."""
+
+    @property
+    def inbound(self) -> FrameReader:
+        """What reads it."""
+
+    def retune(self) -> None:
+        """The options of pings have changed."""
 
 
 @dataclass(slots=True)

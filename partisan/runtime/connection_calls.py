@@ -16,7 +16,7 @@ from partisan.names import DEFAULT_CHANNEL, ListenAddress, NodeSpec
 from partisan.runtime.parts import NodePart
 
 NodeKind = Literal["visible", "known", "this", "hidden"]
-"""Connected nodes, members, the node itself, and none: Partisan has no hidden nodes."""
+"""Connected nodes that are not hidden, members, the node itself, connected nodes that are: Erlang's alone may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class ConnectionInfo:
     Attributes:
         node: to whom.
         channel: what it is for.
-        address: where the node was dialled.
+        address: where the node was dialled; of an Erlang node, where the other end is.
         queued_octets: what waits to be written.
     """
 
@@ -164,15 +164,21 @@ class ConnectionCalls(NodePart):
     def connections(self) -> list[ConnectionInfo]:
         """Every connection on which messages go out."""
         self._check()
-        return [
+        found = [
             ConnectionInfo(link.name, link.channel, link.address, len(link.queue))
             for link in self._manager.connections()
         ]
+        far = () if self._far is None else self._far.connections()
+        return found + [ConnectionInfo(node, DEFAULT_CHANNEL, address, octets) for node, address, octets in far]
 
     def kill_connections(self, names: str | Iterable[str]) -> list[str]:
         """Close every connection to these nodes; members are dialled again. Returns those that had any."""
         self._check()
-        return [name for name in ([names] if isinstance(names, str) else names) if self._manager.disconnect(name)]
+        return [name for name in ([names] if isinstance(names, str) else names) if self._kill_connections(name)]
+
+    def _kill_connections(self, name: str) -> bool:
+        far = self._far is not None and self._far.disconnect(name)
+        return self._manager.disconnect(name) or far
 
     def is_local(self, target: object) -> bool:
         """Whether a pid, a reference or a name (as it is sent to, or a remote reference) belongs to this node."""

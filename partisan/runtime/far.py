@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from partisan._core.calls import call
 from partisan._core.process import Process
+from partisan.config import Config
 from partisan.errors import CallTimeout, ConnectFailed, NodeDown
 from partisan.etf import Atom, Pid, Reference
+from partisan.names import ListenAddress
 from partisan.runtime.apply import Outcome
 from partisan.runtime.monitors import Waiter
 
@@ -62,6 +64,15 @@ class Far(Protocol):
 
     def disconnect(self, name: str) -> bool:
         """Close the connection to the node; whether there was one."""
+
+    def connections(self) -> list[tuple[str, ListenAddress, int]]:
+        """Connections that are up: (node, where its other end is, octets that wait)."""
+
+    def reload_tls(self, config: Config) -> None:
+        """Read the files of TLS again, for connections that are made from now on. Raises ConfigError."""
+
+    def check_allowed(self) -> None:
+        """Close the connections of nodes that may not connect any more (`allowed_nodes`)."""
 
     def exit(self, sender: Pid, pid: Pid, reason: object) -> None:
         """Send a process there an exit signal. Raises EncodeError."""

@@ -182,6 +182,7 @@ class Links:
         context: the node's.
         table: its connections.
         send: callable(node, message, partition_key): to the node's `partisan_python` on the default channel.
+        one_way: the connection is lost in one direction at times: a node is told of the links that were lost here.
     """
 
     def __init__(
@@ -189,7 +190,10 @@ class Links:
         context: Context,
         table: ConnectionTable,
         send: Callable[[str, tuple[Any, ...], int], None],
+        *,
+        one_way: bool = True,
     ) -> None:
+        self._one_way = one_way
         self.ends = LinkEnds()
         self._context = context
         self._table = table
@@ -214,7 +218,7 @@ class Links:
             self._late.pop(node, None)
             lost = self.ends.lost(node)
             self._do(lost)
-            if lost:
+            if lost and self._one_way:
                 self._untold[node] = [effect.pair for effect in lost][:MOST_UNTOLD]
                 if len(self._untold) > MOST_UNTOLD:
                     del self._untold[next(iter(self._untold))]

@@ -173,6 +173,8 @@ class MessageCalls(NodePart):
         self._check()
         channel = channel or DEFAULT_CHANNEL
         self._check_channel(channel)
+        if self._far_of(name) is not None:
+            channel = DEFAULT_CHANNEL  # all takes the one connection
         try:
             async with asyncio.timeout(timeout):
                 await self._below_high_water(name, channel)
@@ -191,6 +193,8 @@ class MessageCalls(NodePart):
         """How many octets wait to be sent to the node on the channel. Raises ConfigError: see `drain`."""
         self._check()
         self._check_channel(channel or DEFAULT_CHANNEL)
+        if self._far_of(name) is not None:
+            channel = None
         bound = self.table.bound_of(name, channel or DEFAULT_CHANNEL)
         return 0 if bound is None else int(bound.queued_octets)
 

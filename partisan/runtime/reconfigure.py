@@ -92,6 +92,8 @@ class Reconfigure(Watch, FaultCalls):
         self._check_told(config)
         if self._context.tls is not None:
             self._context.tls.reload(config)
+        if self._far is not None:
+            self._far.reload_tls(config)
         groups = {path.partition(".")[0] for path in differing}
         groups |= {"log_level"} & options.keys()  # another node may have set it meanwhile
         self.config = self._context.config = config
@@ -184,6 +186,8 @@ class Reconfigure(Watch, FaultCalls):
 
     def _apply_allowed_nodes(self) -> None:
         self._acceptor.check_allowed()
+        if self._far is not None:
+            self._far.check_allowed()
 
     def _apply_log_level(self) -> None:
         """Set the level of the package's logger, for every node of the process; None leaves it alone."""

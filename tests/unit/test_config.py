@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from partisan import names
 from partisan.config import DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL, ChannelConfig, Config, PingConfig
+from partisan.config_distribution import Distribution
 from partisan.config_load import walk
 from partisan.errors import ConfigError
 
@@ -250,9 +251,9 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def test_every_option_says_what_it_is_and_where_its_default_comes_from() -> None:
-    for row in walk(Config):
+    for row in [*walk(Config), *walk(Distribution, "distribution.")]:
         assert row.about.doc.endswith("."), row.path
-        known = ("ours", "partisan 5.0.3", "OTP ssl", "OTP 26 ssl")
+        known = ("ours", "partisan 5.0.3", "OTP", "OTP ssl", "OTP 26 ssl", "OTP net_setuptime")
         assert row.about.source in known or row.about.source.startswith("paper"), row.path
         if row.hint in (int, float):
             assert row.about.unit, row.path

@@ -88,10 +88,10 @@ def test_another_node_than_was_dialled_is_refused():
     assert left.error.reason == "unexpected_peer"
 
 
-@pytest.mark.parametrize("verdict", [Verdict.REFUSED, Verdict.NOT_ALLOWED])
-def test_a_refusal_is_told_and_ends_the_handshake(verdict):
+@pytest.mark.parametrize(("verdict", "reason"), [(Verdict.REFUSED, "simultaneous"), (Verdict.NOT_ALLOWED, "refused")])
+def test_a_refusal_is_told_and_ends_the_handshake(verdict, reason):
     left, right = run(dialling(), accepting(judge=lambda name, creation: verdict))
-    assert left.error.reason == right.error.reason == "refused"
+    assert (left.error.reason, right.error.reason) == (reason, "refused")
 
 
 def test_of_two_that_dial_each_other_one_goes_on():
