@@ -2,11 +2,13 @@
 #
 #   make run            three node processes form a mesh, exchange traffic and print a table
 #   make test           the tests, on asyncio and uvloop
-#   make test-interop   the tests against a real BEAM; without `erl` they skip and say so
+#   make test-interop   the tests against real BEAMs: Debian's, and OTP 28 out of a wheel of PyPI; what is not there is
+#                       skipped, and why is said
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
-#   make soak           a thousand kills amid acknowledged messages, and the tests that use chance under SEEDS other seeds
+#   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, and
+#                       the tests that use chance under SEEDS other seeds
 #   make fuzz           fuzz each of TARGETS (scan, codec, frames) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
@@ -30,6 +32,7 @@ SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd csrc/*) setup.py
 FLAVOURS := release debug trace asan
 TEST_TOOLS := $(VENV)/tools-test
 LINT_TOOLS := $(VENV)/tools-lint
+OTP28 := build/otp28
 STUBS := $(sort $(wildcard partisan/_core/*.pyi))
 
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
@@ -83,8 +86,13 @@ run: compile
 test: compile $(TEST_TOOLS)
 	$(PYTEST)
 
-test-interop: compile $(TEST_TOOLS)
+test-interop: compile $(TEST_TOOLS) $(OTP28)
 	$(PYTEST) -rs tests/interop
+
+# OTP 28 is newer than any that Debian has. Without it, its tests say that they are skipped.
+$(OTP28):
+	mkdir -p $(@D)
+	-tools/fetch-otp28 $(PY) $@
 
 test-debug: debug $(TEST_TOOLS)
 	$(PYTEST) $(CORE_TESTS)
@@ -95,8 +103,9 @@ test-asan: asan $(TEST_TOOLS)
 test-sdist: $(VENV)/tools-build
 	tools/test-sdist $(PY) $(SDIST_VERSIONS)
 
-soak: compile $(TEST_TOOLS)
+soak: compile $(TEST_TOOLS) $(OTP28)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
+	$(PY) tests/soak/silence.py --seconds 600
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 
 # Builds its own flavour under out/fuzz and leaves the extensions in place alone.

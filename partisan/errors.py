@@ -130,7 +130,7 @@ class HandshakeError(RemoteProtocolError):
         reason: one of "unexpected_peer", "refused", "timeout", "malformed", "closed"; "certificate": one was missing,
             not trusted, out of date, or another node's; "tls": only one end speaks TLS, or they share no version or
             cipher; "http": that was spoken. In Erlang's distribution also "cookie": the peer does not know ours; and
-            "simultaneous": it is connecting to us, and that connection is the one that stays.
+            "simultaneous": both are connecting to each other, and the other connection is the one that stays.
         peer: the node that was expected or that spoke, if known.
     """
 

@@ -190,8 +190,10 @@ def accept(
     else:
         verdict = judge(peer, creation)
         yield b"s" + verdict.value.encode()
-        if verdict in (Verdict.REFUSED, Verdict.NOT_ALLOWED):
-            raise HandshakeError("refused", peer, f"we answered {verdict.value}")
+        if verdict is Verdict.REFUSED:
+            raise HandshakeError("simultaneous", peer, "we are connecting to it ourselves")
+        if verdict is Verdict.NOT_ALLOWED:
+            raise HandshakeError("refused", peer, "it may not connect: see `allowed_nodes`")
         if verdict is Verdict.ALIVE and (yield None) != b"strue":
             raise HandshakeError("refused", peer, "we are connected already")
     name = myself.name.encode()
@@ -260,6 +262,7 @@ class Handshake:
 
     Args:
         exchange: `initiate(...)` or `accept(...)`.
+        head: octets of a packet's length: 2, over TLS 4.
         most: octets of one packet at most.
     Attributes:
         result: who is at the other end, once that is known.
@@ -268,12 +271,13 @@ class Handshake:
         rest: octets behind the last packet: frames of the connection.
     """
 
-    def __init__(self, exchange: Exchange, most: int = 4096) -> None:
+    def __init__(self, exchange: Exchange, *, head: int = 2, most: int = 4096) -> None:
         self.result: Established | None = None
         self.error: HandshakeError | None = None
         self.out = bytearray()
         self.rest = b""
         self._exchange = exchange
+        self._head = head
         self._most = most
         self._advance(None)
 
@@ -285,14 +289,15 @@ class Handshake:
     def receive(self, data: bytes) -> None:
         """Take octets."""
         self.rest += data
-        while not self.over and len(self.rest) >= 2:
-            size = int.from_bytes(self.rest[:2], "big")
+        head = self._head
+        while not self.over and len(self.rest) >= head:
+            size = int.from_bytes(self.rest[:head], "big")
             if size > self._most:
                 self.error = HandshakeError("malformed", None, f"a packet of {size} octets")
                 return
-            if len(self.rest) < 2 + size:
+            if len(self.rest) < head + size:
                 return
-            packet, self.rest = self.rest[2 : 2 + size], self.rest[2 + size :]
+            packet, self.rest = self.rest[head : head + size], self.rest[head + size :]
             self._advance(packet)
 
     def _advance(self, packet: bytes | None) -> None:
@@ -300,7 +305,7 @@ class Handshake:
         try:
             said = next(self._exchange) if packet is None else self._exchange.send(packet)
             while said is not None:
-                self.out += len(said).to_bytes(2, "big") + said
+                self.out += len(said).to_bytes(self._head, "big") + said
                 said = next(self._exchange)
         except StopIteration as done:
             self.result = done.value

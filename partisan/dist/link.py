@@ -99,7 +99,7 @@ class DistLink:
         self._owner = owner
         self._tls = tls
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._handshake = Handshake(exchange)
+        self._handshake = Handshake(exchange, head=2 if tls is None else 4)
         self._stream = self._make_stream(sock, tls)
         self._failing = self._removed = False
         self._bound = handshake_bound(context)
