@@ -7,14 +7,22 @@ from partisan._core.wire cimport octets
 from partisan._core.writer cimport atom_cache
 
 
+cdef class DistQueue(SendQueue)
+
+
 cdef class Pieces:
     """The pieces of one message, in order."""
-    cdef bytes whole                # its terms
-    cdef bytes head                 # its header
+    cdef list parts                 # its terms: bytes objects, one behind the other
+    cdef Py_ssize_t position        # octets of the first of them that are queued
+    cdef Py_ssize_t left_octets     # of all of them
+    cdef bytes head                 # its header; None when the first piece is queued
     cdef unsigned long long sequence
     cdef Py_ssize_t left            # pieces
     cdef Py_ssize_t piece           # octets
-    cdef Py_ssize_t position
+
+    cdef Py_ssize_t push_next(self, DistQueue queue) except -1
+    cdef int put_head(self, DistQueue queue) except -1
+    cdef int put_octets(self, DistQueue queue, Py_ssize_t wanted) except -1
 
 
 cdef class DistQueue(SendQueue):
@@ -31,13 +39,14 @@ cdef class DistQueue(SendQueue):
     cdef octets head                # owned: its header
     cdef list large                 # large binaries of it: (offset in `terms`, bytes)
     cdef unsigned long long sequences  # messages that were cut
-    cdef dict waiting               # sender -> deque of iterators of frames, oldest first
+    cdef dict waiting               # sender -> deque of frames and Pieces, oldest first
 
-    cdef int wait(self, object sender, object frames) except -1
+    cdef int wait(self, object sender, object frame) except -1
     cdef int feed_turns(self) except -1
     cdef int roll_back(self) except -1
-    cdef bytes whole(self)
-    cdef list encoded(self, tuple control, object payload)
+    cdef list parts(self)
+    cdef Py_ssize_t size(self) except -1
+    cdef object encoded(self, tuple control, object payload)
     cdef Pieces cut(self)
     cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1
     cdef int write_term(self, object term, bint cached) except -1

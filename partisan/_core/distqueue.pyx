@@ -47,6 +47,7 @@ cdef enum:
     LATER_PIECE = 70
     PIECE_HEAD = 18     # octets: version, kind, sequence and number
     KEEP_OCTETS = 262144
+    APART = 4096        # octets of a piece's part to which the queue refers; shorter ones are copied into it
     SEND_SENDER = 22
     REG_SEND = 6
     ALIAS_SEND = 33
@@ -167,7 +168,6 @@ cdef class DistQueue(SendQueue):
             EncodeError: something in it is no term; nothing was queued.
         """
         cdef Py_ssize_t size
-        cdef bytes large
         cdef Pieces pieces
         if self.closed:
             raise LocalProtocolError("the connection of this queue is closed")
@@ -175,15 +175,13 @@ cdef class DistQueue(SendQueue):
             self.wait(sender, self.encoded(control, payload))
             return
         self.write_terms(control, payload, payload is not NOTHING, True)
-        size = self.terms.length
-        for _, large in self.large:
-            size += PyBytes_GET_SIZE(large)
+        size = self.size()
         if size > self.max_frame:
             self.roll_back()
             raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
         if self.fragments and size > self.piece:
             pieces = self.cut()
-            self.push_raw(next(pieces))  # what follows may use the atoms of its header
+            pieces.push_next(self)  # what follows may use the atoms of its header
             self.wait(sender, pieces)
         else:
             self.write_head(NORMAL, 0, 0)
@@ -195,15 +193,10 @@ cdef class DistQueue(SendQueue):
         self.stream.length -= 1
         self.end(start, len(self.references), None, 0.0)
 
-    cdef int wait(self, object sender, object frames) except -1:
-        """Send frames of a sender when there is room, behind those of his that wait."""
-        cdef Py_ssize_t size = 0
-        if type(frames) is Pieces:
-            size = len((<Pieces>frames).whole) - (<Pieces>frames).position
-        else:
-            size = sum([len(frame) for frame in frames])
-            frames = iter(frames)
-        self.waiting.setdefault(sender, deque()).append(frames)
+    cdef int wait(self, object sender, object frame) except -1:
+        """Send a frame, or what is left of pieces, when there is room: behind what waits of the same sender."""
+        cdef Py_ssize_t size = (<Pieces>frame).left_octets if type(frame) is Pieces else PyBytes_GET_SIZE(frame)
+        self.waiting.setdefault(sender, deque()).append(frame)
         self.withheld += size
         self.bound.charge(size)
         if not self.scheduled:
@@ -218,37 +211,40 @@ cdef class DistQueue(SendQueue):
 
     cdef int feed_turns(self) except -1:
         """Queue a piece of each sender that waits, in turns, up to the quantum."""
-        cdef Py_ssize_t before
+        cdef Py_ssize_t size
         while self.waiting and self.queued_octets < self.quantum:
             sender = next(iter(self.waiting))
             turns = self.waiting.pop(sender)
-            try:
-                frame = next(turns[0])
-            except StopIteration:
-                turns.popleft()
+            self.scheduled = self.blocked = True  # a write follows: it is arranged for below
+            if type(turns[0]) is Pieces:
+                size = (<Pieces>turns[0]).push_next(self)
+                if (<Pieces>turns[0]).left == 0:
+                    turns.popleft()
             else:
-                before = min(len(frame), self.withheld)
-                self.withheld -= before
-                self.bound.discharge(before)
-                self.scheduled = self.blocked = True  # a write follows: it is arranged for below
-                self.push_raw(frame)
+                size = PyBytes_GET_SIZE(turns[0])
+                self.push_raw(turns.popleft())
+            self.withheld -= size
+            self.bound.discharge(size)
             if turns:
                 self.waiting[sender] = turns  # at the end of the line
-        if not self.waiting:
-            self.bound.discharge(self.withheld)  # the heads of pieces are not counted alike
-            self.withheld = 0
         return 0
 
-    cdef list encoded(self, tuple control, object payload):
-        """The frames of a message that waits: it uses no references, so others may go before it."""
-        cdef bytes whole
+    cdef object encoded(self, tuple control, object payload):
+        """The frame of a message that waits, or its pieces: it uses no references, so others may go before it."""
         self.write_terms(control, payload, payload is not NOTHING, False)
-        if self.fragments and self.terms.length + sum([len(large) for _, large in self.large]) > self.piece:
-            return list(self.cut())
+        if self.fragments and self.size() > self.piece:
+            return self.cut()
         self.write_head(NORMAL, 0, 0)
-        whole = self.whole()
-        self.large.clear()
-        return [PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length) + whole]
+        parts = self.parts()
+        return b"".join([PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length), *parts])
+
+    cdef Py_ssize_t size(self) except -1:
+        """Octets of the message that was written."""
+        cdef Py_ssize_t size = self.terms.length
+        cdef bytes large
+        for _, large in self.large:
+            size += PyBytes_GET_SIZE(large)
+        return size
 
     cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1:
         """Write the terms into `terms`; on an error the peer is not believed to have what it was not sent."""
@@ -383,24 +379,16 @@ cdef class DistQueue(SendQueue):
         return 0
 
     cdef Pieces cut(self):
-        """The pieces of the message that was written, as frames' octets.
-
-        They are made one by one: what was written is copied once, and each piece once more. The header is written when
-        the first piece is asked for, which must be before another message is pushed.
-        """
-        cdef bytes whole = self.whole()
-        cdef Py_ssize_t size = len(whole)
+        """The pieces of the message that was written; large binaries of it are copied when their turn comes."""
+        cdef Py_ssize_t size = self.size()
         cdef Py_ssize_t pieces = (size + self.piece - 1) // self.piece
         self.sequences += 1
         self.write_head(FIRST_PIECE, self.sequences, pieces)
         head = PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length)
-        self.large.clear()
-        if self.terms.capacity > KEEP_OCTETS:
-            octets_free(&self.terms)
-        return Pieces(whole, head, self.sequences, pieces, self.piece)
+        return Pieces(self.parts(), size, head, self.sequences, pieces, self.piece)
 
-    cdef bytes whole(self):
-        """The terms, with their large binaries in their places."""
+    cdef list parts(self):
+        """The terms that were written, with their large binaries in their places; they are given away."""
         cdef list parts = []
         cdef size_t at = 0
         cdef size_t offset
@@ -409,44 +397,80 @@ cdef class DistQueue(SendQueue):
             parts.append(large)
             at = offset
         parts.append(PyBytes_FromStringAndSize(<const char*>self.terms.data + at, self.terms.length - at))
-        return b"".join(parts)
+        self.large.clear()
+        if self.terms.capacity > KEEP_OCTETS:
+            octets_free(&self.terms)
+        return parts
 
 
 @cython.final
 cdef class Pieces:
-    """The pieces of one message, in order: an iterator of frames' octets; `len()` counts those that are left."""
+    """The pieces of one message, in order.
 
-    def __cinit__(self, bytes whole, bytes head, unsigned long long sequence, Py_ssize_t pieces, Py_ssize_t piece):
-        self.whole = whole
+    Each is copied once, when it is queued: what is long of it is a bytes object of its own, to which the queue refers.
+    """
+
+    def __cinit__(self, list parts, Py_ssize_t size, bytes head, unsigned long long sequence, Py_ssize_t pieces,
+                  Py_ssize_t piece):
+        self.parts = parts
+        self.left_octets = size
         self.head = head
         self.sequence = sequence
         self.left = pieces
         self.piece = piece
 
-    def __len__(self):
-        return self.left
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        cdef bytes frame
-        cdef uint8_t* p
-        cdef Py_ssize_t size = min(self.piece, len(self.whole) - self.position)
-        if self.left == 0:
-            raise StopIteration
-        frame = PyBytes_FromStringAndSize(NULL, (len(self.head) if self.position == 0 else PIECE_HEAD) + size)
-        p = <uint8_t*>PyBytes_AS_STRING(frame)
-        if self.position == 0:
-            memcpy(p, PyBytes_AS_STRING(self.head), len(self.head))
-            p += len(self.head)
-        else:
-            p[0] = VERSION
-            p[1] = LATER_PIECE
-            put64(p + 2, self.sequence)
-            put64(p + 10, self.left)
-            p += PIECE_HEAD
-        memcpy(p, PyBytes_AS_STRING(self.whole) + self.position, size)
-        self.position += size
+    cdef Py_ssize_t push_next(self, DistQueue queue) except -1:
+        """Queue the next piece; returns how many octets of the message it had."""
+        cdef Py_ssize_t references = len(queue.references)
+        cdef size_t start = queue.begin()
+        cdef bint queued = False
+        cdef Py_ssize_t size = min(self.piece, self.left_octets)
+        queue.stream.length -= 1  # the version octet is part of the head
+        try:
+            self.put_head(queue)
+            self.put_octets(queue, size)
+            queue.end(start, references, None, 0.0)
+            queued = True
+        finally:
+            if not queued:
+                queue.abandon(start, references)
+        self.head = None
         self.left -= 1
-        return frame
+        self.left_octets -= size
+        return size
+
+    cdef int put_head(self, DistQueue queue) except -1:
+        """Write what stands before the octets: of the first piece the references, of others the numbers alone."""
+        cdef uint8_t head[PIECE_HEAD]
+        cdef bint failed
+        if self.head is not None:
+            failed = octets_append(&queue.stream, PyBytes_AS_STRING(self.head), PyBytes_GET_SIZE(self.head)) < 0
+        else:
+            head[0] = VERSION
+            head[1] = LATER_PIECE
+            put64(head + 2, self.sequence)
+            put64(head + 10, self.left)
+            failed = octets_append(&queue.stream, head, PIECE_HEAD) < 0
+        if failed:
+            raise MemoryError()
+        return 0
+
+    cdef int put_octets(self, DistQueue queue, Py_ssize_t wanted) except -1:
+        """Write so many of the octets that are left."""
+        cdef bytes part
+        cdef const char* data
+        cdef Py_ssize_t size
+        while wanted:
+            part = self.parts[0]
+            data = PyBytes_AS_STRING(part) + self.position
+            size = min(PyBytes_GET_SIZE(part) - self.position, wanted)
+            if size >= APART:
+                queue.references.append((queue.stream.length, PyBytes_FromStringAndSize(data, size)))
+            elif octets_append(&queue.stream, data, size) < 0:
+                raise MemoryError()
+            wanted -= size
+            self.position += size
+            if self.position == PyBytes_GET_SIZE(part):
+                del self.parts[0]
+                self.position = 0
+        return 0

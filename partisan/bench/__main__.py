@@ -1,4 +1,4 @@
-"""The command line: `python -m partisan.bench micro|actors|cluster|tls|memory|demo`."""
+"""The command line: `python -m partisan.bench micro|actors|cluster|tls|beam|memory|demo`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from . import actors, cluster, demo, goals, memory, micro, tls, transports
+from . import actors, beam, cluster, demo, goals, memory, micro, tls, transports
 from .cluster.run import FIGURES
 from .measure import MeasurementFailed
 from .report import Row, write_json
@@ -141,6 +141,16 @@ def _add_actors(commands: Commands) -> None:
     acting.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
 
 
+def _add_beam(commands: Commands) -> None:
+    """The options of `beam`."""
+    mixed = commands.add_parser("beam", help="a Python and an Erlang node beside two Erlang nodes")
+    mixed.add_argument(
+        "--seconds", type=read_seconds, default=1.0, metavar="S", help="of a point in a round; default 1"
+    )
+    mixed.add_argument("--repeat", type=read_count, default=5, metavar="N", help="rounds; default 5")
+    mixed.add_argument("--json", type=Path, metavar="FILE", help="write one row a measured point")
+
+
 def _add_memory(commands: Commands) -> None:
     """The options of `memory`."""
     idle = commands.add_parser("memory", help="resident memory of an idle node process")
@@ -175,8 +185,8 @@ def _add_demo(commands: Commands) -> None:
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,memory,demo}")
-    for add in (_add_micro, _add_actors, _add_tls, _add_memory, _add_cluster, _add_demo):
+    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,beam,memory,demo}")
+    for add in (_add_micro, _add_actors, _add_tls, _add_beam, _add_memory, _add_cluster, _add_demo):
         add(commands)
     return top
 
@@ -217,6 +227,13 @@ def _actors(options: argparse.Namespace) -> int:
     return 0
 
 
+def _beam(options: argparse.Namespace) -> int:
+    results = beam.run(options.repeat, options.seconds, say)
+    say(goals.render(results.goals()))
+    _write(options.json, results.rows())
+    return 0
+
+
 def _memory(options: argparse.Namespace) -> int:
     octets = memory.run(options.repeat)
     say(goals.render([goals.memory_goal([each / 2**20 for each in octets])]))
@@ -251,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    commands = {"micro": _micro, "actors": _actors, "cluster": _cluster, "tls": _tls, "memory": _memory, "demo": _demo}
+    commands = {"micro": _micro, "actors": _actors, "cluster": _cluster, "tls": _tls, "beam": _beam, "memory": _memory, "demo": _demo}
     try:
         if getattr(options, "json", None) is not None:
             # Before anything is measured: a wrong path must not cost the run.

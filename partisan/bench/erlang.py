@@ -36,6 +36,9 @@ class Erlang:
     Args:
         module: the module's name.
         source: its text.
+    Attributes:
+        cookie: what the nodes know.
+        environment: of the nodes, and of others that look for them.
     """
 
     def __init__(self, module: str, source: str) -> None:
@@ -43,8 +46,8 @@ class Erlang:
         self._source = source
         self._directory: Path | None = None
         self._epmd: Child | None = None
-        self._cookie = secrets.token_hex(16)
-        self._environment: dict[str, str] = {}
+        self.cookie = secrets.token_hex(16)
+        self.environment: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Compile the module and start an EPMD that only these nodes know. Raises MeasurementFailed."""
@@ -66,16 +69,16 @@ class Erlang:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = str(probe.getsockname()[1])
         # A home of their own keeps the user's cookie and start files out of it.
-        self._environment = {"ERL_EPMD_PORT": port, "HOME": str(self._directory)}
+        self.environment = {"ERL_EPMD_PORT": port, "HOME": str(self._directory)}
         self._epmd = Child("EPMD", ["sh", "-c", EPMD, port])
         self._epmd.read_until("main select() loop", START_SECONDS)
 
     def node(self, short: str, function: str, more: list[str]) -> Child:
         """Start a node with the emulator's default flags, reachable from this machine only, in a function."""
-        command = ["erl", "-noshell", "-name", f"{short}_{secrets.token_hex(4)}@127.0.0.1", "-setcookie", self._cookie]
+        command = ["erl", "-noshell", "-name", f"{short}_{secrets.token_hex(4)}@127.0.0.1", "-setcookie", self.cookie]
         command += ["-start_epmd", "false", "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
         command += ["-pa", str(self._directory), "-s", self._module, function, *more]
-        return Child(f"disterl {function}", command, self._environment)
+        return Child(f"disterl {function}", command, self.environment)
 
     def stop(self) -> None:
         """End the EPMD; the nodes are their owner's to end."""

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import partisan
 from partisan import Atom
 from partisan.bench import child
-from partisan.bench.measure import Job, Measurement, Point
+from partisan.bench.measure import Job, Measurement, MeasurementFailed, Point
 from partisan.gen.server import GenServer, call
 
 from .base import PythonTransport
@@ -25,7 +25,7 @@ CHANNELS: dict[str, dict[str, object]] = {"stream": {}}
 """The channel of the stream in `hol`; everything else travels on the default channel."""
 
 LARGE = 8 * 1024 * 1024
-REPORT = Atom("report")
+REPORT, COUNTED = Atom("report"), Atom("counted")
 GREETER = "greeter"
 GREET_SECONDS = 0.05
 """How long a greeting may stay without an answer until the next."""
@@ -54,8 +54,8 @@ async def _serve(actors: int) -> None:
     async with partisan.Node("b@127.0.0.1:0", channels=CHANNELS) as node:
         node.spawn(_greet, name=GREETER)
         for i in range(actors):
-            node.spawn(_sink, name=f"sink_{i}")
-            node.spawn(_echo, node, name=f"echo_{i}")
+            node.spawn(sink, name=f"sink_{i}")
+            node.spawn(echo, node, name=f"echo_{i}")
             await Answerer.start(name=f"call_{i}")
         child.announce(node=node.name, address=str(node.listen_addrs[0]))
         await asyncio.Event().wait()
@@ -86,27 +86,37 @@ async def _reach(server: str, reached: asyncio.Event) -> None:
     reached.set()
 
 
-async def _sink() -> None:
+def counted(message: Any) -> int:
+    """Read what a sink has counted."""
+    match message:
+        case (Atom("counted"), int(count)):
+            return count
+    raise MeasurementFailed(f"a sink has answered {message!r}")
+
+
+async def sink() -> None:
+    """Count what comes, and tell it to who asks, as the sinks of the Erlang module do."""
     count = 0
     while True:
         message = await partisan.receive()
         if type(message) is tuple:
-            partisan.send(message[1], count)
+            partisan.send(message[1], (COUNTED, count))
             count = 0
         else:
             count += 1
 
 
-async def _echo(node: partisan.Node) -> None:
+async def echo(node: partisan.Node) -> None:
+    """Send back what comes."""
     while True:
         sender, payload = await partisan.receive()
         try:
             partisan.send(sender, payload)
         except partisan.Overloaded:
-            await _send_patiently(node, sender, payload)
+            await send_patiently(node, sender, payload)
 
 
-async def _send_patiently(node: partisan.Node, target: Target, message: object, channel: str | None = None) -> None:
+async def send_patiently(node: partisan.Node, target: Target, message: object, channel: str | None = None) -> None:
     """Send a message; while a full queue refuses it, wait until there is room."""
     while True:
         try:
@@ -130,10 +140,11 @@ async def _drive(facts: dict[str, Any]) -> None:
         await reached.wait()
         child.announce()
         while (job := await asyncio.to_thread(child.next_job)) is not None:
-            child.reply(await _run(node, server, job))
+            child.reply(await run(node, server, job))
 
 
-async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
+async def run(node: partisan.Node, server: str, job: Job) -> Measurement:
+    """Measure a point against a server that is connected."""
     point = job.point
     if point.workload == "oneway":
         count, seconds, _ = await _measure(node, server, _Stream(node, job, None))
@@ -147,8 +158,8 @@ async def _run(node: partisan.Node, server: str, job: Job) -> Measurement:
         return Measurement.beside(None, *await _measure(node, server, exchange))
     channel = "stream" if point.config == "other_channel" else None
     stream = _Stream(node, Job(Point("oneway", 1, LARGE), job.seconds), channel)
-    (sent, took, _), echo = await asyncio.gather(_measure(node, server, stream), _measure(node, server, exchange))
-    return Measurement.beside(sent * LARGE / took, *echo)
+    (sent, took, _), found = await asyncio.gather(_measure(node, server, stream), _measure(node, server, exchange))
+    return Measurement.beside(sent * LARGE / took, *found)
 
 
 async def _measure(node: partisan.Node, server: str, work: _Work) -> tuple[int, float, list[int]]:
@@ -204,10 +215,10 @@ class _Stream(_Work):
                 try:
                     send(target, payload, channel=channel)
                 except partisan.Overloaded:
-                    await _send_patiently(self.node, target, payload, channel)
+                    await send_patiently(self.node, target, payload, channel)
             await partisan.checkpoint()
-        await _send_patiently(self.node, target, (REPORT, partisan.self()), channel)
-        return int(await partisan.receive(int))
+        await send_patiently(self.node, target, (REPORT, partisan.self()), channel)
+        return counted(await partisan.receive())
 
 
 class _Exchange(_Work):
@@ -228,7 +239,7 @@ class _Exchange(_Work):
             try:
                 send(target, request)
             except partisan.Overloaded:
-                await _send_patiently(self.node, target, request)
+                await send_patiently(self.node, target, request)
             await receive()
             after = clock()
             latencies.append(after - before)
