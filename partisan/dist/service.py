@@ -16,6 +16,7 @@ from partisan.config_distribution import Distribution
 from partisan.dist import epmd
 from partisan.dist.connecting import Connecting
 from partisan.dist.control import (
+    NO_PAYLOAD,
     Control,
     Demonitor,
     Down,
@@ -293,8 +294,8 @@ class Distributed:
         """Send a process of an Erlang node an exit signal. Raises EncodeError."""
         link = self.peer(pid.node)
         if link is not None and not link.is_past(pid):
-            tuple_, payload = written(Exit(sender, pid, reason, False))
-            link.tell(tuple_, payload, sender=sender)
+            tuple_, payload = written(Exit(sender, pid, reason, False), payloads=link.has(Flag.EXIT_PAYLOAD))
+            link.tell(tuple_, *(() if payload is NO_PAYLOAD else (payload,)), sender=sender)
 
     async def start_at(
         self, node: str, sender: Pid, module: str, function: str, args: list[Any], *, linked: bool
@@ -372,9 +373,17 @@ class Distributed:
             case SpawnReply():
                 self.spawns.replied(link, message)
             case Message():
-                self._context.router.undeliverable(message.target, message.message)
+                self._deliver(link, message)
             case Ignored():
                 log.debug("%r says what means nothing here", link)
+
+    def _deliver(self, link: DistLink, message: Message) -> None:
+        """Deliver what carries a trace token; other messages never come here."""
+        router, target = self._context.router, message.target
+        if isinstance(target, Reference) or (isinstance(target, Pid) and living(router.scheduler, target) is None):
+            router.undeliverable(target, message.message)
+        else:
+            router.hand_over(target, message.message, link.inbound)
 
     def _exit(self, link: DistLink, message: Exit) -> None:
         if living(self._context.router.scheduler, message.target) is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from partisan._core.connections import ConnectionTable
@@ -28,10 +29,12 @@ from partisan.dist.control import (
     Item,
     Link,
     Monitor,
+    Op,
     Unlink,
     UnlinkAck,
     written,
 )
+from partisan.dist.flags import Flag
 from partisan.dist.link import DistLink
 from partisan.errors import EncodeError
 from partisan.etf import Atom, Pid, Reference
@@ -50,15 +53,18 @@ Peers = Callable[[str], DistLink | None]
 
 def tell(link: DistLink, control: Control, sender: Pid | None = None) -> None:
     """Say it to the node; a reason that is no term is told as how it reads."""
-    tuple_, payload = written(control)
-    payloads = () if payload is NO_PAYLOAD else (payload,)
     try:
-        link.tell(tuple_, *payloads, sender=sender)
+        _tell(link, control, sender)
     except EncodeError as error:
         if not isinstance(control, Exit | Down):
             raise
         log.warning("%r: the reason of an end is no term: %s", link, error)
-        link.tell(tuple_, (UNENCODABLE, repr(payload)), sender=sender)
+        _tell(link, replace(control, reason=(UNENCODABLE, repr(control.reason))), sender)
+
+
+def _tell(link: DistLink, control: Control, sender: Pid | None) -> None:
+    tuple_, payload = written(control, payloads=link.has(Flag.EXIT_PAYLOAD))
+    link.tell(tuple_, *(() if payload is NO_PAYLOAD else (payload,)), sender=sender)
 
 
 class Witness(Watch):
@@ -163,6 +169,7 @@ class Monitors:
 
     def monitored(self, link: DistLink, message: Monitor) -> None:
         """A process of the node wants to hear of the end of one here."""
+        self.demonitored(link, Demonitor(message.sender, message.item, message.reference))  # it means another now
         kept = self._theirs.setdefault(link.name, {})
 
         def told(reason: Any) -> None:
@@ -252,6 +259,9 @@ class DistLinks:
         match message:
             case (_, Atom("link"), Pid() as mine, Pid() as theirs):
                 tell(link, Link(mine, theirs), mine)
+            case (_, Atom("unlink"), Pid() as mine, Pid() as theirs, int(number)) if not link.has(Flag.UNLINK_ID):
+                link.tell((int(Op.UNLINK), mine, theirs), sender=mine)
+                self._links.receive((LINKS, UNLINKED, theirs, mine, number), link)  # type: ignore[arg-type]
             case (_, Atom("unlink"), Pid() as mine, Pid() as theirs, int(number)):
                 tell(link, Unlink(number, mine, theirs), mine)
             case (_, Atom("unlinked"), Pid() as mine, Pid() as theirs, int(number)):

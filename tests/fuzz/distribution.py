@@ -9,6 +9,7 @@ from typing import Any
 
 from partisan._core.distin import DistIn
 from partisan._core.frame import Slab
+from partisan.dist import control
 from partisan.dist.control import BadControl, Control, read, written
 from partisan.errors import FrameError
 from partisan.etf import Atom, Codec
@@ -34,7 +35,7 @@ def outcome(stream: bytes, headers: bool, step: int) -> tuple[list[str], str | N
     """What was read of the stream, and why it ends if it may not go on."""
     core, found = Core(NODE), []
 
-    def control(term: Any, payload: Any, has_payload: bool) -> None:
+    def told(term: Any, payload: Any, has_payload: bool) -> None:
         message: Control = read(term, payload, has_payload=has_payload)
         found.append(repr(message))
         if type(message).__name__ != "Ignored" and getattr(message, "sender", 0) is not None:
@@ -49,7 +50,7 @@ def outcome(stream: bytes, headers: bool, step: int) -> tuple[list[str], str | N
         codec=Codec(home=Atom(NODE), creation=9, max_depth=64),
         link=None,
         headers=headers,
-        control=control,
+        control=told,
         max_sequences=MAX_SEQUENCES,
     )
     try:
@@ -76,4 +77,4 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    run(one_input)
+    run(one_input, control)

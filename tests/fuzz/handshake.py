@@ -4,6 +4,7 @@ The first octet chooses the role, the octets of a packet's length and the size o
 for the right one, and a packet that ends early is filled up with zeros, so that short inputs reach the end of it.
 """
 
+from partisan.dist import handshake
 from partisan.dist.flags import OURS, Flag
 from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept, digest, initiate
 from partisan.errors import HandshakeError
@@ -75,4 +76,4 @@ def one_input(data: bytes) -> None:
 
 
 if __name__ == "__main__":
-    run(one_input)
+    run(one_input, handshake)
