@@ -177,11 +177,7 @@ class Monitors:
             sender = message.item if isinstance(message.item, Pid) else None
             tell(link, Down(message.item, message.sender, message.reference, reason), sender)
 
-        found = (
-            self._scheduler.names.get(message.item.name)
-            if isinstance(message.item, Atom)
-            else living(self._scheduler, message.item)
-        )
+        found = found_for(self._scheduler, message.item)
         if isinstance(found, Process):
             witness = kept[message.reference] = Witness(told)
             witness.watch(found)
@@ -207,6 +203,13 @@ class Monitors:
 def living(scheduler: Any, pid: Pid) -> Process | None:
     """The process here that the pid means: one of a former life of the node means none."""
     return None if pid.creation else scheduler.find(pid)
+
+
+def found_for(scheduler: Any, target: object) -> object:
+    """The process here that a pid or a name means, or the part of the node that has the name; None: there is none."""
+    if isinstance(target, Atom):
+        return scheduler.names.get(target.name)
+    return living(scheduler, target) if isinstance(target, Pid) else None
 
 
 def names(target: Any, meant: Pid | Atom) -> bool:

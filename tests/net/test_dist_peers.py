@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
-from dist_peer import PLAIN, SECONDS, DistPeer, listening, pings
+from dist_peer import COOKIE, PLAIN, SECONDS, DistPeer, listening, pings
 from support import Events, eventually
 
 import partisan
-from partisan import Atom, CallTimeout, Node, Pid, Reference, SpawnRefused, erpc
+from partisan import Atom, CallTimeout, ConnectFailed, Node, Pid, Reference, SpawnRefused, erpc
 from partisan.dist.control import Op
 from partisan.dist.flags import MANDATORY_25, Flag
+from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept
 from partisan.errors import ErpcError, ErpcTimeout
 from partisan.etf import ImproperList
 
 NOTHING, ANSWER = Atom(""), Atom("answer")
 LINK, UNLINK, UNLINK_ACK, EXIT, DOWN, SPAWN = 1, 35, 36, 24, 28, 29
+COOKIES = Cookies(COOKIE, COOKIE)
 OLD = MANDATORY_25 | Flag.DIST_MONITOR | Flag.DIST_MONITOR_NAME
 """What a node of C says: no payloads of exits, no senders, no aliases, no starts."""
 
@@ -270,6 +273,98 @@ async def test_what_a_peer_has_started_is_not_left_linked_when_it_goes() -> None
             control, *_ = await heard(peer, 31)
             assert control[1:4] == (request, peer.pid, 3)
         assert (await ended)[-1] is Atom("noconnection")
+
+
+async def test_the_parts_of_partisan_are_not_for_these_peers() -> None:
+    async with listening() as node, DistPeer(node, flags=PLAIN) as peer:
+        members = node.members()
+        for name in sorted(node.scheduler.names):
+            if name not in ("net_kernel", "rex", "global_name_server"):
+                for message in (
+                    (Atom("join"), peer.pid),
+                    (Atom("call"), Atom("os"), Atom("system"), [], 5, peer.pid, 1),
+                ):
+                    say(peer, (6, peer.pid, NOTHING, Atom(name)), message)
+        await pings(peer)
+        assert node.members() == members
+
+
+async def test_two_nodes_of_python_are_connected_by_it() -> None:
+    async with listening() as a:
+        far: Any = a._far
+        async with listening(distribution={"ports": {a.name: far.port}}) as b:
+            assert await b.connect_node(a.name)
+            pid = a.spawn(echo, name="echo")
+            assert await partisan.call(("echo", a.name), (1, 2.5)) == (1, 2.5)
+            told: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+            async def ties() -> None:
+                b.trap_exit()
+                there = pid_there(a, pid)
+                b.link(there)
+                b.monitor(there)
+                b.send(there, Atom("end"))
+                told.set_result([(await partisan.receive(timeout=SECONDS))[-1] for _ in range(2)])
+
+            b.spawn(ties)
+            assert await told == [Atom("over"), Atom("over")]
+            a.expose(lambda n: n + 1, "work:more")
+            assert await erpc.call(a.name, "work", "more", [4]) == 5
+            assert a.nodes("hidden") == [b.name]
+            await b.disconnect_node(a.name)
+            await eventually(lambda: not a.nodes("hidden"))
+
+
+async def echo() -> None:
+    while True:
+        match await partisan.receive():
+            case (Atom("$gen_call"), caller, message):
+                pid, tag = caller
+                partisan.send(pid, (tag, message))
+            case Atom("end"):
+                partisan.exit(Atom("over"))
+
+
+async def test_a_dial_that_is_refused_for_the_others_own_waits_for_that() -> None:
+    async with listening() as node:
+        far: Any = node._far
+        peer = DistPeer(node, flags=PLAIN)
+
+        async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            shake = Handshake(
+                accept(Identity(peer.name, 9), lambda name: COOKIES, 5, lambda name, creation: Verdict.REFUSED)
+            )
+            while shake.error is None:
+                shake.receive(await reader.read(1 << 16))
+            writer.write(bytes(shake.out))
+            await writer.drain()
+            await peer.connect()
+            writer.close()
+
+        server = await asyncio.start_server(refuses, "127.0.0.1", 0)
+        ports = {peer.name: server.sockets[0].getsockname()[1]}
+        far._connecting._options = dataclasses.replace(far._options, ports=ports)
+        assert await node.connect_node(peer.name)
+        await pings(peer)
+        peer.close()
+        server.close()
+        await eventually(lambda: not node.nodes("hidden"))
+
+
+async def test_a_dial_ends_with_its_node() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    ports = {"silent@127.0.0.1": server.sockets[0].getsockname()[1]}
+    async with listening(distribution={"ports": ports}) as node:
+        far: Any = node._far
+        asked = asyncio.ensure_future(far.connect("silent@127.0.0.1"))
+        await eventually(lambda: far._all)
+    with pytest.raises(ConnectFailed):
+        await asked
+    server.close()
 
 
 async def test_events_and_counters_tell_of_these_connections_as_of_others() -> None:
