@@ -9,7 +9,7 @@
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
 #   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, and
 #                       the tests that use chance under SEEDS other seeds
-#   make fuzz           fuzz each of TARGETS (scan, codec, frames) for FUZZ_SECONDS; needs clang
+#   make fuzz           fuzz each of TARGETS (scan, codec, frames, handshake, distribution) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
 #   make types lint clean

@@ -166,7 +166,9 @@ cdef class DistIn(Origin):
                     return self.router.give(process, payload, self)
             return self.router.give_nobody(target, payload, self)
         if op == REG_SEND and count == 4 and type(control[3]) is Atom:
-            return self.router.deliver_name((<Atom>control[3]).name, payload, self)
+            found = self.router.scheduler.names.get((<Atom>control[3]).name)
+            if found is None or type(found) is Process:  # else it is a part of the node, which may not be for this peer
+                return self.router.deliver_name((<Atom>control[3]).name, payload, self)
         self.control(control, payload, has_payload)
         return 0
 

@@ -31,6 +31,8 @@ cdef class DistQueue(SendQueue):
     cdef Pid outside                # in whose name code that is no process's own sends
     cdef bint headers               # the peer takes distribution headers, with references to atoms
     cdef bint fragments             # and messages in pieces
+    cdef bint senders                 # messages to pids say whose they are
+    cdef bint aliases                 # answers go to aliases
     cdef Py_ssize_t piece           # octets of one at most
     cdef public object watch        # callable(target): see to it that we hear of its end; or None
     cdef set watched                # targets of which we do

@@ -39,7 +39,7 @@ class DistQueue(SendQueue):
         max_frame: int = ...,
         quantum: int = ...,
     ) -> DistQueue: ...
-    def agree(self, *, headers: bool, fragments: bool) -> None:
+    def agree(self, *, headers: bool, fragments: bool, senders: bool = True, aliases: bool = True) -> None:
         """From now on the peer takes distribution headers, and messages in pieces."""
 
     def say(self, octets: bytes) -> None:

@@ -48,6 +48,7 @@ cdef enum:
     PIECE_HEAD = 18     # octets: version, kind, sequence and number
     KEEP_OCTETS = 262144
     APART = 4096        # octets of a piece's part to which the queue refers; shorter ones are copied into it
+    SEND = 2
     SEND_SENDER = 22
     REG_SEND = 6
     ALIAS_SEND = 33
@@ -117,10 +118,12 @@ cdef class DistQueue(SendQueue):
         octets_free(&self.terms)
         octets_free(&self.head)
 
-    def agree(self, *, bint headers, bint fragments) -> None:
-        """From now on the peer takes distribution headers, and messages in pieces."""
+    def agree(self, *, bint headers, bint fragments, bint senders=True, bint aliases=True) -> None:
+        """From now on the peer takes distribution headers, messages in pieces, with their sender, and to aliases."""
         self.headers = headers
         self.fragments = headers and fragments
+        self.senders = senders
+        self.aliases = aliases
 
     def say(self, bytes octets not None) -> None:
         """Queue octets as they are: of the handshake, before the first message."""
@@ -141,8 +144,8 @@ cdef class DistQueue(SendQueue):
         cdef Process process = running_process()
         cdef object sender = self.outside if process is None else process.pid
         if type(name) is Pid:
-            control = (SEND_SENDER, sender, name)
-            if type(message) is tuple and len(<tuple>message) == 2 and type((<tuple>message)[0]) is ImproperList:
+            control = (SEND_SENDER, sender, name) if self.senders else (SEND, NO_COOKIE, name)
+            if self.aliases and type(message) is tuple and len(<tuple>message) == 2 and type((<tuple>message)[0]) is ImproperList:
                 alias = alias_of(<ImproperList>(<tuple>message)[0], (<Pid>name).home)
                 if alias is not None:  # an answer: to whom does not wait any more it does not come
                     control = (ALIAS_SEND, sender, alias)

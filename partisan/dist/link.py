@@ -133,6 +133,10 @@ class DistLink:
         """The peer's name; "?" while it has not said it."""
         return self.peer or "?"
 
+    def has(self, flag: Flag) -> bool:
+        """Whether both can do this."""
+        return bool(self.flags & flag)
+
     def is_past(self, pid: Pid) -> bool:
         """Whether a pid is of a former life of the peer: it takes a signal to one for an error of ours."""
         return pid.creation not in (0, self.creation)
@@ -185,8 +189,13 @@ class DistLink:
             result.published,
             result.creation,
         )
-        headers = bool(self.flags & Flag.DIST_HDR_ATOM_CACHE)
-        self.queue.agree(headers=headers, fragments=bool(self.flags & Flag.FRAGMENTS))
+        headers = self.has(Flag.DIST_HDR_ATOM_CACHE)
+        self.queue.agree(
+            headers=headers,
+            fragments=self.has(Flag.FRAGMENTS),
+            senders=self.has(Flag.SEND_SENDER),
+            aliases=self.has(Flag.ALIAS),
+        )
         self.inbound.headers = headers
         self.inbound.channel = DEFAULT_CHANNEL
         self._owner.taking(self)

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from partisan._core.connections import ConnectionTable
+from partisan._core.process import Process
 from partisan.config import Config
 from partisan.config_distribution import Distribution
 from partisan.dist import epmd
 from partisan.dist.connecting import Connecting
 from partisan.dist.control import (
+    NO_PAYLOAD,
     Control,
     Demonitor,
     Down,
@@ -35,7 +37,7 @@ from partisan.dist.handshake import Cookies, Exchange, Identity, Verdict, accept
 from partisan.dist.kernel import Kernel
 from partisan.dist.link import DistLink
 from partisan.dist.spawning import DistSpawns
-from partisan.dist.ties import DistLinks, Monitors, living
+from partisan.dist.ties import DistLinks, Monitors, found_for, living, tell
 from partisan.errors import ConnectFailed, EpmdError, HandshakeError, NodeDown, NotAllowed
 from partisan.etf import Atom, Codec, Pid, Reference
 from partisan.names import ListenAddress
@@ -97,6 +99,7 @@ class Distributed:
         self._listener: Listener | None = None
         self._flags = OURS if options.hidden else OURS | Flag.PUBLISHED
         self._codec = Codec()
+        self._ready = False  # who comes before we know who we are is not let in
         self._tls = (context.tls or TlsMaterial(context.config)) if options.tls else None
         self.monitors = Monitors(context, self.peer, make_ref)
         self.links = DistLinks(context, table, self.peer)
@@ -115,6 +118,8 @@ class Distributed:
         options, context = self._options, self._context
         options.secret()
         address = ListenAddress(options.host, options.port)
+        for name, part in self.kernel.parts.items():
+            context.router.scheduler.register(name, part)
         self._listener = Listener(context.loop, address, self._accepted, lambda: None, context.log)
         self.port = self._listener.address.port
         self.creation = context.rng.randrange(LEAST_CREATION, 1 << 32)
@@ -132,8 +137,7 @@ class Distributed:
         settings = context.router.codec.settings
         settings |= {"remote_refs": False, "home": Atom(context.node), "creation": self.creation}
         self._codec = Codec(**settings)
-        for name, part in self.kernel.parts.items():
-            context.router.scheduler.register(name, part)
+        self._ready = True
         log.info("%s listens to Erlang nodes on %s:%d", context.node, options.host, self.port)
 
     async def _keep_registered(self, alive: str, registration: epmd.Registration) -> None:
@@ -158,6 +162,7 @@ class Distributed:
         """Give the name back and close every connection."""
         if self._listener is not None:
             self._listener.close()
+        self._ready = False
         self._connecting.stop()
         if self._registering is not None:
             self._registering.cancel()
@@ -245,6 +250,9 @@ class Distributed:
 
     def _accepted(self, sock: socket.socket) -> None:
         limit = most_connections(self._context.config.max_connections)
+        if not self._ready:
+            sock.close()
+            return
         if len(self._all) >= limit:
             sock.close()
             self._context.log(
@@ -293,8 +301,8 @@ class Distributed:
         """Send a process of an Erlang node an exit signal. Raises EncodeError."""
         link = self.peer(pid.node)
         if link is not None and not link.is_past(pid):
-            tuple_, payload = written(Exit(sender, pid, reason, False))
-            link.tell(tuple_, payload, sender=sender)
+            tuple_, payload = written(Exit(sender, pid, reason, False), payloads=link.has(Flag.EXIT_PAYLOAD))
+            link.tell(tuple_, *(() if payload is NO_PAYLOAD else (payload,)), sender=sender)
 
     async def start_at(
         self, node: str, sender: Pid, module: str, function: str, args: list[Any], *, linked: bool
@@ -372,9 +380,23 @@ class Distributed:
             case SpawnReply():
                 self.spawns.replied(link, message)
             case Message():
-                self._context.router.undeliverable(message.target, message.message)
+                self._deliver(link, message)
             case Ignored():
                 log.debug("%r says what means nothing here", link)
+
+    def _deliver(self, link: DistLink, message: Message) -> None:
+        """Deliver what is for a part of Erlang's kernel, or carries a trace token; other messages never come here.
+
+        The parts of Partisan are for its own connections alone.
+        """
+        router, target = self._context.router, message.target
+        found = found_for(router.scheduler, target)
+        if isinstance(target, Atom) and found is not None and found == self.kernel.parts.get(target.name):
+            self.kernel.parts[target.name](message.message, link)
+        elif isinstance(found, Process):
+            router.hand_over(target, message.message, link.inbound)
+        else:
+            router.undeliverable(target, message.message)
 
     def _exit(self, link: DistLink, message: Exit) -> None:
         if living(self._context.router.scheduler, message.target) is None:

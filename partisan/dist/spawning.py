@@ -16,6 +16,7 @@ from typing import Any
 
 from partisan._core.process import Process
 from partisan.dist.control import LINKED, MONITORED, Down, Exit, Spawn, SpawnReply
+from partisan.dist.flags import Flag
 from partisan.dist.kernel import ERPC, EXECUTE_CALL, EXECUTE_CAST, execute, exit_reason, outcome_from
 from partisan.dist.link import DistLink
 from partisan.dist.ties import DistLinks, Peers, Witness, tell
@@ -30,7 +31,7 @@ from partisan.wire.atom import MalformedMessage
 log = logging.getLogger(__name__)
 
 LINK, MONITOR, NODEDOWN, BADARG = map(Atom, ("link", "monitor", "nodedown", "badarg"))
-SYSTEM_LIMIT, ABANDONED = Atom("system_limit"), Atom("abandoned")
+SYSTEM_LIMIT, ABANDONED, NOTSUP = Atom("system_limit"), Atom("abandoned"), Atom("notsup")
 
 
 @dataclass(slots=True)
@@ -98,7 +99,9 @@ class DistSpawns:
     def start(
         self, link: DistLink, sender: Pid, module: str, function: str, args: list[Any], *, linked: bool, monitored: bool
     ) -> tuple[Reference, Asked]:
-        """Ask a node to start a process. Raises EncodeError."""
+        """Ask a node to start a process. Raises SpawnRefused, EncodeError."""
+        if not link.has(Flag.SPAWN):
+            raise SpawnRefused(link.name, NOTSUP)
         reference, loop = self._make_ref(), self._context.loop
         options = [LINK] * linked + [MONITOR] * monitored
         tell(

@@ -15,6 +15,9 @@ from partisan.machines.machine import Disconnect, Machine, Peer, Send, Start, Ti
 
 TICK = "tick"
 
+TICK_OCTETS = 4
+"""A frame of no octets has a length."""
+
 
 @dataclass(frozen=True, slots=True)
 class TicksConfig:
@@ -64,9 +67,10 @@ class Ticks(Machine):
         if self._silent > self.config.intensity:
             self._disconnect(self._peer, "net_tick_timeout")
             return
-        if self._now.sent == self._sent:
+        self._received, before, self._sent = self._now.received, self._sent, self._now.sent
+        if self._now.sent == before:
             self._send(self._peer, Tick())
-        self._received, self._sent = self._now.received, self._now.sent
+            self._sent += TICK_OCTETS  # which is no reason not to say it again
         self._start_timer(TICK, self.config.ticktime / self.config.intensity)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from partisan._core.connections import ConnectionTable
@@ -28,10 +29,12 @@ from partisan.dist.control import (
     Item,
     Link,
     Monitor,
+    Op,
     Unlink,
     UnlinkAck,
     written,
 )
+from partisan.dist.flags import Flag
 from partisan.dist.link import DistLink
 from partisan.errors import EncodeError
 from partisan.etf import Atom, Pid, Reference
@@ -50,15 +53,18 @@ Peers = Callable[[str], DistLink | None]
 
 def tell(link: DistLink, control: Control, sender: Pid | None = None) -> None:
     """Say it to the node; a reason that is no term is told as how it reads."""
-    tuple_, payload = written(control)
-    payloads = () if payload is NO_PAYLOAD else (payload,)
     try:
-        link.tell(tuple_, *payloads, sender=sender)
+        _tell(link, control, sender)
     except EncodeError as error:
         if not isinstance(control, Exit | Down):
             raise
         log.warning("%r: the reason of an end is no term: %s", link, error)
-        link.tell(tuple_, (UNENCODABLE, repr(payload)), sender=sender)
+        _tell(link, replace(control, reason=(UNENCODABLE, repr(control.reason))), sender)
+
+
+def _tell(link: DistLink, control: Control, sender: Pid | None) -> None:
+    tuple_, payload = written(control, payloads=link.has(Flag.EXIT_PAYLOAD))
+    link.tell(tuple_, *(() if payload is NO_PAYLOAD else (payload,)), sender=sender)
 
 
 class Witness(Watch):
@@ -163,6 +169,7 @@ class Monitors:
 
     def monitored(self, link: DistLink, message: Monitor) -> None:
         """A process of the node wants to hear of the end of one here."""
+        self.demonitored(link, Demonitor(message.sender, message.item, message.reference))  # it means another now
         kept = self._theirs.setdefault(link.name, {})
 
         def told(reason: Any) -> None:
@@ -170,11 +177,7 @@ class Monitors:
             sender = message.item if isinstance(message.item, Pid) else None
             tell(link, Down(message.item, message.sender, message.reference, reason), sender)
 
-        found = (
-            self._scheduler.names.get(message.item.name)
-            if isinstance(message.item, Atom)
-            else living(self._scheduler, message.item)
-        )
+        found = found_for(self._scheduler, message.item)
         if isinstance(found, Process):
             witness = kept[message.reference] = Witness(told)
             witness.watch(found)
@@ -200,6 +203,13 @@ class Monitors:
 def living(scheduler: Any, pid: Pid) -> Process | None:
     """The process here that the pid means: one of a former life of the node means none."""
     return None if pid.creation else scheduler.find(pid)
+
+
+def found_for(scheduler: Any, target: object) -> object:
+    """The process here that a pid or a name means, or the part of the node that has the name; None: there is none."""
+    if isinstance(target, Atom):
+        return scheduler.names.get(target.name)
+    return living(scheduler, target) if isinstance(target, Pid) else None
 
 
 def names(target: Any, meant: Pid | Atom) -> bool:
@@ -252,6 +262,9 @@ class DistLinks:
         match message:
             case (_, Atom("link"), Pid() as mine, Pid() as theirs):
                 tell(link, Link(mine, theirs), mine)
+            case (_, Atom("unlink"), Pid() as mine, Pid() as theirs, int(number)) if not link.has(Flag.UNLINK_ID):
+                link.tell((int(Op.UNLINK), mine, theirs), sender=mine)
+                self._links.receive((LINKS, UNLINKED, theirs, mine, number), link)  # type: ignore[arg-type]
             case (_, Atom("unlink"), Pid() as mine, Pid() as theirs, int(number)):
                 tell(link, Unlink(number, mine, theirs), mine)
             case (_, Atom("unlinked"), Pid() as mine, Pid() as theirs, int(number)):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzz the C headers, the codec and the frame reader: run.sh [SECONDS], 60 for each unless told.
+# Fuzz the C headers, the codec, the frame reader and the distribution of Erlang: run.sh [SECONDS], 60 for each unless told.
 # Ends at the first finding, which is then in out/fuzz/found. MINIMISE=1 at last writes the smallest corpus of the same
 # coverage back to tests/fuzz/corpus; TARGETS="scan codec" runs only those.
 # Needs clang (CLANG=clang-14 names another) and, for the compiled core, atheris in PYTHON's environment.
@@ -10,7 +10,7 @@ clang=${CLANG:-$(command -v clang || command -v clang-14)}
 python=${PYTHON:-python3}
 work=$PWD/out/fuzz
 found=$work/found/
-targets=${TARGETS:-scan codec frames}
+targets=${TARGETS:-scan codec frames handshake distribution}
 mkdir -p "$found"
 common="-max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1"
 
@@ -21,7 +21,7 @@ common="-max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1"
 PARTISAN_BUILD=debug CC="$clang" LDSHARED="$clang -shared" CFLAGS="-O1 -g -fsanitize=address,fuzzer-no-link" \
     "$python" setup.py -q build --build-lib "$work/package" --build-temp "$work/objects"
 site=$("$python" -c 'import atheris, os; print(os.path.dirname(os.path.dirname(atheris.__file__)))')
-for name in codec frames; do
+for name in codec frames handshake distribution; do
     # With PYTHONMALLOC=malloc the sanitizer sees every object, and malloc_limit_mb every allocation.
     cat > "$work/$name.target" <<END
 #!/bin/sh
