@@ -34,7 +34,7 @@ cdef class DistQueue(SendQueue):
     cdef bint senders                 # messages to pids say whose they are
     cdef bint aliases                 # answers go to aliases
     cdef Py_ssize_t piece           # octets of one at most
-    cdef public object watch        # callable(target): see to it that we hear of its end; or None
+    cdef public object watch        # callable(target, request): see to it that we hear of its end; or None
     cdef set watched                # targets of which we do
     cdef atom_cache atoms
     cdef octets terms               # owned: the message that is being written

@@ -6,6 +6,7 @@ from typing import Any, final
 from .bound import Bound
 from .etf import Codec
 from .identities import Atom, Pid
+from .requests import Request
 from .sendqueue import SendQueue
 
 __all__ = ["DistQueue"]
@@ -22,8 +23,8 @@ class DistQueue(SendQueue):
         piece: octets that a piece of a message has at most, without its own head.
     """
 
-    watch: Callable[[Pid | Atom], object] | None
-    """Called before the first request to a process of the peer goes out: see to it that we hear of its end."""
+    watch: Callable[[Pid | Atom, Request | None], object] | None
+    """Called before a request goes out (None for one of a pid): see to it that we hear of the end of whom it is for."""
 
     def __new__(
         cls,

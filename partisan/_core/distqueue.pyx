@@ -84,8 +84,9 @@ cdef class DistQueue(SendQueue):
         headers, fragments: see `agree`.
         piece: octets that a piece of a message has at most, without its own head.
     Attributes:
-        watch: callable(target), called before the first request to a process of the peer goes out, a pid or the Atom of
-            a name: see to it that we hear of its end. What it pushes goes before. None for none.
+        watch: callable(target, request), called before a request goes out: see to it that we hear of the end of whom
+            it is for. Of a pid that is asked for once, with None for the request; of a name, which another process may
+            have by then, for each request. What it pushes goes before. None for none.
     """
 
     def __cinit__(self, Bound bound not None, *, Codec codec not None, Pid outside not None, bint headers=False,
@@ -151,9 +152,12 @@ cdef class DistQueue(SendQueue):
                     control = (ALIAS_SEND, sender, alias)
         else:
             control = (REG_SEND, sender, NO_COOKIE, name)
-        if self.watch is not None and is_request(message) and name not in self.watched:
-            self.watched.add(name)
-            self.watch(name)
+        if self.watch is not None and is_request(message):
+            if type(name) is not Pid:
+                self.watch(name, (<tuple>(<tuple>message)[1])[1])
+            elif name not in self.watched:
+                self.watched.add(name)
+                self.watch(name, None)
         self.tell(control, message, sender=sender)
         return 0
 

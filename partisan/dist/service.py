@@ -335,7 +335,7 @@ class Distributed:
         """A connection is in the table."""
         name = link.name
         self._up[name] = link
-        link.queue.watch = lambda target: self.monitors.watch_calls(link, target)
+        link.queue.watch = lambda target, request: self.monitors.watch_calls(link, target, request)
         self.links.edge(name, True)
         log.info("%s is connected to the Erlang node %s", self._context.node, name)
         self._connecting.arrived(link)

@@ -4,14 +4,15 @@ Links are those between Python nodes in another dress: the protocol of `runtime/
 messages are control messages. A monitor of a process here is a watch on it; one of theirs is remembered by its
 reference until it fires.
 
-Calls need no monitor each: the first call of a process makes one that stays as long as the connection, and when it
-fires whoever waits for an answer of that process is told. So a call costs one message out and one in, where an Erlang
-node sends three.
+Calls of a pid need no monitor each: the first makes one that stays as long as the connection, and when it fires whoever
+waits for an answer of that process is told. So a call costs one message out and one in, where an Erlang node sends
+three. A name may be another process's by the next call, so each call of one has a monitor; they are taken away later.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,12 @@ log = logging.getLogger(__name__)
 
 NOPROC, NOCONNECTION, UNENCODABLE = Atom("noproc"), Atom("noconnection"), Atom("unencodable")
 LINKS, LINK, UNLINK, UNLINKED, EXIT = map(Atom, ("links", "link", "unlink", "unlinked", "exit"))
+
+PENDING = 0
+"""The state of a request that waits for its answer."""
+
+SWEPT = 4
+"""Monitors of calls that are looked at, at each new one (ours)."""
 
 Peers = Callable[[str], DistLink | None]
 """Name of a node -> the connection to it."""
@@ -82,7 +89,7 @@ class Witness(Watch):
 class Standing:
     """Waits for the end of a process of another node that has been called."""
 
-    def __init__(self, ended: Callable[[Any], None]) -> None:
+    def __init__(self, ended: Callable[[Any], object]) -> None:
         self._ended = ended
 
     def held(self) -> None:
@@ -110,6 +117,7 @@ class Monitors:
             str, dict[Reference, tuple[Waiter, Item, Pid]]
         ] = {}  # node -> reference -> who, what, for whom
         self._nodes: dict[Reference, str] = {}
+        self._calls: dict[str, deque[tuple[Reference, Request]]] = {}  # node -> monitors of calls of its names
         self._theirs: dict[str, dict[Reference, Witness]] = {}
         self._outside = context.router.outside
 
@@ -147,20 +155,41 @@ class Monitors:
         node = self._nodes.pop(key, None)
         return None if node is None else (node, self._ours[node].pop(key))
 
-    def watch_calls(self, link: DistLink, target: Pid | Atom) -> None:
-        """Somebody calls a process of the node: hear of its end."""
+    def watch_calls(self, link: DistLink, target: Pid | Atom, request: Request | None) -> None:
+        """Somebody calls a process of the node: hear of its end.
+
+        Args:
+            request: of a name, whose process may be another by the next one; None for a pid.
+        """
+        if request is not None:
+            self._watch_call(link, target, request)
+            return
         node, queue = link.name, link.queue
 
         def ended(reason: Any) -> None:
             queue.forget(target)
-            for request in list(self._scheduler.aliases.values()):
-                if isinstance(request, Request) and request.node == node and names(request.target, target):
-                    request.fire(reason)
+            for asked in list(self._scheduler.aliases.values()):
+                if isinstance(asked, Request) and asked.node == node and asked.target == target:
+                    asked.fire(reason)
 
         self.begin(self._make_ref(), Standing(ended), node, target)
 
+    def _watch_call(self, link: DistLink, target: Pid | Atom, request: Request) -> None:
+        """Monitor for one request; monitors of some that are over are taken away, more than are made."""
+        calls = self._calls.setdefault(link.name, deque())
+        for _ in range(min(len(calls), SWEPT)):
+            key, asked = calls.popleft()
+            if asked.state == PENDING:
+                calls.append((key, asked))
+            else:
+                self.end(key)
+        key = self._make_ref()
+        calls.append((key, request))
+        self.begin(key, Standing(request.fire), link.name, target)
+
     def lost(self, node: str) -> None:
         """The connection is gone."""
+        self._calls.pop(node, None)
         for witness in self._theirs.pop(node, {}).values():
             witness.unwatch()
         for key, (waiter, _, _) in self._ours.pop(node, {}).items():
@@ -210,14 +239,6 @@ def found_for(scheduler: Any, target: object) -> object:
     if isinstance(target, Atom):
         return scheduler.names.get(target.name)
     return living(scheduler, target) if isinstance(target, Pid) else None
-
-
-def names(target: Any, meant: Pid | Atom) -> bool:
-    """Whether the target of a request is this process."""
-    if isinstance(meant, Pid):
-        return bool(target == meant)
-    name = target[0] if isinstance(target, tuple) else target
-    return bool((name.name if isinstance(name, Atom) else name) == meant.name)
 
 
 class DistLinks:

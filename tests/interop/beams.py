@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import functools
 import itertools
 import os
 import select
@@ -178,30 +177,35 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-@functools.cache
-def answers(port: int) -> bool:
-    """Wait until a daemon listens."""
+def start_daemon(port: int) -> subprocess.Popen[bytes]:
+    """Start a port mapper daemon; skips where there is none."""
+    if shutil.which("epmd") is None:
+        pytest.skip("no epmd on the path: install Debian's erlang-base")
+    process = subprocess.Popen(["epmd", "-port", str(port), "-address", "127.0.0.1"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-            return True
+            return process
         time.sleep(0.02)
+    end(process)
     raise RuntimeError("the port mapper daemon does not listen")
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a daemon at once."""
+    process.kill()
+    process.wait()
 
 
 @contextlib.contextmanager
 def daemon() -> Iterator[int]:
     """A port mapper daemon of the tests' own; its port."""
-    if shutil.which("epmd") is None:
-        pytest.skip("no epmd on the path: install Debian's erlang-base")
     port = free_port()
-    process = subprocess.Popen(["epmd", "-port", str(port), "-address", "127.0.0.1"], stderr=subprocess.DEVNULL)
+    process = start_daemon(port)
     try:
-        answers(port)
         yield port
     finally:
-        process.kill()
-        process.wait()
+        end(process)
 
 
 def among(epmd_port: int | None, **options: Any) -> Distribution:

@@ -6,11 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
-from beams import COOKIE, Beam, Raised, called, free_port, fresh, inside, python, received
+from beams import COOKIE, Beam, Raised, called, end, free_port, fresh, inside, python, received, start_daemon
 from support import eventually
 
 import partisan
 from partisan import Atom, ConfigError, ConnectFailed, HandshakeError, Node, NodeDown, rpc
+from partisan.dist.epmd import names as epmd_names
 from partisan.testing import Events
 
 PONG, PANG = Atom("pong"), Atom("pang")
@@ -269,6 +270,23 @@ async def test_silence_is_noticed_by_both(release: str, epmd: int) -> None:
             assert await node.eval(gone) is Atom("ok")
     finally:
         node.kill()
+
+
+async def test_a_daemon_that_was_restarted_is_told_again() -> None:
+    port = free_port()
+    process = await asyncio.to_thread(start_daemon, port)
+    try:
+        async with python(port) as py:
+            alive = py.name.partition("@")[0]
+            far: Any = py._far
+            assert await epmd_names(epmd_port=port) == {alive: far.port}
+            end(process)
+            await eventually(lambda: far._registration is None)
+            process = await asyncio.to_thread(start_daemon, port)
+            await eventually(lambda: far._registration is not None, timeout=30)
+            assert await epmd_names(epmd_port=port) == {alive: far.port}
+    finally:
+        end(process)
 
 
 async def test_a_node_that_stalls_in_the_handshake_is_given_up(epmd: int) -> None:

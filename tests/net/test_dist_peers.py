@@ -289,6 +289,32 @@ async def test_the_parts_of_partisan_are_not_for_these_peers() -> None:
         assert node.members() == members
 
 
+async def test_each_call_of_a_name_hears_of_the_process_that_had_it_then() -> None:
+    async with listening() as node, DistPeer(node, flags=PLAIN) as peer:
+        former = None
+        for number in range(5):
+            asked = asyncio.ensure_future(partisan.call(("server", peer.name), number, timeout=SECONDS))
+            while (found := await peer.heard()) is not None and found[0][0] == 20:  # those that are over
+                assert found[0][3] == former
+            assert found is not None
+            control = found[0]
+            assert control[:3:2] == (19, Atom("server"))
+            _, request = await heard(peer, 6)
+            if former is not None:  # the end of who had the name before is told late
+                say(peer, (DOWN, Atom("server"), control[1], former), Atom("broken"))
+            pid, tag = request[1]
+            say(peer, (22, peer.pid, pid), (tag, number * 2))
+            assert await asked == number * 2
+            former = control[3]
+        asked = asyncio.ensure_future(partisan.call(("server", peer.name), 5, timeout=SECONDS))
+        assert (await heard(peer, 20))[0][3] == former
+        control = (await heard(peer, 19))[0]
+        say(peer, (DOWN, Atom("server"), control[1], control[3]), Atom("broken"))
+        with pytest.raises(partisan.Exit):
+            await asked
+        assert len(node._far.monitors) == 0  # type: ignore[union-attr,arg-type]
+
+
 async def test_two_nodes_of_python_are_connected_by_it() -> None:
     async with listening() as a:
         far: Any = a._far
