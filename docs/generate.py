@@ -14,6 +14,7 @@ from typing import Any
 import partisan
 from partisan import Node
 from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
+from partisan.config_discovery import BACKENDS, DiscoveryConfig
 from partisan.config_load import Row, describe, walk
 from partisan.telemetry import EVENTS
 
@@ -97,6 +98,11 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "from now on: `node.reconfigure()` alone does that.",
     ),
     ("`egress_delay`, `ingress_delay`, `binary_padding`", "At once; order is kept."),
+    (
+        "`polling_interval`, `timeout`, `remove`, `max_nodes` of `peer_discovery`",
+        "For the next lookup, which comes earlier if the interval is shorter now. `node.discovery.enable()` and "
+        "`disable()` are the way to begin and to end.",
+    ),
     ("`busy_wait`", "At once."),
     (
         "`allowed_nodes`",
@@ -166,6 +172,11 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("Keepalive: `connection_ping`", PingConfig, "connection_ping."),
     ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
     ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
+    ("Discovery: `peer_discovery`", DiscoveryConfig, "peer_discovery."),
+    *(
+        (f'`peer_discovery.config` of `type = "{name}"`', options, "peer_discovery.config.")
+        for name, options in BACKENDS.items()
+    ),
     ("Term codec: `codec`", CodecConfig, "codec."),
 )
 

@@ -5,6 +5,7 @@ The names here are what most programs need; each acts on the current node or pro
     partisan.etf        the external term format
     partisan.gen        servers and their kin; the values that callbacks return
     partisan.peer_service   the membership: join, leave, hear of members
+    partisan.discovery  how nodes find each other
     partisan.remote_ref     references to processes, names and references of other nodes
     partisan.machines   the protocols, as values without I/O
     partisan.names      node specs, contacts, addresses
@@ -31,6 +32,8 @@ from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
 from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
+from .errors import DiscoveryDisabled as DiscoveryDisabled
+from .errors import DiscoveryFailed as DiscoveryFailed
 from .errors import DrainTimeout as DrainTimeout
 from .errors import EncodeError as EncodeError
 from .errors import ErlangError as ErlangError
@@ -44,6 +47,7 @@ from .errors import HandshakeError as HandshakeError
 from .errors import LinkUnsupported as LinkUnsupported
 from .errors import LocalProtocolError as LocalProtocolError
 from .errors import MembershipTooLarge as MembershipTooLarge
+from .errors import MissingExtra as MissingExtra
 from .errors import NameTaken as NameTaken
 from .errors import NoAvailableSlots as NoAvailableSlots
 from .errors import NodeDown as NodeDown

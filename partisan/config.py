@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from .config_discovery import DiscoveryConfig
 from .config_load import (
     PREFIX,
     build,
@@ -38,6 +39,7 @@ __all__ = [
     "ChannelConfig",
     "CodecConfig",
     "Config",
+    "DiscoveryConfig",
     "PingConfig",
     "TlsClientConfig",
     "TlsConfig",
@@ -374,6 +376,9 @@ class Config:
         low=4 * KIB,
         high=64 * MIB,
     )
+    peer_discovery: DiscoveryConfig = group(
+        DiscoveryConfig, "How nodes find each other (docs/discovery.md).", source="partisan 5.0.3", live=True
+    )
     peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
     membership_strategy: str | type = option(
         "full",
@@ -540,6 +545,7 @@ class Config:
         values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in options_of(Config)}
         values["connection_ping"] = mapping_of(self.connection_ping)
         values["codec"] = mapping_of(self.codec)
+        values["peer_discovery"] = mapping_of(self.peer_discovery)
         values["channels"] = {
             name: mapping_of(channel) | ({"parallelism": 0} if name in self.inheriting else {})
             for name, channel in self.channels.items()

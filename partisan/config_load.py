@@ -92,7 +92,7 @@ def option(default: T, doc: str, **about: Any) -> T:
 
 def group(kind: Callable[[], T], doc: str, **about: Any) -> T:
     """Make the dataclass field of a group or table of options, by default what `kind` makes."""
-    made: T = field(default_factory=kind, metadata={"about": About(doc, **about)})
+    made: T = field(default_factory=kind, metadata={"about": About(doc, **about)}, repr=not about.get("secret", False))
     return made
 
 

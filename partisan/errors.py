@@ -23,6 +23,8 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DecodeError",
+    "DiscoveryDisabled",
+    "DiscoveryFailed",
     "DrainTimeout",
     "EncodeError",
     "ErlangError",
@@ -37,6 +39,7 @@ __all__ = [
     "LinkUnsupported",
     "LocalProtocolError",
     "MembershipTooLarge",
+    "MissingExtra",
     "NameTaken",
     "NoAvailableSlots",
     "NoHandler",
@@ -245,6 +248,41 @@ class ConnectFailed(PartisanError, ConnectionError):
     def __init__(self, contact: str, detail: str) -> None:
         super().__init__(f"cannot join {contact}: {detail}")
         self.contact = contact
+
+
+class DiscoveryFailed(PartisanError, LookupError):
+    """A lookup of other nodes has given no answer that can be used; the membership stays as it is.
+
+    Attributes:
+        reason: one of "timeout", "unreachable" (nobody answers), "refused" (an answer that says no), "not_found" (what
+            was asked for is not there), "malformed", "too_many" (more than `max_nodes`), "failed" (an exception of a
+            backend).
+        backend: how nodes were looked for, as `peer_discovery.type` says.
+    """
+
+    def __init__(self, backend: str, reason: str, detail: str = "") -> None:
+        super().__init__(f"discovery by {backend} failed: {reason}" + (f" ({detail})" if detail else ""))
+        self.backend = backend
+        self.reason = reason
+
+
+class DiscoveryDisabled(LocalProtocolError):
+    """Other nodes cannot be looked for: discovery is not enabled."""
+
+    def __init__(self) -> None:
+        super().__init__("discovery is disabled; `enable` it, or set peer_discovery.enabled")
+
+
+class MissingExtra(PartisanError, ImportError):
+    """A library is not installed that only one part of this package needs.
+
+    Attributes:
+        extra: what to install: `partisan[extra]`.
+    """
+
+    def __init__(self, extra: str, purpose: str, library: str) -> None:
+        super().__init__(f"{purpose} needs {library}: pip install 'partisan[{extra}]'", name=library)
+        self.extra = extra
 
 
 class Overloaded(PartisanError):

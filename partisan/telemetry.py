@@ -49,6 +49,9 @@ QUEUE_RETRANSMITTED: Final = "partisan.queue.retransmitted"
 QUEUE_UNACKNOWLEDGED: Final = "partisan.queue.unacknowledged"
 REQUEST_REFUSED: Final = "partisan.request.refused"
 FRAME_REJECTED: Final = "partisan.frame.rejected"
+DISCOVERY_LOOKUP: Final = "partisan.discovery.lookup"
+DISCOVERY_SKIPPED: Final = "partisan.discovery.skipped"
+DISCOVERY_ERROR: Final = "partisan.discovery.error"
 LONG_SCHEDULE: Final = "partisan.process.long_schedule"
 LARGE_MAILBOX: Final = "partisan.process.large_mailbox"
 
@@ -80,6 +83,7 @@ _MESSAGES = {"count": "messages", "octets": "octets"}
 _ACCEPTOR = {"acceptor": "whether the peer dialled"}
 _ADDRESS = {"address": "of the other end, as ip:port"}
 _ERROR = {"error": "what is wrong: an exception, or words"}
+_BACKEND = {"backend": "`peer_discovery.type`"}
 _PROCESS = {"process": "its pid", "name": "the name of its function"}
 
 EVENTS: Final[Mapping[str, About]] = {
@@ -194,6 +198,24 @@ EVENTS: Final[Mapping[str, About]] = {
         "neither channel, acceptor nor address)",
         _COUNT,
         {**_LANE, **_ACCEPTOR, **_ADDRESS, **_ERROR},
+    ),
+    DISCOVERY_LOOKUP: About(
+        _TRAFFIC,
+        "nodes were looked for, and an answer came",
+        {"nodes": "nodes that were found", "seconds": "s"},
+        _BACKEND,
+    ),
+    DISCOVERY_SKIPPED: About(
+        _TROUBLE,
+        "something that was found is no node that could be joined: it is left out",
+        _COUNT,
+        {**_BACKEND, "entry": "what was found", **_ERROR},
+    ),
+    DISCOVERY_ERROR: About(
+        _TROUBLE,
+        "nodes were looked for in vain, or what was found could not be made the membership, which stays as it is",
+        _COUNT,
+        {**_BACKEND, **_ERROR},
     ),
     LONG_SCHEDULE: About(
         _TROUBLE,

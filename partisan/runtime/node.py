@@ -34,8 +34,8 @@ from partisan.net.context import Context
 from partisan.runtime.application import ApplicationCalls
 from partisan.runtime.asking import NAME as RPC
 from partisan.runtime.current import current
+from partisan.runtime.discovery_calls import DiscoveryCalls
 from partisan.runtime.exits import ExitSignal, crash_reason
-from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.monitors import Monitors
 from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 
 class Node(
-    MembershipCalls,
+    DiscoveryCalls,
     NodeMonitorCalls,
     RemoteCalls,
     SpawnCalls,
@@ -148,6 +148,7 @@ class Node(
             lane_up=self.table.is_connected,
         )
         self._begin_faults()
+        self._make_discovery()
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
             check_reachable(address, tls=config.tls)
@@ -169,6 +170,7 @@ class Node(
         self._sampler.heed()
         self._tell_channels(config.channels)
         self._manager.start()
+        self._discovery.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
 
     def _make_core(self) -> None:
@@ -287,6 +289,7 @@ class Node(
         self._sampler.stop()
         self._acceptor.deafen()
         try:
+            await self._discovery.stop(max(0.0, end - self.loop.time()))
             await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))

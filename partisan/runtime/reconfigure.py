@@ -45,6 +45,7 @@ APPLIED: Final[Mapping[str, str]] = {
     "max_unacknowledged_octets": "_apply_acknowledged",
     "tls_client_options": "",  # read with what is checked, as files may be missing
     "tls_server_options": "",
+    "peer_discovery": "_apply_discovery",
     "busy_wait": "_apply_busy_wait",
     "egress_delay": "_apply_delays",
     "ingress_delay": "_apply_delays",

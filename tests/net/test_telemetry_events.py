@@ -319,6 +319,30 @@ async def a_mailbox_that_grows_large_is_reported_once() -> Events:
     return events
 
 
+@proves("partisan.discovery.lookup", "partisan.discovery.skipped", "partisan.discovery.error")
+async def lookups_are_told() -> Events:
+    answers: list[Any] = [[7], None]
+
+    class Answers:
+        def __init__(self, config: Any, here: Any) -> None:
+            pass
+
+        async def lookup(self) -> Any:
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+        async def close(self) -> None:
+            pass
+
+    options = {"enabled": True, "type": Answers, "initial_delay": 0.0, "polling_interval": 0.01}
+    node = Node("a@127.0.0.1:0", peer_discovery=options)
+    events = Events(node)
+    async with node:
+        await eventually(lambda: events.of(telemetry.DISCOVERY_ERROR, backend="Answers"))
+        assert measured(events, telemetry.DISCOVERY_LOOKUP, "nodes", backend="Answers") == [0]
+        assert len(events.of(telemetry.DISCOVERY_SKIPPED, backend="Answers", entry="7")) == 1
+    return events
+
+
 @pytest.mark.parametrize("event", sorted(EVENTS))
 async def test_a_node_emits_every_event_as_documented(event: str) -> None:
     events = await PROOFS[event]()
