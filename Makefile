@@ -1,7 +1,8 @@
 # Everything sets itself up: a fresh clone needs Python 3.11 or later, its headers, and a C compiler.
 #
 #   make run            three node processes form a mesh, exchange traffic and print a table
-#   make test           the tests, on asyncio and uvloop
+#   make test           the tests, on asyncio and uvloop; those of discovery by DNS and Redis need the programs dnsmasq
+#                       and redis-server (Debian: dnsmasq-base, redis-server), and without them skip and say so
 #   make test-interop   the tests against a real BEAM; without `erl` they skip and say so
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
@@ -39,7 +40,8 @@ ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=
 # of processes of their own, and the C headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
 	tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
-	$(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry testing_plugin))
+	$(wildcard tests/net/test_discovery*.py) \
+	$(patsubst %,tests/unit/test_%.py,config discovery docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \
