@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from .config_causal import CausalConfig
 from .config_discovery import DiscoveryConfig
 from .config_load import (
     PREFIX,
@@ -36,6 +37,7 @@ from .errors import ConfigError
 __all__ = [
     "DEFAULT_CHANNEL",
     "MEMBERSHIP_CHANNEL",
+    "CausalConfig",
     "ChannelConfig",
     "CodecConfig",
     "Config",
@@ -335,6 +337,13 @@ class Config:
         live=True,
         low=1,
     )
+    causal_labels: tuple[str, ...] = option(
+        (),
+        "The labels by which messages may be sent and taken in causal order (docs/guarantees/causal.md), each an order "
+        "of its own; the same on every node.",
+        source="partisan 5.0.3",
+    )
+    causal: CausalConfig = group(CausalConfig, "Causal delivery.", live=True)
     tls: bool = option(
         False,
         "Whether connections are TLS: all of them, dialled and accepted; there is no mixed mode.",

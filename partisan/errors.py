@@ -64,6 +64,7 @@ __all__ = [
     "Truncated",
     "Unacknowledged",
     "UndefinedFunction",
+    "UnknownLabel",
     "WrongThread",
 ]
 
@@ -703,3 +704,16 @@ class ConfigError(PartisanError, ValueError):
     def __init__(self, option: str, problem: str) -> None:
         super().__init__(f"option {option}: {problem}")
         self.option = option
+
+
+class UnknownLabel(ConfigError, LookupError):
+    """A message was to be sent in the causal order of a label that this node does not have.
+
+    Attributes:
+        label: its name.
+    """
+
+    def __init__(self, label: str, known: tuple[str, ...]) -> None:
+        known_ones = ", ".join(sorted(known)) or "none"
+        super().__init__("causal_labels", f"there is no label {label!r}; there are {known_ones}")
+        self.label = label

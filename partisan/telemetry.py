@@ -48,6 +48,9 @@ QUEUE_UNDELIVERED: Final = "partisan.queue.undelivered"
 QUEUE_RETRANSMITTED: Final = "partisan.queue.retransmitted"
 QUEUE_UNACKNOWLEDGED: Final = "partisan.queue.unacknowledged"
 REQUEST_REFUSED: Final = "partisan.request.refused"
+CAUSAL_REFUSED: Final = "partisan.causal.refused"
+CAUSAL_GIVEN_UP: Final = "partisan.causal.given_up"
+CAUSAL_MISSING: Final = "partisan.causal.missing"
 FRAME_REJECTED: Final = "partisan.frame.rejected"
 DISCOVERY_LOOKUP: Final = "partisan.discovery.lookup"
 DISCOVERY_SKIPPED: Final = "partisan.discovery.skipped"
@@ -191,6 +194,26 @@ EVENTS: Final[Mapping[str, About]] = {
     QUEUE_RETRANSMITTED: About(_TRAFFIC, "messages that were not acknowledged are sent again", _MESSAGES, _LANE),
     QUEUE_UNACKNOWLEDGED: About(
         _TRAFFIC, "every interval, for each channel on which messages wait to be acknowledged", _MESSAGES, _LANE
+    ),
+    CAUSAL_REFUSED: About(
+        _TROUBLE,
+        "a message in causal order is not delivered: too much waits already (reason `full`), it came after what "
+        "follows it had been delivered without it (`late`), or its sender has begun anew (`restarted`); or one carries "
+        "less than it should of the order of others, which is too much (`trimmed`)",
+        _COUNT,
+        {**_NODE, "label": "of the order", "reason": "one of these"},
+    ),
+    CAUSAL_GIVEN_UP: About(
+        _TROUBLE,
+        "a message has waited as long as `causal.patience` for others, and waits for them no more",
+        _COUNT,
+        {**_NODE, "label": "of the order"},
+    ),
+    CAUSAL_MISSING: About(
+        _TROUBLE,
+        "messages of a peer in causal order, at least one, are lost: what came after them is delivered",
+        _COUNT,
+        {**_NODE, "label": "of the order"},
     ),
     FRAME_REJECTED: About(
         _TROUBLE,

@@ -360,6 +360,7 @@ class PluggableManager:
             del self._diallers[peer]
             self._farewells.closed(peer)
             self._context.acknowledged.session_over(peer)
+            self._context.causal.session_over(peer)
 
     async def leave(self, name: str | None) -> None:
         """Leave the cluster, or make a member leave it."""
@@ -411,6 +412,8 @@ class PluggableManager:
     def _take(self, inbound: Inbound, link: Link | None) -> None:
         if isinstance(inbound, Strategy):
             self._take_strategy(inbound.term, link)
+        elif isinstance(inbound, Forward) and inbound.causal is not None:
+            self._context.causal.received(inbound, link)
         elif isinstance(inbound, Forward):
             if inbound.acknowledge is not None:
                 self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
@@ -542,8 +545,10 @@ class PluggableManager:
         for name in self._known.keys() - known.keys():
             self._emit(telemetry.PEER_LEAVE, self._known[name])
             self._context.acknowledged.forget(name, "it has left")
+            self._context.causal.forget(name)
         self._known = known
         self._farewells.joined(known)
+        self._context.causal.members(known, self.foreign()[0])
         log.info("%s has members %s", self._context.node, ", ".join(known))
         self._audience.members(sorted(known))
 

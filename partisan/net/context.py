@@ -18,6 +18,7 @@ from partisan.throttle import ThrottledLog
 
 if TYPE_CHECKING:
     from partisan.net.acknowledged import Acknowledged
+    from partisan.net.causal import Causality
 
 
 class Manager(Protocol):
@@ -56,6 +57,7 @@ class Context:
         tls: what connections need for TLS, or None where they are plain.
         manager: the peer service manager; set before the first connection.
         acknowledged: delivery with acknowledgement; set before the first connection.
+        causal: delivery in causal order; set before the first connection.
         slab: the receive buffer that all connections share.
         faults: what goes wrong on purpose.
         traffic: the connections that are open, and what has passed on them.
@@ -71,6 +73,7 @@ class Context:
     tls: TlsMaterial | None = None
     manager: Manager = field(init=False)
     acknowledged: Acknowledged = field(init=False)
+    causal: Causality = field(init=False)
     slab: Slab = field(init=False)
     faults: LiveFaults = field(init=False)
     traffic: Traffic = field(init=False)

@@ -25,10 +25,12 @@ from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
+from partisan.managers.causal_store import CausalStore
 from partisan.managers.pluggable import Audience, PluggableManager
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.causal import Causality
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.application import ApplicationCalls
@@ -51,6 +53,7 @@ from partisan.runtime.timer_calls import Timer, TimerCalls
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
+from partisan.wire.causal import CAPABILITY as CAUSAL
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +159,7 @@ class Node(
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         try:
+            self._causal = self._context.causal = Causality(self._context, self._causal_store())
             self._make_overlay()
         except BaseException:
             self._acceptor.close()
@@ -169,9 +173,17 @@ class Node(
         self._watch()
         self._sampler.heed()
         self._tell_channels(config.channels)
+        self._causal.start()
         self._manager.start()
         self._discovery.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
+
+    def _causal_store(self) -> CausalStore | None:
+        """Where clocks are kept, if they are. Raises StateError."""
+        config = self.config
+        if config.persist_dir is None or not config.causal.persist or not config.causal_labels:
+            return None
+        return CausalStore(config.persist_dir, self.name, self.loop)
 
     def _make_core(self) -> None:
         """Make what processes run on, and the way of their messages to other nodes."""
@@ -205,6 +217,7 @@ class Node(
             undeliverable=self._undeliverable,
         )
         self.scheduler.variables = ((current, self), (current_router_var, self.router))
+        self.router.optioned = self.forward_message
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
 
     def _make_overlay(self) -> None:
@@ -218,11 +231,12 @@ class Node(
             spec=lambda: self.spec,
             undeliverable=self._undeliverable,
         )
+        labels = self.config.causal_labels
         self._python = PythonPeers(
             self._context,
             self.table,
             PluggableManager.wire_name,
-            {CAPABILITY: self._requests, **self._remote.handlers},
+            {CAPABILITY: self._requests, **self._remote.handlers, **({CAUSAL: self._causal} if labels else {})},
         )
         self.scheduler.register(RPC, self._remote.asking.receive)
         self.scheduler.register(self._python.wire_name, self._python.receive)
@@ -240,6 +254,7 @@ class Node(
         def edge(node: str, up: bool) -> None:
             self._python.edge(node, up)
             self._acknowledged.edge(node, up)
+            self._causal.edge(node, up)
             self._requests.edge(node, up)
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
@@ -292,6 +307,7 @@ class Node(
             await self._discovery.stop(max(0.0, end - self.loop.time()))
             await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
+            await self._causal.stop(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
         finally:
             self.scheduler.deadlines.stop()

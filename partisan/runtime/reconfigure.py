@@ -17,6 +17,7 @@ from partisan.errors import ConfigError
 from partisan.names import DEFAULT_CHANNEL, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.causal import Causality
 from partisan.net.context import Context
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
@@ -43,6 +44,7 @@ APPLIED: Final[Mapping[str, str]] = {
     "acknowledge_expiry": "_apply_acknowledged",
     "max_unacknowledged": "_apply_acknowledged",
     "max_unacknowledged_octets": "_apply_acknowledged",
+    "causal": "_apply_causal",
     "tls_client_options": "",  # read with what is checked, as files may be missing
     "tls_server_options": "",
     "peer_discovery": "_apply_discovery",
@@ -72,6 +74,7 @@ class Reconfigure(Watch, FaultCalls):
 
     spec: NodeSpec
     _acknowledged: Acknowledged
+    _causal: Causality
     _context: Context
     _acceptor: Acceptor
     _python: PythonPeers
@@ -175,6 +178,9 @@ class Reconfigure(Watch, FaultCalls):
 
     def _apply_acknowledged(self) -> None:
         self._acknowledged.retune()
+
+    def _apply_causal(self) -> None:
+        self._causal.retune()
 
     def _apply_delays(self) -> None:
         self._shape_traffic(self.config)
