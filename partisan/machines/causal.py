@@ -22,7 +22,7 @@ nobody and never passed on in a clock. (In dependencies it is, and can delay mes
 The reference (partisan 5.0.3, section 3.4) writes the same clocks. It differs in this:
     - It sends the dependencies of the receiver alone, and only the last message of this sender to it. So it keeps the
       order of each sender to each receiver, not causal order: what a third node relays overtakes. Its messages (numbers
-      below `FIRST_NUMBER`) are delivered in the order that they ask for, and to a real node only its own entry is sent.
+      below `FIRST_NUMBER`) are delivered in the order that they ask for, and a real node is sent what it would send.
     - It merges clocks of others and compares whole clocks, so that a clock that ran ahead over a third node lets a
       message pass its predecessor; here messages are compared, one by one.
     - It waits for ever: a lost message, or a restart of the receiver, stops what comes after. Here a sender says what
@@ -138,6 +138,8 @@ class CausalDelivery(Machine):
         self._rows: dict[Peer, dict[Peer, int]] = {}  # destination -> sender -> its latest message to it
         self._clocks: dict[Peer, dict[Peer, int]] = {}  # peer -> what it has said itself that it has had
         self._last: dict[Peer, int] = {}  # destination -> predecessor of the next message to it
+        self._last_clocks: dict[Peer, Clock] = {}  # and its clock
+        self._stamped: Clock = ()  # of what was stamped last
         self._outstanding: dict[Peer, dict[int, None]] = {}  # destination -> numbers that are kept, ascending
         self._cuts: dict[Peer, int] = {}  # destination -> what was sent up to here and is not kept is not under way
         self._settling: dict[Peer, int] = {}  # connected peer of our kind -> up to which number it was told `Settled`
@@ -212,29 +214,32 @@ class CausalDelivery(Machine):
         """What the next message to the peer says of its order; nothing changes until `sent`.
 
         Args:
-            whole: with what concerns others; False for a node that has no use for it.
+            whole: with what concerns others; False for a real node: the clock of the last message to it, as it writes.
         """
-        rows = self._rows
+        rows, heard = self._rows, self._heard
+        clock = ((self.myself, self._count + 1), *((each, heard[each]) for each in self._order))
+        self._stamped = clock
+        if not whole:
+            last_clock = self._last_clocks.get(peer) if peer in self._last else None
+            return ((peer, last_clock),) if last_clock else (), clock
         own = dict(rows.get(peer, ()))
         own.pop(self.myself, None)
         last = self._last.get(peer)
         first: Clock = () if last is None else ((self.myself, last),)
         mine = first + tuple(sorted(own.items(), key=lambda entry: self._key(entry[0])))
         found = [(peer, mine)] if mine else []
-        if whole:
-            if sum(map(len, rows.values())) + len(self._order) < MOST_ENTRIES:
-                found += [(each, tuple(row.items())) for each, row in rows.items() if each != peer and row]
-                found.sort(key=lambda entry: self._key(entry[0]))
-            else:
-                self._notify(Trimmed(peer))
-        heard = self._heard
-        clock = ((self.myself, self._count + 1), *((each, heard[each]) for each in self._order))
+        if sum(map(len, rows.values())) + len(self._order) < MOST_ENTRIES:
+            found += [(each, tuple(row.items())) for each, row in rows.items() if each != peer and row]
+            found.sort(key=lambda entry: self._key(entry[0]))
+        else:
+            self._notify(Trimmed(peer))
         return tuple(found), clock
 
     def sent(self, peer: Peer, kept: bool = False) -> int:
         """The message that was stamped last is on its way; return its number."""
         self._count = number = self._count + 1
         self._last[peer] = number
+        self._last_clocks[peer] = self._stamped
         self._rows.setdefault(peer, {})[self.myself] = number
         if kept:
             self._outstanding.setdefault(peer, {})[number] = None
@@ -533,7 +538,15 @@ class CausalDelivery(Machine):
         del self._senders[peer]
         self._heard.pop(peer, None)
         self._order = sorted(self._heard, key=self._key)
-        for known in (self._rows, self._clocks, self._last, self._outstanding, self._cuts, self._settling):
+        for known in (
+            self._rows,
+            self._clocks,
+            self._last,
+            self._last_clocks,
+            self._outstanding,
+            self._cuts,
+            self._settling,
+        ):
             known.pop(peer, None)
         for row in self._rows.values():
             row.pop(peer, None)

@@ -171,6 +171,11 @@ class MessageCalls(NodePart):
         self._check()
         return self._acknowledged.outstanding(name)
 
+    def causal_waiting(self, label: str) -> int:
+        """How many messages that have come in the causal order of the label wait for others. Raises UnknownLabel."""
+        self._check()
+        return self._causal.waiting(label)
+
     def make_ref(self) -> Reference:
         """A reference that this node has not made before.
 

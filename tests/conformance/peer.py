@@ -170,6 +170,10 @@ class Commands:
         """How many messages to the peer wait for their acknowledgement."""
         return self.node.unacknowledged(name)
 
+    async def waiting(self, label: str) -> int:
+        """How many messages of the label wait for others."""
+        return self.node.causal_waiting(label)
+
     async def retransmissions(self) -> int:
         """How many messages were sent again."""
         return self.node.telemetry.counters().get(QUEUE_RETRANSMITTED, 0)
