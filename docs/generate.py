@@ -13,7 +13,15 @@ from typing import Any
 
 import partisan
 from partisan import Node
-from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
+from partisan.config import (
+    CausalConfig,
+    ChannelConfig,
+    CodecConfig,
+    Config,
+    PingConfig,
+    TlsClientConfig,
+    TlsServerConfig,
+)
 from partisan.config_discovery import BACKENDS, DiscoveryConfig
 from partisan.config_load import Row, describe, walk
 from partisan.telemetry import EVENTS
@@ -92,6 +100,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`max_unacknowledged`, `max_unacknowledged_octets`",
         "For what is sent, or sent again, from now on.",
     ),
+    ("`causal`", "For what waits, or comes, from now on."),
     (
         "`tls_client_options`, `tls_server_options`",
         "Certificates, keys and authorities are read again, whatever is given, and used for connections that are made "
@@ -177,6 +186,7 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
         (f'`peer_discovery.config` of `type = "{name}"`', options, "peer_discovery.config.")
         for name, options in BACKENDS.items()
     ),
+    ("Causal delivery: `causal`", CausalConfig, "causal."),
     ("Term codec: `codec`", CodecConfig, "codec."),
 )
 

@@ -59,7 +59,7 @@ def whereis(name: Name) -> Pid | None:
 
 
 def forward_message(target: Target, message: object, **options: Any) -> None:
-    """Send a message with options: channel, partition_key, key."""
+    """Send a message with options: see `Node.forward_message`."""
     node().forward_message(target, message, **options)
 
 

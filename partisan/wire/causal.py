@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from partisan.etf import Atom
@@ -68,7 +69,7 @@ def causal_from_term(message: Any) -> Causal | None:
     """Read the wrapper of a message that `is_causal`; None if it only looks like one: it is an ordinary message."""
     _, label, node, _, dependencies, clock, _ = message
     try:
-        causal = Causal(label, node_of(node, CAPABILITY), _rows(dependencies), _clock(clock))
+        causal = Causal(label, _node(node), _rows(dependencies), _clock(clock))
     except MalformedMessage:
         return None
     return causal if isinstance(label, Atom) else None
@@ -117,7 +118,7 @@ def waiting_from_term(term: object) -> tuple[str, Dependencies, Clock, bool, byt
     """Read what was saved of a message that waits. Raises MalformedMessage."""
     if type(term) is not tuple or len(term) != 5 or type(term[3]) is not bool or type(term[4]) is not bytes:
         malformed("causal state", term)
-    return node_of(term[0], "causal state"), _rows(term[1]), _clock(term[2]), term[3], term[4]
+    return _node(term[0]), _rows(term[1]), _clock(term[2]), term[3], term[4]
 
 
 def _clock_to_term(clock: Iterable[tuple[str, int]]) -> list[tuple[Atom, int]]:
@@ -128,6 +129,18 @@ def _rows_to_term(rows: Dependencies) -> list[tuple[Atom, list[tuple[Atom, int]]
     return [(Atom(node), _clock_to_term(clock)) for node, clock in rows]
 
 
+@lru_cache(maxsize=4096)
+def _name(atom: Atom) -> str:
+    return node_of(atom, "vector clock")
+
+
+def _node(term: Any) -> str:
+    """Read a node's name; the same few come with each message. Raises MalformedMessage."""
+    if type(term) is not Atom:
+        malformed("vector clock", term)
+    return _name(term)
+
+
 def _clock(term: Any) -> VectorClock:
     if type(term) is not list or len(term) > MOST_ENTRIES:
         malformed("vector clock", term)
@@ -135,7 +148,7 @@ def _clock(term: Any) -> VectorClock:
     for pair in term:
         if type(pair) is not tuple or len(pair) != 2 or type(pair[1]) is not int or pair[1] < 0:
             malformed("vector clock", term)
-        clock.append((node_of(pair[0], "vector clock"), pair[1]))
+        clock.append((_node(pair[0]), pair[1]))
     return tuple(clock)
 
 
@@ -146,5 +159,5 @@ def _rows(term: Any) -> tuple[tuple[str, VectorClock], ...]:
     for pair in term:
         if type(pair) is not tuple or len(pair) != 2:
             malformed("causal dependencies", term)
-        rows.append((node_of(pair[0], CAPABILITY), _clock(pair[1])))
+        rows.append((_node(pair[0]), _clock(pair[1])))
     return tuple(rows)

@@ -261,6 +261,24 @@ async def octets_that_are_no_frame_are_rejected() -> Events:
     return events
 
 
+@proves("partisan.causal.refused", "partisan.causal.given_up", "partisan.causal.missing")
+async def causal_messages_that_wait_too_long_or_are_too_many_are_told() -> Events:
+    async with cluster("a", "b", causal_labels=["x"], causal={"patience": 0.2, "max_waiting": 2}) as (a, b):
+        events = Events(b)
+        sink = Sink(b)
+        a.send(("sink", B), 0, causal_label="x")
+        await sink.has(1)
+        with a.faults.omit(kind="user"):
+            a.send(("sink", B), "lost", causal_label="x")
+        for number in (1, 2):
+            a.send(("sink", B), number, causal_label="x")
+        await eventually(lambda: events.of(telemetry.CAUSAL_MISSING, node=a.name, label="x"))
+        assert sink.messages == [0, 1]
+        assert events.of(telemetry.CAUSAL_GIVEN_UP, node=a.name, label="x")
+        assert events.of(telemetry.CAUSAL_REFUSED, node=a.name, label="x", reason="full")
+    return events
+
+
 @proves("partisan.request.refused")
 async def a_request_that_the_allow_list_does_not_have_is_refused() -> Events:
     async with cluster("a", "b") as (a, b):

@@ -42,7 +42,7 @@ def test_every_name_has_a_place_or_a_reason(tmp_path: Path, monkeypatch: pytest.
         ("[reasons]", '[reasons]\n"partisan.join" = "later"', "partisan.join is there and has a reason"),
         ("[reasons]", '[reasons]\n"options.channel" = "later"', "options.channel is there and has a reason"),
         ("[reasons]", '[reasons]\n"partisan.nowhere" = "later"', "never was asked for: partisan.nowhere"),
-        ('"options.clock" =', '"options.never" =', "options.clock is not there: why"),
+        ('"options.transitive" =', '"options.never" =', "options.transitive is not there: why"),
     ],
 )
 def test_a_list_that_is_not_in_step_is_refused(
