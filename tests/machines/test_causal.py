@@ -171,6 +171,32 @@ def test_the_alarm_is_set_for_what_waits_next():
     assert b.waiting == 1
 
 
+def test_what_has_waited_too_long_still_does_not_overtake_its_own_sender():
+    """The third message came first; the second, which is there, waits for another node."""
+    a, b, x = machine("a"), machine("b", CausalConfig(patience=5.0)), machine("x")
+    first = sent(a, "b", 1)
+    sent(x, "b", "lost")
+    arrived(a, "x", sent(x, "a", 0))
+    second, third = sent(a, "b", 2), sent(a, "b", 3)
+    arrived(b, "a", first)
+    b.handle(Received("a", third), 0.0)
+    b.handle(Received("a", second), 3.0)
+    effects = b.handle(TimedOut(PATIENCE_TIMER), 5.0)
+    assert [each.fact for each in effects if type(each) is Notify] == [GivenUp("a", third.clock[0][1])]
+    effects = b.handle(TimedOut(PATIENCE_TIMER), 8.0)
+    found = [each.fact for each in effects if type(each) is Notify]
+    assert found == [GivenUp("a", second.clock[0][1]), Arrived("a", 2), Arrived("a", 3)]
+
+
+def test_what_is_lost_is_still_so_after_a_restart():
+    a, b, c = machine("a"), machine("b"), machine("c")
+    lost = sent(a, "b", 1).clock[0][1]
+    arrived(c, "a", sent(a, "c", 2))
+    arrived(b, "a", Settled(lost))
+    again = machine("b", restored=b.state())
+    assert arrived(again, "c", sent(c, "b", 3)) == [3]
+
+
 def test_without_patience_it_waits_for_ever():
     a, b = machine("a"), machine("b", CausalConfig(patience=None))
     sent(a, "b", 1)
