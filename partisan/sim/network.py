@@ -384,7 +384,7 @@ class Network:
 
     def _on_disconnect(self, node: Node, effect: Disconnect) -> None:
         edge = node.edges.pop(effect.peer, None)
-        target = self.nodes.get(effect.peer)
+        target = self.nodes.get(effect.peer) if effect.both else None
         if edge is not None:
             if edge.node is not None:
                 edge.node.inward.pop(node, None)
