@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from partisan.machines.faults import Cut, Delay, Duplication, Flip, Omission, Partition, Suspicion
+from partisan.machines.faults import Cut, Delay, Duplication, Flip, Omission, Partition
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -358,7 +358,7 @@ def test_faults_know_nodes_and_messages_by_what_they_are_told():
     assert (net.machine(1).messages(), net.machine(0).messages()) == ([], ["kept"])
 
 
-@pytest.mark.parametrize("rule", [Flip(), Suspicion(destinations=("1",))])
+@pytest.mark.parametrize("rule", [Flip()])
 def test_a_fault_that_is_not_simulated_is_refused(rule):
     net = joined()
     with pytest.raises(ValueError, match="not simulated"):

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from partisan.sim.scenario import Scenario
-from partisan.sim.scenarios import full_mesh, hyparview_paper
+from dataclasses import replace
 
-SCENARIOS: dict[str, Scenario] = {each.name: each for each in (full_mesh.SCENARIO, hyparview_paper.SCENARIO)}
+from partisan.sim.scenario import Scenario
+from partisan.sim.scenarios import baselines, churn, full_mesh, hyparview_paper, scale
+
+SCENARIOS: dict[str, Scenario] = {
+    each.name: each
+    for each in (
+        full_mesh.SCENARIO,
+        replace(hyparview_paper.SCENARIO, baselines=baselines.run),
+        scale.SCENARIO,
+        churn.SCENARIO,
+    )
+}
 """By name."""
