@@ -9,7 +9,21 @@ from typing import Any
 
 import pytest
 from node_process import NodeProcess
-from scripted import FORWARD, HELLO, MANAGER, PING, PONG, STRATEGY, Host, decode, greeted, host, recorded, with_port
+from scripted import (
+    FORWARD,
+    HELLO,
+    MANAGER,
+    PING,
+    PONG,
+    STRATEGY,
+    Host,
+    decode,
+    greeted,
+    host,
+    recorded,
+    spec_term,
+    with_port,
+)
 from support import Sink, address_of, eventually, running
 
 from partisan import Atom, ConnectFailed, Node
@@ -185,3 +199,19 @@ async def test_a_frame_of_no_meaning_ends_its_connection_and_disturbs_nobody(str
         b.send(("sink", a.name), b"still")
         assert await sink.has(1) == [b"still"]
         assert sorted(a.members()) == [a.name, b.name]
+
+
+@VERSIONS
+async def test_who_is_dropped_keeps_what_it_has_opened(strategy: str) -> None:
+    name, word = "p@127.0.0.1", Atom("forward_subscription")
+    async with running("a", membership_strategy=strategy, **QUICK) as [a], greeted(a, name) as peer, host() as there:
+        sink = Sink(a)
+        spec = spec_term(name, there.port, {None: 1})
+        peer.tell((FORWARD, MANAGER, (STRATEGY, (word, spec))))
+        await eventually(lambda: a.members() == [a.name, name])
+        peer.tell((FORWARD, MANAGER, (STRATEGY, (Atom("remove_subscription"), spec))))
+        await eventually(lambda: a.members() == [a.name])
+        with pytest.raises(TimeoutError):  # a second later it would have been closed
+            await peer.ended(2.0)
+        peer.tell((FORWARD, Atom("sink"), b"still here"))
+        assert await sink.has(1) == [b"still here"]
