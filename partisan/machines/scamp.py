@@ -46,7 +46,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from partisan.machines.machine import Join, Peer, Removed, Start, UpdateMembers
+from partisan.machines.machine import Connected, Join, Peer, Removed, Start, UpdateMembers
 from partisan.machines.membership import Membership, MembershipConfig
 
 if TYPE_CHECKING:
@@ -383,6 +383,11 @@ class Scamp(Membership):
             chosen = self._rng.choice(others)
             self._update[chosen] = None
             self._on_join(Join(chosen), now)
+
+    def _on_connected(self, event: Connected, now: float) -> None:
+        super()._on_connected(event, now)
+        if event.contact in self._view and event.contact not in self._edges:
+            self._lose(event.contact, "replaced")  # somebody else is there: it has no edge any more
 
     def _greeted(self, peer: Peer, contact: Peer, greeting: Any, joining: bool, now: float) -> None:
         name = self.config.name(peer)

@@ -417,6 +417,18 @@ def test_a_departure_is_for_who_is_named(network):
 
 
 @VERSIONS
+@pytest.mark.parametrize("found", [0, 7, 2])
+def test_a_peer_at_whose_address_somebody_else_is_leaves_the_view(kind, found):
+    machine = acquainted(kind, 2)
+    machine.handle(Received(5, Subscription(5)), 1.0)
+    machine.handle(Disconnected(2, "closed"), 1.0)
+    machine.handle(Received(6, Subscription(6)), 1.0)
+    assert 6 in machine.view
+    machine.handle(Connected(found, 6, None), 2.0)
+    assert machine.view == (2,)
+
+
+@VERSIONS
 def test_a_state_of_the_other_version_is_refused(kind):
     other = ScampV2 if kind is ScampV1 else ScampV1
     machine = alone(kind)

@@ -172,6 +172,16 @@ def test_who_had_an_edge_to_a_node_that_gave_it_up_hears_of_it_a_second_later_an
     assert seen[1] == (pytest.approx(began + 1.0 + RETRY), Connected(0, 0, "I am 0"))
 
 
+def test_an_edge_that_is_given_up_alone_leaves_the_other_direction():
+    net = joined()
+    do(net, 0, Disconnect(1, "done", both=False))
+    net.run(10.0)
+    assert net.machine(1).events(Disconnected) == []
+    do(net, 1, Send(0, "still"))
+    net.run(1.0)
+    assert net.machine(0).messages() == ["still"]
+
+
 def test_timers_fire_once_unless_they_are_stopped_and_a_restart_replaces():
     net = network(1)
     do(net, 0, StartTimer("a", 1.0), StartTimer("b", 1.0), StartTimer("c", 1.0), StopTimer("b"), StopTimer("none"))
