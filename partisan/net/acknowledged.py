@@ -41,7 +41,7 @@ from partisan.wire.acknowledged import (
     number_from_message,
 )
 from partisan.wire.causal import is_causal
-from partisan.wire.forward import PLUGGABLE_MANAGER, ack_to_term, without_padding
+from partisan.wire.forward import ack_to_term, without_padding
 
 if TYPE_CHECKING:
     from partisan.config import Config
@@ -218,6 +218,10 @@ class Acknowledged:
         for peer in self._machine.sent.peers():
             self.forget(peer, "the node has stopped")
 
+    @property
+    def _manager(self) -> Atom:
+        return Atom(self._context.manager.wire_name)
+
     # Out.
 
     def send(
@@ -371,7 +375,7 @@ class Acknowledged:
                 self._fast.owing = True
                 self._context.loop.call_soon(self._acknowledge)
         else:
-            self._tell(peer, PLUGGABLE_MANAGER, ack_to_term(term[2]), link.channel)
+            self._tell(peer, self._manager, ack_to_term(term[2]), link.channel)
         if fresh:
             self._context.router.deliver(target, without_padding(message))
         return True
@@ -427,7 +431,7 @@ class Acknowledged:
                     self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
                 elif type(effect.message) is Ack:
                     clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
-                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
+                    self._tell(str(effect.peer), self._manager, ack_to_term(clock), None)
                 else:
                     self._send_again(str(effect.peer), effect.message)  # type: ignore[arg-type]  # what `keep` was given
             elif type(effect) is StartTimer:

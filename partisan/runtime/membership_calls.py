@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from partisan.errors import ConnectFailed, NoAvailableSlots, NotConnected
+from partisan.errors import ConnectFailed, NotConnected
 from partisan.names import Contact, NodeSpec, check_node_name
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.resolve import resolved
@@ -65,7 +65,7 @@ class MembershipCalls(ConnectionCalls):
 
     async def _agree(self, name: str, end: float) -> None:
         """Wait, for a moment at most, until it is agreed with a Python node what goes beyond plain Partisan."""
-        if name != self.name and not any(name in names for names in self._manager.foreign()):
+        if name != self.name and self._manager.may_be_python(name):
             await self._python.agreement(name, max(0.0, min(AGREEMENT, end - self.loop.time())))
 
     async def _resolved(self, contact: Who, timeout: float) -> Who:
@@ -185,9 +185,9 @@ class MembershipCalls(ConnectionCalls):
         self.router.send((self._manager.wire_name, name), message)
 
     def reserve(self, tag: object) -> None:
-        """Reserve a slot of the active view for a tag. Raises NoAvailableSlots: a full mesh has no slots."""
+        """Keep a place in the active view for one peer of that tag. Raises NoAvailableSlots: a full mesh has none."""
         self._check()
-        raise NoAvailableSlots(tag)
+        self._manager.reserve(tag)
 
     def distances(self) -> dict[str, float]:
         """Seconds to each neighbor and back, as measured last; empty unless `distance_enabled`."""

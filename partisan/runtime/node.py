@@ -25,8 +25,9 @@ from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
+from partisan.managers.audience import Audience
 from partisan.managers.causal_store import CausalStore
-from partisan.managers.pluggable import Audience, PluggableManager
+from partisan.managers.choice import make_manager, wire_name_of
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
@@ -235,7 +236,7 @@ class Node(
         self._python = PythonPeers(
             self._context,
             self.table,
-            PluggableManager.wire_name,
+            wire_name_of(self.config),
             {CAPABILITY: self._requests, **self._remote.handlers, **({CAUSAL: self._causal} if labels else {})},
         )
         self.scheduler.register(RPC, self._remote.asking.receive)
@@ -244,7 +245,7 @@ class Node(
         self.router.call_monitored = self._monitors.call
         self.scheduler.register(self._monitors.wire_name, self._monitors.receive)
         self._node_monitors = NodeMonitors(self.scheduler, self.table)
-        self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
+        self._manager = make_manager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
 
@@ -265,7 +266,7 @@ class Node(
             self._watching.lane(node, channel)
             self._acknowledged.look()
 
-        return Audience(edge, lane, self._watching.members, self._acceptor.part)
+        return Audience(edge, lane, self._watching.members, self._acceptor.part, self._python.has)
 
     def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
         """Send an extra to a Python node. Raises NotConnected, Overloaded."""

@@ -11,7 +11,7 @@ from partisan._core.router import Router
 from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
-from partisan.managers.pluggable import PluggableManager
+from partisan.managers.overlay import OverlayManager
 from partisan.names import NodeSpec
 from partisan.net.context import Context
 from partisan.runtime.watching import Watching
@@ -30,7 +30,7 @@ class NodePart:
     router: Router
     scheduler: Scheduler
     _context: Context
-    _manager: PluggableManager
+    _manager: OverlayManager
     _watching: Watching
     _rng: random.Random
     _running: bool

@@ -88,6 +88,10 @@ class PythonPeers:
         if up or not self._table.is_connected(node):  # else it lives on under another spec
             self._extras.edge(node, up)
 
+    def has(self, node: str) -> bool:
+        """Whether the node has said that it runs this package."""
+        return bool(self._extras.agreed(node))
+
     async def agreement(self, node: str, timeout: float) -> None:
         """Return when extras are agreed with the node, or after so many seconds."""
         if self._extras.agreed(node):
