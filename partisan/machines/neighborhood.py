@@ -37,7 +37,7 @@ from partisan.machines.machine import (
     TimedOut,
     Unreachable,
 )
-from partisan.machines.view import DisconnectIds, Name, View, choose, mix, sample
+from partisan.machines.view import DisconnectId, DisconnectIds, Name, View, choose, mix, sample
 
 if TYPE_CHECKING:
     from random import Random
@@ -403,9 +403,14 @@ class Neighborhood(Machine, ABC):
         if name not in self._passive:
             mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng)
 
-    def _decline(self, name: Name, peer: Peer, now: float) -> None:
-        """Tell a peer that takes us for a neighbor that we are none, unless it is being told."""
-        if not self._ids.sent_lately(name, now):
+    def _decline(self, name: Name, peer: Peer, now: float, last: DisconnectId | None = None) -> None:
+        """Tell a peer that takes us for a neighbor that we are none, unless it is being told.
+
+        Args:
+            last: our latest farewell that it has read, if it says so.
+        """
+        told = self._ids.sent_lately(name, now) if last is None else not self._ids.addable(name, last, now)
+        if not told:
             self._tell(name, peer, Farewell(self.myself, self._ids.next(name, now)))
 
     # Looking for neighbors.
