@@ -2,8 +2,8 @@
 
 A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
 options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
-order of precedence; the machinery is in `config_load`, and the options of TLS are in `config_tls`. A `Config` never
-changes: to change options is to make another.
+order of precedence; the machinery is in `config_load`, and groups of options are in `config_groups` and `config_tls`.
+A `Config` never changes: to change options is to make another.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from .config_causal import CausalConfig
 from .config_discovery import DiscoveryConfig
+from .config_groups import CodecConfig, HyParViewOptions, PingConfig, check_hyparview
 from .config_load import (
     PREFIX,
     build,
@@ -42,6 +43,7 @@ __all__ = [
     "CodecConfig",
     "Config",
     "DiscoveryConfig",
+    "HyParViewOptions",
     "PingConfig",
     "TlsClientConfig",
     "TlsConfig",
@@ -66,6 +68,11 @@ NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them 
 
 ALLOW = r"exit|spawn|sys|[^:\s]+:[^:\s]+"
 """What every entry of `allow` matches."""
+
+TAG = r".{1,255}"
+"""What every tag matches."""
+
+TAG_FORM = "a name of 1 to 255 characters"
 
 _PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
 
@@ -122,48 +129,6 @@ class ChannelConfig:
         unit="s",
         live=True,
         low=0,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PingConfig:
-    """Options of the keepalive on every connection."""
-
-    enabled: bool = option(True, "Whether silent connections are probed at all.", source="partisan 5.0.3", live=True)
-    idle_timeout: float = option(
-        20.0,
-        "Silence before the first ping; the side that accepted waits a quarter longer.",
-        source="partisan 5.0.3",
-        unit="s",
-        live=True,
-        positive=True,
-    )
-    timeout: float = option(
-        10.0, "How long to wait for an answer.", source="partisan 5.0.3", unit="s", live=True, positive=True
-    )
-    max_attempts: int = option(
-        5,
-        "How many pings without an answer mean that the peer is gone.",
-        source="partisan 5.0.3",
-        unit="pings",
-        live=True,
-        low=1,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class CodecConfig:
-    """Options of the term codec: how Python values and Erlang terms stand for each other, and what is refused."""
-
-    none: Literal["undefined", "nil"] = option("undefined", "The atom that None stands for.")
-    strings: Literal["binary", "list", "atom"] = option("binary", "What a str is encoded as.")
-    binaries: Literal["bytes", "str"] = option(
-        "bytes", "What a binary is decoded to; str applies to valid UTF-8 only, anything else stays bytes."
-    )
-    max_depth: int = option(1024, "How deep terms may be nested.", unit="levels", low=1, high=8_000)
-    max_items: int = option(16_777_216, "How many elements one term may have in all.", unit="items", low=1)
-    max_inflated_octets: int = option(
-        256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1
     )
 
 
@@ -388,7 +353,9 @@ class Config:
     peer_discovery: DiscoveryConfig = group(
         DiscoveryConfig, "How nodes find each other (docs/discovery.md).", source="partisan 5.0.3", live=True
     )
-    peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
+    peer_service_manager: Literal["pluggable", "hyparview"] = option(
+        "pluggable", "The overlay: who is connected with whom; see docs/overlays.md.", source="partisan 5.0.3"
+    )
     membership_strategy: str | type = option(
         "full",
         "What the pluggable manager keeps members with: `full`, `scamp_v1`, `scamp_v2`, a subclass of "
@@ -411,8 +378,22 @@ class Config:
         live=True,
         positive=True,
     )
-    tag: Literal["client", "server"] | None = option(
-        None, "The node's role, told to peers in the handshake.", source="partisan 5.0.3"
+    hyparview: HyParViewOptions = group(
+        HyParViewOptions, "The overlay `hyparview`.", source="partisan 5.0.3", live=True
+    )
+    reservations: tuple[str, ...] = option(
+        (),
+        "Tags for one peer each of which HyParView keeps a place in the active view; `reserve` adds one at run time.",
+        source="partisan 5.0.3",
+        pattern=TAG,
+        form=TAG_FORM,
+    )
+    tag: str | None = option(
+        None,
+        "The node's role, told to peers: any name under HyParView, which may reserve places by it.",
+        source="partisan 5.0.3",
+        pattern=TAG,
+        form=TAG_FORM,
     )
     busy_wait: float = option(
         0.0,
@@ -571,6 +552,7 @@ class Config:
         values["connection_ping"] = mapping_of(self.connection_ping)
         values["codec"] = mapping_of(self.codec)
         values["peer_discovery"] = mapping_of(self.peer_discovery)
+        values["hyparview"] = mapping_of(self.hyparview)
         values["channels"] = {
             name: mapping_of(channel) | ({"parallelism": 0} if name in self.inheriting else {})
             for name, channel in self.channels.items()
@@ -629,5 +611,10 @@ class Config:
         if self.retransmit_backoff_max < self.retransmit_interval:
             problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
             raise ConfigError("retransmit_backoff_max", problem)
+        if self.peer_service_manager == "hyparview":
+            check_hyparview(self.hyparview, self.reservations)
+            if self.binary_padding and self.mixed_cluster:
+                problem = "a node of Partisan 5.0.3 does not take it off under HyParView: say mixed_cluster=False"
+                raise ConfigError("binary_padding", problem)
         if self.tls:
             check_tls(self.tls_client_options, self.tls_server_options)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from partisan._core.connections import ConnectionTable
 from partisan.config import Config
 from partisan.managers.audience import Audience
+from partisan.managers.hyparview import HyParViewManager
 from partisan.managers.overlay import OverlayManager
 from partisan.managers.pluggable import PluggableManager
 from partisan.names import NodeSpec
 from partisan.net.context import Context
 
-MANAGERS = {"pluggable": PluggableManager}
+MANAGERS: dict[str, type[HyParViewManager | PluggableManager]] = {
+    "hyparview": HyParViewManager,
+    "pluggable": PluggableManager,
+}
 """Option -> manager."""
 
 

@@ -253,10 +253,14 @@ class OverlayManager(ABC):
             begin=lambda: self._begin_join(target),
             give_up=lambda: self._driver.handle(GiveUp(target)),
         )
-        pause = min(end - self._context.loop.time(), self._context.config.connection_interval)
-        if not await self._diallers.answered(name, pause):  # it may never: a firewall in between
-            log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
+        await self._dialled_back(name, end)
         return name
+
+    async def _dialled_back(self, name: str, end: float) -> None:
+        """A hook: wait a while until who was joined can answer what it is sent; it may never (a firewall between)."""
+        pause = min(end - self._context.loop.time(), self._context.config.connection_interval)
+        if not await self._diallers.answered(name, pause):
+            log.warning("%s has joined %s, which has not dialled back", self._context.node, name)
 
     def _begin_join(self, target: Target) -> None:
         """A hook: somebody waits for this join."""

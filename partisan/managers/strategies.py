@@ -13,6 +13,7 @@ from partisan.machines.membership import Membership, MembershipConfig
 from partisan.machines.scamp import Scamp, ScampConfig
 from partisan.machines.scamp_v1 import ScampV1
 from partisan.machines.scamp_v2 import ScampV2
+from partisan.managers.glue import Glue
 from partisan.names import ListenAddress, NodeSpec
 from partisan.wire import full, scamp
 from partisan.wire.order import spec_key

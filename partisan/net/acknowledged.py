@@ -154,6 +154,10 @@ class Acknowledged:
         )
         self._limit(options)
 
+    def only_to_python(self) -> None:
+        """Write to no peer before it has agreed to take acknowledged messages: under this overlay it might crash."""
+        self._fast.only_agreed = True
+
     def retune(self) -> None:
         """The options of the node have changed."""
         options = options_of(self._context.config)
@@ -299,11 +303,12 @@ class Acknowledged:
     def _queue(self, node: str, target: Atom | Pid, channel: str | None, partition_key: int | None) -> SendQueue | None:
         """Where the message goes now; None if it must wait for the node to be connected again."""
         try:
-            return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
+            queue = self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
         except NotConnected as error:
             if not error.known and not self._expected(node):
                 raise
             return None
+        return queue if self._fast.may_go(node) else None
 
     def _expected(self, node: str) -> bool:
         """Whether a node that was never connected is a member, and so dialled."""

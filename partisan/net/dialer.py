@@ -489,6 +489,8 @@ class Dialer:
                 return
         elif isinstance(error, PartisanError | OSError) and not edge.up:
             self._overlay.failed(edge.target, error)
+            if self._edges.get(edge.target) is not edge:
+                return
         self._come_again(edge)
 
     def _come_again(self, edge: Edge) -> None:

@@ -34,12 +34,13 @@ APPLIED: Final[Mapping[str, str]] = {
     "connect_timeout": "",  # of the next dial
     "handshake_timeout": "",  # of the next handshake
     "connection_ping": "_apply_ping",
-    "gossip": "_apply_gossip",
-    "periodic_enabled": "_apply_gossip",
-    "periodic_interval": "_apply_gossip",
-    "tombstone_age": "_apply_gossip",
-    "scamp_c": "_apply_gossip",
-    "scamp_lease": "_apply_gossip",
+    "gossip": "_apply_overlay",
+    "periodic_enabled": "_apply_overlay",
+    "periodic_interval": "_apply_overlay",
+    "tombstone_age": "_apply_overlay",
+    "hyparview": "_apply_overlay",
+    "scamp_c": "_apply_overlay",
+    "scamp_lease": "_apply_overlay",
     "retransmit_interval": "_apply_acknowledged",
     "retransmit_backoff_max": "_apply_acknowledged",
     "retransmit_jitter": "_apply_acknowledged",
@@ -175,7 +176,7 @@ class Reconfigure(Watch, FaultCalls):
         for link in list(self._context.traffic.links):
             link.retune()
 
-    def _apply_gossip(self) -> None:
+    def _apply_overlay(self) -> None:
         self._manager.retune()
 
     def _apply_acknowledged(self) -> None:
