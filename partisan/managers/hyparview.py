@@ -120,6 +120,7 @@ class HyParViewManager(OverlayManager):
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         super().__init__(context, table, spec, audience, HyParViewGlue())
         self._tell |= {Declined: self._declined}
+        self._neighbors: set[str] = set()  # names; of whom the machine has said that they are up
         context.acknowledged.only_to_python()
 
     # What the node asks.
@@ -227,7 +228,18 @@ class HyParViewManager(OverlayManager):
             self._update_failed(target, f"not yet: {error}")
         self._driver.handle(Unreachable(target, str(error)))
 
+    def wants_all(self, peer: NodeSpec) -> bool:
+        return peer.name in self._neighbors  # of the others most edges last for a message
+
     # What the machine tells.
+
+    def _edge_changed(self, peer: NodeSpec, up: bool, reason: str = "") -> None:
+        super()._edge_changed(peer, up, reason)
+        if up:
+            self._neighbors.add(peer.name)
+            self._dialer.keep(peer)
+        else:
+            self._neighbors.discard(peer.name)
 
     def _disconnect(self, effect: Disconnect) -> None:
         """Give the edge up; what the peer has opened to us only if it was a neighbor, and takes us for one.

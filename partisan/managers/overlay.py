@@ -399,6 +399,9 @@ class OverlayManager(ABC):
     def lane_changed(self, node: str, channel: str) -> None:
         self._audience.lane(node, channel)
 
+    def wants_all(self, peer: NodeSpec) -> bool:
+        return True
+
     def renamed(self, peer: NodeSpec) -> None:
         self._renamed.add(peer.name)
         self._driver.handle(Connected(peer, peer))

@@ -2,9 +2,9 @@
 
     python tests/soak/overlay.py --nodes 1024 --processes 4
 
-Prints, as JSON, how long it takes until every node is in, until the views are symmetric and connect all nodes, how large
-views, connections, memory and CPU time are, and, with `--kill 0.3`, how long it takes to be so again when that part of
-the nodes is killed at once. Exits with 1 if a limit of time passes.
+Prints, as JSON, how long it takes until every node is in, until the views are symmetric and connect all nodes, how
+large views, connections, memory and CPU time are, and, with `--kill 0.3`, how long it takes to be so again when that
+part of the nodes is killed at once. Exits with 1 if a limit of time passes.
 """
 
 from __future__ import annotations
