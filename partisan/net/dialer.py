@@ -2,9 +2,9 @@
 
 An edge is what a machine's `Connect(peer)` asks for. First one connection of the default channel is dialled; its
 handshake names the peer and brings its state. Then the peer's own channel map says how many connections each channel
-wants, and the missing ones are dialled side by side, those of other channels as soon as the overlay wants them. A failure backs off: the pause doubles from `connection_interval`
-to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
-dialled at each in turn.
+wants, and the missing ones are dialled side by side, those of other channels as soon as the overlay wants them. A
+failure backs off: the pause doubles from `connection_interval` to `reconnect_backoff_max`, with jitter, and a
+connection that comes up resets it. A peer with several addresses is dialled at each in turn.
 
 A peer that has told another spec of itself, with the same addresses, keeps its edge and what is up of it: only what the
 new channel map changes is dialled, parted or replaced. A connection that is replaced parts when the new one is up.
