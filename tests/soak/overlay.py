@@ -25,16 +25,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "net"))
 
+from views import one_sided, reached
+
 import partisan
 from partisan import Node
 
 LIMIT = 60.0
-"""Seconds to form (issue: under a minute), and to heal."""
+"""Seconds to form, and to heal."""
 
 
-def options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Of every node."""
-    return {"peer_service_manager": "hyparview", "connection_jitter": 0.1, "read_octets": 16 * 1024}
+OPTIONS: dict[str, Any] = {"peer_service_manager": "hyparview", "connection_jitter": 0.1, "read_octets": 16 * 1024}
+"""Of every node."""
 
 
 class Host:
@@ -46,9 +47,8 @@ class Host:
     async def start(self, names: list[str]) -> list[str]:
         """Start nodes; where each listens."""
         for name in names:
-            node = Node(f"{name}@127.0.0.1:0", **options(argparse.Namespace()))
-            await node._boot()
-            self.nodes.append(node)
+            node = Node(f"{name}@127.0.0.1:0", **OPTIONS)
+            self.nodes.append(await node.start())
         return [str(node.listen_addrs[0]) for node in self.nodes]
 
     async def join(self, contact: str, at_once: int) -> int:
@@ -124,8 +124,6 @@ class Hosts:
 
     async def sound(self, count: int, since: float) -> float:
         """Seconds until the views of so many nodes are symmetric and connect them; raises TimeoutError."""
-        from views import one_sided, reached
-
         while True:
             views = await self.views()
             wrong, found = one_sided(views), reached(views)
