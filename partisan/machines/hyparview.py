@@ -81,6 +81,7 @@ from partisan.machines.machine import (
     Unreachable,
     UpdateMembers,
 )
+from partisan.machines.neighborhood import DONE as DONE
 from partisan.machines.neighborhood import EDGE_TIMER as EDGE_TIMER
 from partisan.machines.neighborhood import PROMOTION_TIMER as PROMOTION_TIMER
 from partisan.machines.neighborhood import SHUFFLE_TIMER as SHUFFLE_TIMER

@@ -47,6 +47,9 @@ PROMOTION_TIMER = "promotion"
 EDGE_TIMER = "edge"
 """The last's keys are pairs of this and a name."""
 
+DONE = "done"
+"""The reason of a `Disconnect` after which the peer, too, takes the edge for one that nobody needs."""
+
 _WAITING = 8
 """Messages that wait for one edge to come up, at most (ours)."""
 
@@ -318,7 +321,7 @@ class Neighborhood(Machine, ABC):
                 name in self._active or name in self._pending or name in self._asked or name in self._joins.values()
             )
         ):
-            self._close(name, "done")
+            self._close(name, DONE)
 
     def _close(self, name: Name, reason: str) -> None:
         edge = self._edges.pop(name)

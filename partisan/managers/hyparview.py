@@ -20,6 +20,7 @@ from partisan.config import TAG, TAG_FORM, Config
 from partisan.errors import ConfigError, NoAvailableSlots, NotConnected, Overloaded, Unsupported
 from partisan.etf import Atom, Reference
 from partisan.machines.hyparview import (
+    DONE,
     UNTAGGED,
     Declined,
     HyParView,
@@ -242,14 +243,14 @@ class HyParViewManager(OverlayManager):
             self._neighbors.discard(peer.name)
 
     def _disconnect(self, effect: Disconnect) -> None:
-        """Give the edge up; what the peer has opened to us only if it was a neighbor, and takes us for one.
+        """Give the edge up; what the peer has opened to us as well, if it may take us for a neighbor.
 
-        Of all others a real node would forget who closes what it has opened.
+        It hears by that that we are none if no message can tell it. Who needs nothing of us closes what it has opened
+        itself; or keeps it, if it is a real node, which would forget us if it was closed.
         """
-        name = effect.peer.name
         self._dialer.drop(effect.peer, effect.reason)
-        if name in self._known:
-            self._part(name)
+        if effect.reason != DONE and effect.peer.name is not None:
+            self._part(effect.peer.name)
 
     def _gone(self, name: str) -> None:
         """It is no neighbor, but may be one again: what it has not acknowledged waits until it expires."""

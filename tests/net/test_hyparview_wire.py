@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from scripted import FORWARD, HELLO, STATE, Host, Peer, dial, greeted, host, spec_term
-from support import Events, eventually, running
+from support import Events, eventually, free_port, running
 
 from partisan import Atom, Node
 from partisan.etf import ErlMap
@@ -79,6 +79,17 @@ async def test_a_node_that_leaves_says_farewell_then_closes() -> None:
             while True:
                 frames.append(await theirs.told())
         assert frames == [(DISCONNECT, spec_to_term(a.spec), (1, 1))]
+
+
+async def test_who_takes_a_node_for_a_neighbor_that_cannot_reach_it_loses_its_connection() -> None:
+    async with running("a", **QUICK) as [a], dial(a) as ours:
+        spec = spec_term(B, free_port(), CHANNELS)
+        await ours.told()
+        ours.tell((HELLO, Atom(B), None))
+        await ours.told()
+        ours.tell((NEIGHBOR, spec, None, NONE, spec_to_term(a.spec)))
+        await ours.ended()
+        assert a.members() == [A]
 
 
 async def test_no_message_with_acknowledgement_goes_to_a_peer_that_never_says_what_it_is() -> None:
