@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from .config_causal import CausalConfig
 from .config_discovery import DiscoveryConfig
-from .config_groups import CodecConfig, HyParViewOptions, PingConfig, check_hyparview
+from .config_groups import PARALLELISM, ChannelConfig, CodecConfig, HyParViewOptions, PingConfig, check_hyparview
 from .config_load import (
     PREFIX,
     build,
@@ -74,63 +74,6 @@ TAG = r".{1,255}"
 
 TAG_FORM = "a name of 1 to 255 characters"
 
-_PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelConfig:
-    """Options of one channel: the first three are told to peers, the others govern what this node sends on it."""
-
-    parallelism: int = option(
-        0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless a "
-        "node of the BEAM is a member.",
-        low=0,
-        **_PARALLELISM,
-    )
-    monotonic: bool = option(
-        False,
-        "Newer frames supersede older ones that still wait to be sent; see `send_window`.",
-        source="partisan 5.0.3",
-        live=True,
-    )
-    compression: bool | int = option(
-        False, "False, True (level 6) or a zlib level.", source="partisan 5.0.3", live=True, low=0, high=9
-    )
-    payload: Literal["etf", "msgpack"] = option(
-        "etf", "The codec of user messages; msgpack is used only where the peer has agreed to it.", live=True
-    )
-    max_queue_octets: int = option(
-        8 * MIB,
-        "High-water mark of what waits to be sent to a peer on the channel, shared by its connections; above it "
-        "`queue_policy` decides.",
-        unit="octets",
-        live=True,
-        low=1,
-    )
-    hard_queue_octets: int = option(
-        64 * MIB,
-        "What the same queue never exceeds, whatever the policy: a send that would raises Overloaded. A single frame "
-        "larger than this is accepted into an empty queue.",
-        unit="octets",
-        live=True,
-        low=1,
-    )
-    queue_policy: Literal["wait", "error", "drop_oldest"] = option(
-        "wait",
-        "What a send above the high-water mark does: suspend the sender at its next await, raise Overloaded, or drop "
-        "the oldest frame and count it.",
-        live=True,
-    )
-    send_window: float = option(
-        1.0,
-        "On a monotonic channel with frames waiting, at most one older frame is sent per this time.",
-        source="partisan 5.0.3",
-        unit="s",
-        live=True,
-        low=0,
-    )
-
 
 NEEDS_RESTART = "it cannot change while the node runs: that needs a restart"
 
@@ -177,7 +120,7 @@ class Config:
         "Connections of the default channel, and of every channel that does not say. Live unless a node of the BEAM is "
         "a member.",
         low=1,
-        **_PARALLELISM,
+        **PARALLELISM,
     )
     channel_fallback: bool = option(
         True,

@@ -1,14 +1,72 @@
-"""Groups of options of a node: the keepalive, the codec, and the overlays that have options of their own."""
+"""Groups of options of a node: channels, the keepalive, the codec, and the overlays that have options of their own."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from .config_load import option
 from .errors import ConfigError
 
 MIB = 1024 * 1024
+
+PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
+"""What all options of that name say of themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """Options of one channel: the first three are told to peers, the others govern what this node sends on it."""
+
+    parallelism: int = option(
+        0,
+        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless a "
+        "node of the BEAM is a member.",
+        low=0,
+        **PARALLELISM,
+    )
+    monotonic: bool = option(
+        False,
+        "Newer frames supersede older ones that still wait to be sent; see `send_window`.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    compression: bool | int = option(
+        False, "False, True (level 6) or a zlib level.", source="partisan 5.0.3", live=True, low=0, high=9
+    )
+    payload: Literal["etf", "msgpack"] = option(
+        "etf", "The codec of user messages; msgpack is used only where the peer has agreed to it.", live=True
+    )
+    max_queue_octets: int = option(
+        8 * MIB,
+        "High-water mark of what waits to be sent to a peer on the channel, shared by its connections; above it "
+        "`queue_policy` decides.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
+    hard_queue_octets: int = option(
+        64 * MIB,
+        "What the same queue never exceeds, whatever the policy: a send that would raises Overloaded. A single frame "
+        "larger than this is accepted into an empty queue.",
+        unit="octets",
+        live=True,
+        low=1,
+    )
+    queue_policy: Literal["wait", "error", "drop_oldest"] = option(
+        "wait",
+        "What a send above the high-water mark does: suspend the sender at its next await, raise Overloaded, or drop "
+        "the oldest frame and count it.",
+        live=True,
+    )
+    send_window: float = option(
+        1.0,
+        "On a monotonic channel with frames waiting, at most one older frame is sent per this time.",
+        source="partisan 5.0.3",
+        unit="s",
+        live=True,
+        low=0,
+    )
 
 
 @dataclass(frozen=True, slots=True)
