@@ -11,7 +11,7 @@ import pytest
 
 from partisan.etf import Atom, Codec, decode, encode, exactly_equal
 from partisan.machines.heartbeat import CHANNEL, MOD, NOBODY, Heartbeats
-from partisan.machines.machine import NeighborUp, Notify, Received, Send, Start, Violation
+from partisan.machines.machine import NeighborUp, Notify, Received, Start, Violation
 from partisan.machines.plumtree import Plumtree
 from partisan.machines.plumtree_messages import (
     Graft,
