@@ -134,6 +134,15 @@ def test_writes_may_arrive_in_any_order(order):
     assert replica.vector == source.vector == ((b"a", 1, ((1, 12),)),)
 
 
+def test_who_knows_of_a_write_overwrites_it_whatever_its_name():
+    first, second = LwwMap(b"z", 9), LwwMap(b"a", 1)
+    for number in range(5):
+        first.broadcast_data(Put(b"other", number))
+    second.merge(*first.broadcast_data(Put(b"k", b"first")))
+    assert first.merge(*second.broadcast_data(Put(b"k", b"second")))
+    assert first[b"k"] == second[b"k"] == b"second"
+
+
 def test_it_is_a_handler_that_exchanges_by_messages():
     assert isinstance(LwwMap(b"a", 1), Handler)
     assert isinstance(LwwMap(b"a", 1), Talker)

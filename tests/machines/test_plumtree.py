@@ -26,6 +26,7 @@ from partisan.machines.machine import (
 )
 from partisan.machines.plumtree import EXCHANGE_TIMER, HEARTBEAT_TIMER, LAZY_TIMER, PREFIX, Plumtree
 from partisan.machines.plumtree_messages import (
+    Broadcast,
     CancelExchanges,
     Exchange,
     ExchangeCancelled,
@@ -416,10 +417,11 @@ def test_what_makes_no_sense_in_an_exchange_is_a_violation():
 # Whatever is said.
 
 SMALL = replace(CONFIG, most_trees=4, most_outstanding=3, most_missing=2)
-IDS = st.one_of(st.integers(0, 5), st.just([]), st.text(max_size=2), st.none())
-WHO = st.one_of(st.integers(0, 6), st.text(max_size=1), st.none())
-MODS = st.sampled_from(["shelf", "pulse", "else", None, 3])
-HOPS = st.one_of(st.integers(-1, 9), st.just(1 << 40), st.text(max_size=1))
+IDS = st.one_of(st.integers(0, 5), st.integers(0, 5), st.sampled_from([[], "", None, (1, [])]))
+NODE = st.integers(1, 6)
+WHO = st.one_of(NODE, NODE, NODE, st.sampled_from([0, "x", None, 7]))
+MODS = st.sampled_from(["shelf", "shelf", "shelf", "pulse", "pulse", "else", None, 3])
+HOPS = st.one_of(st.integers(0, 9), st.integers(0, 9), st.sampled_from([-1, 1 << 40, "x"]))
 CHANNELS = st.sampled_from(["gossip", "membership", "undefined"])
 MESSAGES = st.one_of(
     st.builds(Push, IDS, st.integers(), MODS, HOPS, WHO, WHO, CHANNELS),
@@ -462,8 +464,8 @@ def check(made, up):
 @given(events=st.lists(EVENTS, max_size=60))
 def test_whatever_happens_it_stays_sound_and_sends_to_neighbors_only(events):
     shelves = {"shelf": Chatty(begin=Talk((2,))), "pulse": Shelf("membership", begin=Running("job"))}
-    made = machine((), config=SMALL, **shelves)
-    up = {}
+    made = machine(range(1, 5), config=SMALL, **shelves)
+    up = dict.fromkeys(range(1, 5))
     for number, event in enumerate(events):
         if event == "own":
             effects = broadcast(made, f"own {number}") if not shelves["shelf"].broken else []
@@ -482,6 +484,32 @@ def test_whatever_happens_it_stays_sound_and_sends_to_neighbors_only(events):
                 assert effect.peer in up
                 assert effect.message.sender == ME
         check(made, up)
+
+
+def test_trees_announcements_and_what_is_waited_for_are_bounded():
+    made = machine(config=SMALL)
+    given_up = []
+    for number in range(10):
+        told(made, Prune(10 + number, 2, "gossip"))
+        told(made, IHave(f"m{number}", "shelf", 1, 9, 1))
+        told(made, Prune(ME, 2, "gossip"))
+        given_up += [fact for fact in facts(broadcast(made, number)) if type(fact) is GivenUp]
+        check(made, (1, 2, 3))
+    assert given_up == [GivenUp(2, "shelf", number, "full") for number in range(7)]
+    assert (made.outstanding, len(made._wanted), len(made._trees)) == (3, 2, 4)
+
+
+@pytest.mark.parametrize("id", [[], (1, []), {}])
+def test_an_id_by_which_nothing_can_be_known_is_a_violation(id):
+    made = machine()
+    made.handlers["shelf"].is_stale = lambda id: False
+    for message in (Push(id, "p", "shelf", 1, 9, 1), IHave(id, "shelf", 1, 9, 1), IgnoredIHave(id, "shelf", 1, 9, 1)):
+        effects = told(made, message)
+        assert [type(fact) for fact in facts(effects)] == [Violation]
+        assert sent(effects) == []
+    with pytest.raises(TypeError):
+        made.handle(Broadcast(id, "p", "shelf"), 1.0)
+    assert made.handle(TimedOut("else"), 1.0) == []
 
 
 def test_a_handler_has_the_shape_that_is_asked_for():
