@@ -30,6 +30,7 @@ NOBODY = "nonode@nohost"
 MOST_NODES, MOST_LIVES, MOST_RUNS = 16_384, 256, 64
 """Names that are kept, lives of `NOBODY`, and runs of a life (ours)."""
 
+_NOTHING: dict[Any, None] = {}
 _BITS = 80
 """Of an epoch or number that is taken (ours)."""
 
@@ -159,7 +160,7 @@ def _is_beat(id: Any) -> bool:
     if type(epoch) is not int or type(number) is not int or max(epoch.bit_length(), number.bit_length()) > _BITS:
         return False
     try:
-        hash(node)
+        _NOTHING.get(node)
     except TypeError:
         return False
     return number > 0

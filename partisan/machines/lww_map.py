@@ -56,6 +56,7 @@ _MOST_RUNS = 4096
 """Of one life (ours)."""
 
 _BITS = 64
+_NOTHING: dict[Any, None] = {}
 _AHEAD = 1 << 32
 """How far a stamp may be ahead of the highest one (ours)."""
 
@@ -366,7 +367,7 @@ def _dot(value: Any) -> Dot:
 
 def _hashable(value: Any) -> None:
     try:
-        hash(value)
+        _NOTHING.get(value)
     except TypeError:
         raise ValueError("what cannot be a key") from None
 

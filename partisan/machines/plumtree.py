@@ -90,6 +90,8 @@ EXCHANGE_TIMER = (PREFIX, "exchange")
 HEARTBEAT_TIMER = (PREFIX, "heartbeat")
 _GRAFT = "graft"
 
+_NOTHING: dict[Hashable, None] = {}
+
 _MOST_ROUNDS = 1 << 32
 """Hops that a message can have come (ours)."""
 
@@ -244,7 +246,7 @@ class Plumtree(Machine):
     def _on_broadcast(self, event: Broadcast, now: float) -> None:
         if event.mod not in self.handlers:
             raise LocalProtocolError(f"no handler {event.mod!r}")
-        hash(self.config.key(event.id))  # or what cannot be known would fail halfway
+        _NOTHING.get(self.config.key(event.id))  # or what cannot be a key would fail halfway
         self._spread(event.id, event.payload, event.mod, 0, self._name, self._name)
 
     def _on_exchange_over(self, event: ExchangeOver, now: float) -> None:
@@ -360,7 +362,7 @@ class Plumtree(Machine):
         """By which we know the message; None, and a violation, if it cannot be known."""
         try:
             key = self.config.key(message.id)
-            hash(key)
+            _NOTHING.get(key)  # which fails if it cannot be a key
         except (TypeError, ValueError):
             self._violation(peer, f"{type(message).__name__}: an id by which nothing can be known")
             return None
