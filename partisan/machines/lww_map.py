@@ -28,8 +28,10 @@ Ids, keys and values must come back from the codec as they went: as bytes, numbe
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from partisan.errors import LocalProtocolError
@@ -52,7 +54,7 @@ DIGEST, WRITES = 0, 1
 """What is said in an exchange: (DIGEST, vector), and (WRITES, ((dot, payload), ...), the sender's vector, the vector
 that it answers, whether these are all the writes which the latter lacks of the former, whether an answer is wanted)."""
 
-_MOST_RUNS = 4096
+_MOST_RANGES = 4096
 """Of one life (ours)."""
 
 _BITS = 64
@@ -98,6 +100,10 @@ class Delete:
     key: Any
 
 
+Ranges: TypeAlias = tuple[tuple[int, int], ...]
+"""(first, last), both included; ascending, with a gap between any two."""
+
+
 class Known:
     """Which dots are known: a version vector with exceptions."""
 
@@ -110,46 +116,46 @@ class Known:
         return len(self._lives)
 
     def __contains__(self, dot: Dot) -> bool:
-        return any(first <= dot[2] <= last for first, last in self._lives.get(dot[:2], ()))
+        return self._covers(dot[:2], dot[2], dot[2])
 
     def knows_life(self, life: Life) -> bool:
         """Whether a dot of it is known."""
         return life in self._lives
 
-    def add(self, life: Life, first: int, last: int) -> bool:
+    def add(self, life: Life, ranges: Ranges) -> bool:
         """Know these numbers too; return False if that would leave too many gaps, and change nothing."""
-        runs = self._lives.get(life, [])
-        if runs and runs[-1][0] <= first <= runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], max(last, runs[-1][1]))
+        mine = self._lives.get(life, [])
+        if mine and len(ranges) == 1 and ranges[0][0] == mine[-1][1] + 1:
+            mine[-1] = (mine[-1][0], ranges[0][1])
             return True
         merged: list[tuple[int, int]] = []
-        for run in sorted([*runs, (first, last)]):
-            if merged and run[0] <= merged[-1][1] + 1:
-                merged[-1] = (merged[-1][0], max(run[1], merged[-1][1]))
+        for each in sorted([*mine, *ranges]):
+            if merged and each[0] <= merged[-1][1] + 1:
+                merged[-1] = (merged[-1][0], max(each[1], merged[-1][1]))
             else:
-                merged.append(run)
-        if len(merged) > _MOST_RUNS:
+                merged.append(each)
+        if len(merged) > _MOST_RANGES:
             return False
         self._lives[life] = merged
         return True
 
     def join(self, vector: Vector) -> None:
-        """Know all that is in the vector, but for what leaves too many gaps."""
-        for actor, epoch, runs in vector:
-            for first, last in runs:
-                self.add((actor, epoch), first, last)
+        """Know all that is in the vector, but for lives of which that would leave too many gaps."""
+        for actor, epoch, ranges in vector:
+            self.add((actor, epoch), ranges)
 
     def includes(self, vector: Vector) -> bool:
         """Whether all that is in the vector is known."""
-        return all(
-            any(mine[0] <= first and last <= mine[1] for mine in self._lives.get((actor, epoch), ()))
-            for actor, epoch, runs in vector
-            for first, last in runs
-        )
+        return all(self._covers((actor, epoch), *each) for actor, epoch, ranges in vector for each in ranges)
 
     def vector(self) -> Vector:
         """As it travels."""
-        return tuple((*life, tuple(runs)) for life, runs in self._lives.items())
+        return tuple((*life, tuple(ranges)) for life, ranges in self._lives.items())
+
+    def _covers(self, life: Life, first: int, last: int) -> bool:
+        ranges = self._lives.get(life, ())
+        at = bisect_right(ranges, first, key=itemgetter(0))
+        return at > 0 and last <= ranges[at - 1][1]
 
 
 class LwwMap:
@@ -319,7 +325,7 @@ class LwwMap:
 
     def _take(self, dot: Dot, payload: Payload) -> None:
         key, stamp, present, value = payload
-        if not self._known.add(dot[:2], dot[2], dot[2]):
+        if not self._known.add(dot[:2], ((dot[2], dot[2]),)):
             raise ValueError("too many gaps between the writes of one writer")
         self._stamp = max(self._stamp, stamp)
         entry, former = Entry(dot, stamp, present, value), self._entries.get(key)
@@ -390,13 +396,15 @@ def _vector(value: Any) -> Vector:
             type(each) is not tuple
             or len(each) != 3
             or type(each[2]) is not tuple
-            or not 0 < len(each[2]) <= _MOST_RUNS
+            or not 0 < len(each[2]) <= _MOST_RANGES
         ):
             raise ValueError("no vector")
         _hashable(each[0])
         _number(each[1])
+        above = 0
         for run in each[2]:
-            if type(run) is not tuple or len(run) != 2 or not 0 < _number(run[0]) <= _number(run[1]):
+            if type(run) is not tuple or len(run) != 2 or not above < _number(run[0]) <= _number(run[1]):
                 raise ValueError("no vector")
+            above = run[1] + 1
     found: Vector = value
     return found
