@@ -56,6 +56,7 @@ from partisan.machines.plumtree_messages import (
     Broadcast,
     CancelExchanges,
     Exchange,
+    ExchangeBegun,
     ExchangeCancelled,
     ExchangeOver,
     Found,
@@ -498,6 +499,7 @@ class Plumtree(Machine):
             begun = self._ask(mod, "exchange", peer)
             if type(begun) is Running:
                 self._exchanges.add(mod, name, begun.job, now)
+                self._notify(ExchangeBegun(Exchange(mod, name, begun.job, now)))
             elif type(begun) is Talk and begun.bodies:
                 if not begun.over:
                     self._exchanges.add(mod, name, None, now)

@@ -296,6 +296,13 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
+class ExchangeBegun:
+    """The application runs this exchange now; see `Running`."""
+
+    exchange: Exchange
+
+
+@dataclass(frozen=True, slots=True)
 class ExchangeCancelled:
     """Somebody wants this exchange ended."""
 
