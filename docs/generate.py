@@ -95,6 +95,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "At once; the next gossip is due at a random moment of the new interval.",
     ),
     ("`tombstone_age`", "At the next gossip, for what is remembered already, too."),
+    ("`scamp_c`, `scamp_lease`", "From the next subscription on; leases that run end when they would have."),
     (
         "`retransmit_interval`, `retransmit_backoff_max`, `retransmit_jitter`, `acknowledge_expiry`, "
         "`max_unacknowledged`, `max_unacknowledged_octets`",

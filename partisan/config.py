@@ -399,9 +399,25 @@ class Config:
     peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
     membership_strategy: str | type = option(
         "full",
-        "What the pluggable manager keeps members with: `full`, a subclass of "
+        "What the pluggable manager keeps members with: `full`, `scamp_v1`, `scamp_v2`, a subclass of "
         "`partisan.machines.membership.Membership`, or the place of one as `module:Class`.",
         source="partisan 5.0.3",
+    )
+    scamp_c: int = option(
+        5,
+        "SCAMP: copies of a new subscription, besides those for each of the contact's view.",
+        source="partisan 5.0.3",
+        unit="copies",
+        live=True,
+        low=0,
+        high=1000,
+    )
+    scamp_lease: float = option(
+        600.0,
+        "SCAMP: how long a subscription holds before its node subscribes again.",
+        unit="s",
+        live=True,
+        positive=True,
     )
     tag: Literal["client", "server"] | None = option(
         None, "The node's role, told to peers in the handshake.", source="partisan 5.0.3"

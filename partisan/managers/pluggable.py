@@ -331,9 +331,10 @@ class PluggableManager:
     async def _answered(self, name: str, timeout: float) -> None:
         """Wait a while until the node has dialled this one, so that it can answer what it is sent.
 
-        It may never manage to (a firewall in between), and is a member all the same.
+        It may never manage to (a firewall in between), and is a member all the same. Where members are not mutual it
+        has no reason to.
         """
-        if name not in self._diallers:
+        if self._machine.mutual and name not in self._diallers:
             waiting = self._waiting.setdefault(name, self._context.loop.create_future())
             await asyncio.wait([waiting], timeout=min(timeout, self._context.config.connection_interval))
             if not waiting.done():
@@ -434,6 +435,9 @@ class PluggableManager:
 
     def _take_strategy(self, term: object, link: Link | None) -> None:
         sender, message = self._strategy.message_from_term(term)
+        if sender is None:  # the message does not say; the connection does, unless it has not yet
+            self._driver.handle(Received(None if link is None else link.peer, message))
+            return
         if link is not None and link.peer not in (None, sender.name):
             self._violation(Violation(link.peer, f"it speaks of the membership in the name of {sender}"))
             return
@@ -514,10 +518,10 @@ class PluggableManager:
         self._context.telemetry.emit(event, {"count": 1}, {"node": str(peer)})
 
     def _disconnect(self, effect: Disconnect) -> None:
-        """Give the edge up, and what the peer has opened to us as well: if it still wants us, it dials again."""
+        """Give the edge up, and mostly what the peer has opened to us as well: if it still wants us, it dials again."""
         self._dialer.drop(effect.peer, effect.reason)
         name = effect.peer.name
-        if name is not None:
+        if effect.both and name is not None:
             self._audience.part(name, lambda: self._dialer.keeps(name))
 
     def _save(self, effect: Save) -> None:

@@ -39,6 +39,8 @@ APPLIED: Final[Mapping[str, str]] = {
     "periodic_enabled": "_apply_gossip",
     "periodic_interval": "_apply_gossip",
     "tombstone_age": "_apply_gossip",
+    "scamp_c": "_apply_gossip",
+    "scamp_lease": "_apply_gossip",
     "retransmit_interval": "_apply_acknowledged",
     "retransmit_backoff_max": "_apply_acknowledged",
     "retransmit_jitter": "_apply_acknowledged",

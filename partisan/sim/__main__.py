@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from partisan.sim import report
+from partisan.sim.makers import MAKERS
+from partisan.sim.record import Recorder, TraceError, replay
 from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
 
@@ -188,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seed", type=int, default=1, metavar="S", help="of all chance; default 1")
     top.add_argument("--full", action="store_true", help="as thorough as what was published; slow")
     top.add_argument("--codec", action="store_true", help="send every message through the term format; slow")
+    top.add_argument("--baselines", action="store_true", help="also what it is compared with; slow")
+    top.add_argument("--trace", type=Path, metavar="FILE", help="write all that happens; `replay FILE` runs it again")
     top.add_argument("--jobs", type=_count, metavar="N", help="processes for the points; default: one a core")
     top.add_argument("--out", type=Path, metavar="DIR", help="write text, CSV, JSON, and PNG if matplotlib is here")
     top.add_argument("--json", type=Path, metavar="FILE", help="write one row a value")
@@ -198,11 +202,12 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _options(chosen: argparse.Namespace, scenario: Scenario) -> Options:
+def _options(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder | None) -> Options:
     """Raises ImportError if a codec is asked for and the core is not compiled."""
     codec = CODECS[scenario.codec]() if chosen.codec and scenario.codec else None
-    runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if Forked.is_possible() else InTurn()
-    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say)
+    forks = Forked.is_possible() and recorder is None  # a trace has one writer
+    runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if forks else InTurn()
+    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder)
 
 
 def _prepare_files(chosen: argparse.Namespace) -> None:
@@ -215,12 +220,24 @@ def _prepare_files(chosen: argparse.Namespace) -> None:
 
 def _run(chosen: argparse.Namespace, scenario: Scenario) -> None:
     _prepare_files(chosen)
-    options = _options(chosen, scenario)
+    if chosen.trace is None:
+        _simulate(chosen, scenario, None)
+        return
+    with chosen.trace.open("w") as file:
+        recorder = Recorder(file.write)
+        _simulate(chosen, scenario, recorder)
+    _say(f"wrote {recorder.events:,} events to {chosen.trace}")
+
+
+def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder | None) -> None:
+    options = _options(chosen, scenario, recorder)
     began, used = time.perf_counter(), _used()
     thresholds = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)  # what a simulation allocates lives long, and is in few cycles
     try:
         outcome = scenario.run(options)
+        if chosen.baselines and scenario.baselines is not None:
+            outcome.add(scenario.baselines(options))
     finally:
         gc.set_threshold(*thresholds)
     elapsed, used = time.perf_counter() - began, _used() - used
@@ -243,8 +260,31 @@ def _used() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def _replay(arguments: Sequence[str]) -> int:
+    """Run a trace again; the status is 0 if every machine answered as it had."""
+    top = argparse.ArgumentParser(prog=f"{PROGRAM} replay", description="Run a trace that was written by --trace.")
+    top.add_argument("trace", type=Path, metavar="FILE")
+    chosen = top.parse_args(arguments)
+    try:
+        with chosen.trace.open() as file:
+            done = replay(file, MAKERS)
+    except (OSError, TraceError) as error:
+        _say(f"partisan.sim: {error}")
+        return 2
+    print(f"{done.protocol}: {done.events:,} events of {len(done.machines):,} nodes")
+    if done.divergence is None:
+        print("every machine answered as it was recorded")
+        return 0
+    at = done.divergence
+    print(f"line {at.line}: node {at.peer!r} takes {at.event!r}, and now answers {list(at.effects)!r}")
+    return 1
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a scenario; return the exit status."""
+    """Run a scenario or a trace; return the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] == "replay":
+        return _replay(given[1:])
     top = parser()
     chosen = top.parse_args(arguments)
     scenario = SCENARIOS[chosen.scenario]
@@ -252,6 +292,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         top.error(f"{scenario.name} takes {scenario.least} nodes at least")
     if chosen.codec and scenario.codec is None:
         top.error(f"the messages of {scenario.name} have no codec")
+    if chosen.trace is not None and not scenario.recorded:
+        top.error(f"{scenario.name} writes no trace")
+    if chosen.baselines and (scenario.baselines is None or chosen.codec):
+        top.error(f"there are no baselines of {scenario.name}" + (" with a codec" if scenario.baselines else ""))
     try:
         _run(chosen, scenario)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from partisan.machines.machine import Peer
+from partisan.sim.record import Recorder
 
 State = TypeVar("State")
 Point = TypeVar("Point")
@@ -104,6 +105,7 @@ class Options:
         codec: sends every message through octets, if given.
         runner: measures points.
         say: told of progress.
+        recorder: writes a trace of one run, if given.
     """
 
     nodes: int | None = None
@@ -112,6 +114,7 @@ class Options:
     codec: Codec | None = None
     runner: Runner = field(default_factory=InTurn)
     say: Callable[[str], None] = _say_nothing
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,8 @@ class Scenario:
         run: simulates it.
         least: nodes that it takes at least.
         codec: which of the command line's codecs has its messages; None if it has none.
+        baselines: simulates what it is compared with; None if that is nothing.
+        recorded: whether it writes a trace when it is asked to.
     """
 
     name: str
@@ -131,3 +136,5 @@ class Scenario:
     run: Callable[[Options], Outcome]
     least: int = 2
     codec: str | None = None
+    baselines: Callable[[Options], Outcome] | None = None
+    recorded: bool = False

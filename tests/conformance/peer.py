@@ -20,6 +20,7 @@ from partisan.gen import NoReply
 from partisan.gen.server import call, cast, reply
 from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
+from partisan.machines.scamp import Heartbeat
 from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
@@ -57,7 +58,7 @@ def now() -> tuple[int, int, int]:
 
 
 class Gossips(logging.Handler):
-    """Counts the gossip that the membership machine takes, as its driver logs it."""
+    """Counts the gossip and heartbeats that the membership machine takes, as its driver logs it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Gossips(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = record.args[1] if record.args else None  # type: ignore[index]
-        self.count += isinstance(event, Received) and isinstance(event.message, Gossip | Summary)
+        self.count += isinstance(event, Received) and isinstance(event.message, Gossip | Summary | Heartbeat)
 
 
 class Commands:
