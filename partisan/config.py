@@ -32,6 +32,7 @@ from .config_load import (
     option,
     options_of,
 )
+from .config_plumtree import PlumtreeOptions
 from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig, check_tls
 from .errors import ConfigError
 
@@ -263,6 +264,13 @@ class Config:
     tls_server_options: TlsServerConfig = group(
         TlsServerConfig, "TLS of the connections that the node accepts.", source="partisan 5.0.3", live=True
     )
+    broadcast: bool = option(
+        False,
+        "Whether the node takes part in what all nodes do by broadcast: it says now and then that it lives.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    plumtree: PlumtreeOptions = group(PlumtreeOptions, "The broadcast trees.", live=True)
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,

@@ -13,6 +13,7 @@ from partisan.etf import Reference
 from partisan.machines.full import FullState
 from partisan.machines.hyparview import HyParViewState
 from partisan.names import NodeSpec
+from partisan.runtime.broadcasting import selection, text
 from partisan.runtime.connection_calls import ConnectionInfo
 from partisan.runtime.current import node
 from partisan.runtime.membership_calls import Who
@@ -22,8 +23,11 @@ __all__ = [
     "active",
     "add_callback",
     "add_sup_callback",
+    "broadcast_members",
+    "cancel_exchanges",
     "connections",
     "decode",
+    "exchanges",
     "get_local_state",
     "inject_partition",
     "join",
@@ -166,3 +170,18 @@ def partitions() -> list[tuple[Reference, tuple[str, ...]]]:
 async def stop(*, grace: float = 5.0) -> None:
     """Stop the current node; see `Node.stop`."""
     await node().stop(grace=grace)
+
+
+async def broadcast_members(*, timeout: float = 5.0) -> list[str]:
+    """See `plumtree.broadcast_members`."""
+    return node().broadcasts.members()
+
+
+async def exchanges(at: str | None = None, *, timeout: float = 5.0) -> list[tuple[str, str]]:
+    """See `plumtree.exchanges`."""
+    return await node().broadcasts.exchanges_at(node().name if at is None else text(at), timeout)
+
+
+def cancel_exchanges(which: Any = "all") -> None:
+    """See `plumtree.cancel_exchanges`."""
+    node().broadcasts.cancel_exchanges(selection(which))

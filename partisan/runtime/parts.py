@@ -14,6 +14,7 @@ from partisan.errors import LocalProtocolError
 from partisan.managers.overlay import OverlayManager
 from partisan.names import NodeSpec
 from partisan.net.context import Context
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
@@ -32,6 +33,7 @@ class NodePart:
     _context: Context
     _manager: OverlayManager
     _watching: Watching
+    broadcasts: Broadcasts
     _rng: random.Random
     _running: bool
     _thread: int

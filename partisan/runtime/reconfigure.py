@@ -19,6 +19,7 @@ from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.causal import Causality
 from partisan.net.context import Context
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.options import channel_map
@@ -51,6 +52,8 @@ APPLIED: Final[Mapping[str, str]] = {
     "tls_client_options": "",  # read with what is checked, as files may be missing
     "tls_server_options": "",
     "peer_discovery": "_apply_discovery",
+    "broadcast": "_apply_broadcast",
+    "plumtree": "_apply_broadcast",
     "busy_wait": "_apply_busy_wait",
     "egress_delay": "_apply_delays",
     "ingress_delay": "_apply_delays",
@@ -81,6 +84,7 @@ class Reconfigure(Watch, FaultCalls):
     _context: Context
     _acceptor: Acceptor
     _python: PythonPeers
+    broadcasts: Broadcasts
     _told: dict[str, int]  # channel -> the parallelism that peers were told last
 
     def reconfigure(self, **options: Any) -> Config:
@@ -108,6 +112,9 @@ class Reconfigure(Watch, FaultCalls):
             elif method:
                 getattr(self, method)()
         return config
+
+    def _apply_broadcast(self) -> None:
+        self.broadcasts.retune()
 
     def _check_told(self, config: Config) -> None:
         """Refuse to change a parallelism that peers were told of, where one of them is, or may be, a node of the BEAM.
