@@ -304,7 +304,7 @@ class Config:
     peer_discovery: DiscoveryConfig = group(
         DiscoveryConfig, "How nodes find each other (docs/discovery.md).", source="partisan 5.0.3", live=True
     )
-    peer_service_manager: Literal["pluggable", "hyparview"] = option(
+    peer_service_manager: Literal["pluggable", "hyparview", "client_server", "static"] = option(
         "pluggable", "The overlay: who is connected with whom; see docs/overlays.md.", source="partisan 5.0.3"
     )
     membership_strategy: str | type = option(
@@ -339,9 +339,13 @@ class Config:
         pattern=TAG,
         form=TAG_FORM,
     )
+    contacts: tuple[str, ...] = option(
+        (), "The links of `static`: whom the node dials, each as `name@host:port` or `host:port` with a numeric host."
+    )
     tag: str | None = option(
         None,
-        "The node's role, told to peers: any name under HyParView, which may reserve places by it.",
+        "The node's role, told to peers: `client`, `server` or none under client-server; any name under HyParView, "
+        "which may reserve places by it.",
         source="partisan 5.0.3",
         pattern=TAG,
         form=TAG_FORM,
@@ -564,8 +568,13 @@ class Config:
             raise ConfigError("retransmit_backoff_max", problem)
         if self.peer_service_manager == "hyparview":
             check_hyparview(self.hyparview, self.reservations)
-            if self.binary_padding and self.mixed_cluster:
-                problem = "a node of Partisan 5.0.3 does not take it off under HyParView: say mixed_cluster=False"
-                raise ConfigError("binary_padding", problem)
+        if self.peer_service_manager == "client_server" and self.tag not in (None, "client", "server"):
+            raise ConfigError("tag", f"{self.tag!r} is no role under client_server: client, server or none")
+        if self.contacts and self.peer_service_manager != "static":
+            raise ConfigError("contacts", f"{self.peer_service_manager} has no static links")
+        if self.peer_service_manager != "pluggable" and self.binary_padding and self.mixed_cluster:
+            overlay = self.peer_service_manager
+            problem = f"a node of Partisan 5.0.3 does not take it off under {overlay}: say mixed_cluster=False"
+            raise ConfigError("binary_padding", problem)
         if self.tls:
             check_tls(self.tls_client_options, self.tls_server_options)

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from partisan.etf import Reference
+from partisan.machines.client_server import ClientServerState
 from partisan.machines.full import FullState
 from partisan.machines.hyparview import HyParViewState
+from partisan.machines.static import StaticState
 from partisan.names import NodeSpec
 from partisan.runtime.broadcasting import selection, text
 from partisan.runtime.connection_calls import ConnectionInfo
@@ -92,11 +94,15 @@ def get_local_state() -> Any:
     return node().get_local_state()
 
 
-def decode(state: FullState | HyParViewState | Iterable[NodeSpec]) -> list[str]:
-    """Names of the members in a state of full membership or HyParView, or in a list of specs."""
+def decode(state: FullState | HyParViewState | ClientServerState | StaticState | Iterable[NodeSpec]) -> list[str]:
+    """Names of the members in the state of a membership, or in a list of specs."""
     if isinstance(state, FullState):
         state = state.state.members
-    return [spec.name for spec in (state.active if isinstance(state, HyParViewState) else state)]
+    elif isinstance(state, HyParViewState):
+        state = state.active
+    elif isinstance(state, ClientServerState | StaticState):
+        state = state.members
+    return [spec.name for spec in state]
 
 
 def manager() -> str:

@@ -17,6 +17,8 @@ FAILURES = {
     "self": "that is this node's own name, and another node needs another",
     "greeting": "its membership state is none that this node understands",
     "left": "it was given up",
+    "role": "its role does not go with that of this node (clients join servers; with a tag, nobody joins who has none)",
+    "unreachable": "it has introduced itself, but cannot be reached",
 }
 """What the machine's reasons mean to who called join."""
 

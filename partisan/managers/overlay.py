@@ -81,9 +81,11 @@ class OverlayManager(ABC):
         StateError: what was saved cannot be used.
     Attributes:
         wire_name: the registered name that peers address the manager by.
+        extra: the extra by which its kind tell each other what Partisan has no words for, if there is one.
     """
 
     wire_name: ClassVar[str]
+    extra: ClassVar[str | None] = None
 
     def __init__(
         self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience, glue: Glue
@@ -192,6 +194,17 @@ class OverlayManager(ABC):
     def may_be_python(self, name: str) -> bool:
         """Whether it is worth to wait until the peer says that it runs this package."""
         return not any(name in names for names in self.foreign())
+
+    def next_hops(self, name: str) -> list[str]:
+        """Names of the neighbors to whom a message goes that is for a node which is no neighbor, to be passed on.
+
+        Empty if it is one, as it is sent to directly, or if there is no way. Whoever passes messages on bounds their
+        hops, and knows one that comes again. By default these are all neighbors.
+        """
+        connected = self._context.router.table.is_connected
+        if name == self._spec.name or connected(name):
+            return []
+        return [peer for peer in self._known if peer != self._spec.name and connected(peer)]
 
     def greeting(self) -> object:
         """The machine's state, as handshakes tell it."""
@@ -316,6 +329,10 @@ class OverlayManager(ABC):
         """Take a frame that is neither a plain message nor part of a handshake or keepalive."""
         self._take(term, link, bare=True)
 
+    def receive_extra(self, message: tuple[Any, ...], link: Link) -> None:
+        """Take a message that came under the name of `extra`. Raises MalformedMessage."""
+        raise NotImplementedError(f"{self.wire_name} has no extra")
+
     @abstractmethod
     def _take(self, term: object, link: Link | None, bare: bool) -> None:
         """Take what came for the manager.
@@ -393,8 +410,12 @@ class OverlayManager(ABC):
             raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
         return found
 
-    def connected(self, peer: Target, target: Target, state: object) -> None:
-        self._driver.handle(Connected(peer, target, self._glue.greeting_from_term(state)))
+    def connected(self, peer: Target, target: Target, tag: str, state: object) -> None:
+        self._driver.handle(Connected(peer, target, self._greeting(state, tag)))
+
+    def _greeting(self, state: object, tag: str) -> Any:
+        """A hook: what a peer's handshake tells the machine. Raises RemoteProtocolError."""
+        return self._glue.greeting_from_term(state)
 
     def lane_changed(self, node: str, channel: str) -> None:
         self._audience.lane(node, channel)

@@ -41,7 +41,7 @@ class Overlay(Protocol):
     def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
         """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
 
-    def connected(self, peer: Target, target: Target, state: object) -> None:
+    def connected(self, peer: Target, target: Target, tag: str, state: object) -> None:
         """The first connection of an edge has shaken hands, or its peer tells its state again."""
 
     def disconnected(self, target: Target, reason: str) -> None:
@@ -413,7 +413,7 @@ class Dialer:
     def _tell_channel(self, event: str, link: DialledLink) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
 
-    def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
+    def _greeted(self, link: DialledLink, tag: str, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial.
 
         One that comes again on a connection is news; those of further connections are not.
@@ -425,14 +425,14 @@ class Dialer:
             return
         if edge.up:
             if again:
-                self._overlay.connected(target, target, state)
+                self._overlay.connected(target, target, tag, state)
             return
         spec = self._overlay.identify(link.name, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
             self._merge(edge, known)
             if known.up:
-                self._overlay.connected(spec, target, state)
+                self._overlay.connected(spec, target, tag, state)
                 return
             edge = known
         else:
@@ -441,7 +441,7 @@ class Dialer:
             self._edges[spec] = edge
         self._configure(spec)
         edge.up = True
-        self._overlay.connected(spec, target, state)
+        self._overlay.connected(spec, target, tag, state)
         self._visit(edge)
 
     def _merge(self, edge: Edge, known: Edge) -> None:

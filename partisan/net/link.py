@@ -441,7 +441,7 @@ class DialledLink(Link):
         channel: str,
         options: ChannelOptions | None,
         opened: Callable[[DialledLink], None],
-        greeted: Callable[[DialledLink, object, object], None],
+        greeted: Callable[[DialledLink, str, object], None],
         lost: Callable[[DialledLink, Exception | None], None],
         released: Callable[[DialledLink], None],
     ) -> None:

@@ -27,7 +27,7 @@ from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
 from partisan.managers.audience import Audience
 from partisan.managers.causal_store import CausalStore
-from partisan.managers.choice import make_manager, wire_name_of
+from partisan.managers.choice import OverlayExtra, extra_of, make_manager, wire_name_of
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
@@ -240,6 +240,9 @@ class Node(
         extras: dict[str, Handler] = {CAPABILITY: self._requests, **self._remote.handlers, **self.broadcasts.extras}
         if self.config.causal_labels:
             extras[CAUSAL] = self._causal
+        overlay = extra_of(self.config)
+        if overlay is not None:
+            extras[overlay] = OverlayExtra(lambda: self._manager)
         self._python = PythonPeers(self._context, self.table, wire_name_of(self.config), extras)
         self.scheduler.register(RPC, self._remote.asking.receive)
         self.scheduler.register(self._python.wire_name, self._python.receive)
