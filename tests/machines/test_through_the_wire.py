@@ -7,6 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from partisan.machines.client_server import (
+    ClientServer,
+    ClientServerConfig,
+    ClientServerState,
+    Introduction,
+    Parting,
+)
 from partisan.machines.full import FullConfig, FullMembership, Gossip, Summary
 from partisan.machines.hyparview import HyParView, HyParViewConfig, HyParViewState
 from partisan.machines.machine import Join, Leave, Violation
@@ -24,6 +31,7 @@ order = pytest.importorskip("partisan.wire.order")
 wire = pytest.importorskip("partisan.wire.full")
 hyparview = pytest.importorskip("partisan.wire.hyparview")
 scamp = pytest.importorskip("partisan.wire.scamp")
+star = pytest.importorskip("partisan.wire.client_server")
 records = pytest.importorskip("partisan.wire.records")
 
 CHANNELS = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
@@ -144,3 +152,30 @@ def test_scamp_is_the_same_if_every_message_is_encoded(network, version, kind):
         return net.sent, net.facts, [node.machine.view for node in net.nodes.values()]
 
     assert story(encoded) == story()
+
+
+def test_a_star_forms_and_parts_also_if_every_message_is_encoded(network):
+    def through(message):
+        if isinstance(message, Introduction | Parting):
+            return star.message_from_term(etf.decode(etf.encode(star.message_to_term(message))))
+        members = star.members_from_term(etf.decode(etf.encode(star.members_to_term(message.members))))
+        return ClientServerState(message.tag, members)
+
+    def build(peer, rng, restored):
+        tag = "server" if peer in SPECS[:2] else "client"
+        return ClientServer(peer, ClientServerConfig(tag=tag, key=order.spec_key), rng, restored)
+
+    net = network(3, build, through)
+    for peer in SPECS:
+        net.boot(peer)
+    for peer in SPECS[1:]:
+        net.tell(peer, Join(("contact", SPECS[0])))
+    net.run(30.0)
+    assert net.nodes[SPECS[0]].machine.members == SPECS
+    assert all(net.nodes[peer].machine.members == (SPECS[0], peer) for peer in SPECS[1:])
+    net.tell(SPECS[0], Leave(SPECS[3]))
+    net.tell(SPECS[4], Leave())
+    net.run(30.0)
+    assert net.nodes[SPECS[0]].machine.members == SPECS[:3] + SPECS[5:]
+    assert net.nodes[SPECS[3]].machine.members == (SPECS[3],)
+    assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]

@@ -3,8 +3,9 @@
     python tests/soak/star.py --clients 252 --servers 4 --processes 3
 
 Each server joins the others, each client all servers or as many as `--each` says. Prints, as JSON, how long it takes
-until every node is in, until servers know all their clients and are connected with them, what that costs, what rest costs,
-and how long it takes until all is as before when one server is killed and started again. Exits with 1 if a limit passes.
+until every node is in, until servers know all their clients and are connected with them, what that and what rest costs,
+and how long it takes until all is as before when a server was killed and is started again. Exits with 1 if a limit
+passes.
 """
 
 from __future__ import annotations
