@@ -201,6 +201,7 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
         ({"listen_addrs": 5}, "listen_addrs: 5 is not a list$"),
         ({"listen_addrs": [5]}, r"listen_addrs\[0\]: 5 is not text"),
         ({"tag": ""}, "tag: '' is not a name of 1 to 255 characters"),
+        ({"tag": "boss", "peer_service_manager": "client_server"}, "tag: 'boss' is no role under client_server"),
         ({"name": "no_host"}, "name: 'no_host' is not of the form name@host, with 1 to 127 characters"),
         ({"channels": {"d": {"hard_queue_octets": 3}}}, "channels.d.hard_queue_octets: 3 is below max_queue_octets"),
         ({"reconnect_backoff_max": 0.5}, "reconnect_backoff_max: 0.5 is below connection_interval, 1 s"),
