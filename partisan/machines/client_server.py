@@ -182,7 +182,8 @@ class ClientServer(Direct):
             self._tags[name] = greeting.tag
             self._hops = None
         theirs = self._tags.get(name)
-        if theirs is None:  # its greeting was none: it stays a member that is not up
+        if theirs is None:
+            self._take_unheard(peer, contact)
             return
         if not go_together(self.config.tag, theirs):
             self._refuse(peer, contact, theirs)
@@ -198,6 +199,17 @@ class ClientServer(Direct):
             self._left.pop(name, None)
         self._introduce(peer, asked)
 
+    def _take_unheard(self, peer: Peer, contact: Peer) -> None:
+        """It told nothing: a join fails, and a member stays one that is not up."""
+        for each in (contact, peer):
+            self._give_up(each, "greeting")
+        if self._is_former(contact, peer):
+            self._add(peer)
+
+    def _is_former(self, contact: Peer, peer: Peer) -> bool:
+        """Whether the contact is a member, under another value of the peer's name."""
+        return contact != peer and self.config.name(contact) == self.config.name(peer) and self._is_member(contact)
+
     def _introduce(self, peer: Peer, joining: bool) -> None:
         self._send(peer, Introduction(self.myself, self.config.tag, joining))
 
@@ -205,7 +217,7 @@ class ClientServer(Direct):
         """End the joins of a peer whose role does not go with ours, and its membership."""
         for each in (contact, peer):
             self._give_up(each, "role")
-        if self._is_member(peer):
+        if self._is_member(peer) or self._is_former(contact, peer):
             self._forget([peer], "role")
             self._notify(Refused(peer, theirs))
         self._drop(peer, "role")

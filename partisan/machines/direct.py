@@ -82,6 +82,11 @@ class Direct(Membership):
         self._named[self._name] = self.myself
         self._become()
 
+    def _rename(self, contact: Peer, peer: Peer) -> None:
+        super()._rename(contact, peer)
+        if self.config.name(contact) != self.config.name(peer) and self._is_member(contact):
+            self._keep(contact)  # somebody else has answered in its place
+
     # The set.
 
     def _is_member(self, peer: Peer) -> bool:

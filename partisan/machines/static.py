@@ -79,6 +79,18 @@ class Static(Direct):
             return "no state of static links"
         return None
 
+    def _greeted(self, peer: Peer, contact: Peer, greeting: StaticState | None, joining: bool, now: float) -> None:
+        super()._greeted(peer, contact, greeting, joining, now)
+        if greeting is not None and self._is_member(peer):
+            self._follow(peer, greeting)
+
+    def _follow(self, peer: Peer, greeting: StaticState) -> None:
+        """Take the peer's own word for what it is now: it tells its state again when that changes."""
+        name, kind = self.config.name(peer), type(self.myself)
+        own = [each for each in greeting.members if type(each) is kind and self.config.name(each) == name]
+        if own and peer not in own:
+            self._add(own[0])
+
     def _on_start(self, event: Start, now: float) -> None:
         super()._on_start(event, now)
         for contact in self.config.contacts:

@@ -39,6 +39,7 @@ from partisan.machines.machine import (
     Joined,
     JoinFailed,
     Leave,
+    MemberReplaced,
     MembersChanged,
     NeighborDown,
     NeighborUp,
@@ -121,6 +122,7 @@ class OverlayManager(ABC):
             JoinFailed: self._join_failed,
             NeighborUp: lambda fact: self._edge_changed(fact.peer, True),
             NeighborDown: lambda fact: self._edge_changed(fact.peer, False, fact.reason),
+            MemberReplaced: self._member_replaced,
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
@@ -488,6 +490,15 @@ class OverlayManager(ABC):
         self._context.causal.members(known, self.foreign()[0])
         log.info("%s has members %s", self._context.node, ", ".join(known))
         self._audience.members(sorted(known))
+
+    def _member_replaced(self, fact: MemberReplaced) -> None:
+        name, former, peer = self._context.node, fact.former, fact.peer
+        if former.listen_addrs != peer.listen_addrs:
+            old, new = (", ".join(map(str, spec.listen_addrs)) for spec in (former, peer))
+            log.warning("%s: member %s has moved from %s to %s", name, peer, old, new)
+        else:
+            log.info("%s: member %s has other channels now", name, peer)
+        log.debug("%s: member %s is replaced: %r becomes %r", name, peer, former, peer)
 
     def _gone(self, name: str) -> None:
         """A hook: the node is no member any more."""

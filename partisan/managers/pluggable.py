@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from partisan._core.connections import ConnectionTable
 from partisan.machines.farewells import Farewells
-from partisan.machines.machine import MemberReplaced, MembersChanged, Removed
+from partisan.machines.machine import MembersChanged, Removed
 from partisan.machines.membership import Membership
 from partisan.managers.audience import Audience
 from partisan.managers.overlay import OverlayManager
@@ -36,7 +36,7 @@ class PluggableManager(OverlayManager):
 
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         super().__init__(context, table, spec, audience, chosen(context.config))
-        self._tell |= {MemberReplaced: self._member_replaced, Removed: self._removed}
+        self._tell |= {Removed: self._removed}
         self._farewells = Farewells()
 
     def foreign(self) -> tuple[list[str], list[str]]:
@@ -110,12 +110,3 @@ class PluggableManager(OverlayManager):
     def _removed(self, fact: Removed) -> None:
         why = "another node has come under its name" if fact.reason == "replaced" else "a member made it leave"
         log.warning("%s is no member of its cluster any more, and alone: %s", self._context.node, why)
-
-    def _member_replaced(self, fact: MemberReplaced) -> None:
-        name, former, peer = self._context.node, fact.former, fact.peer
-        if former.listen_addrs != peer.listen_addrs:
-            old, new = (", ".join(map(str, spec.listen_addrs)) for spec in (former, peer))
-            log.warning("%s: member %s has moved from %s to %s", name, peer, old, new)
-        else:
-            log.info("%s: member %s has other channels now", name, peer)
-        log.debug("%s: member %s is replaced: %r becomes %r", name, peer, former, peer)

@@ -12,6 +12,7 @@ from partisan.managers.audience import Audience
 from partisan.managers.star import StarGlue, StarManager
 from partisan.names import Contact, NodeSpec
 from partisan.net.context import Context
+from partisan.net.link import AcceptedLink
 from partisan.wire.atom import malformed
 from partisan.wire.client_server import members_from_term, members_to_term
 from partisan.wire.order import spec_key
@@ -70,6 +71,13 @@ class StaticManager(StarManager):
 
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         super().__init__(context, table, spec, audience, StaticGlue(context.config.max_members))
+
+    def respec(self, spec: NodeSpec) -> None:
+        """Tell all that have dialled another spec of this node: there are no messages but the handshake."""
+        super().respec(spec)
+        for link in list(self._context.traffic.links):
+            if isinstance(link, AcceptedLink) and link.up and link.peer is not None:
+                link.greet(link.peer)
 
     async def _dialled_back(self, name: str, end: float) -> None:
         """Whether it has a link to this node is its own affair."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -47,7 +48,7 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
-from partisan.machines.membership import GOSSIP_TIMER
+from partisan.machines.membership import GOSSIP_TIMER, name_of
 
 US = 100
 QUIET = 60.0
@@ -65,6 +66,11 @@ def build(peer, rng, restored):
 
 def state(tag, *members):
     return ClientServerState(tag, members)
+
+
+def halved(peer):
+    """A name that two peers have, as one node that comes back as another value."""
+    return peer // 2
 
 
 class Lone:
@@ -217,6 +223,37 @@ class TestJoining:
         assert ("us", 2) in lone.machine.members
         assert ("us", 1) not in lone.machine.members
         assert lone.sent() == [(1, Introduction(("us", 2), SERVER, False))]
+
+
+class TestOtherValues:
+    """Peers whose halves are their names: 2 and 3 are one node."""
+
+    def test_a_member_that_answers_as_another_value_is_that_from_then_on(self):
+        lone = Lone(name=halved).have(2).do(Disconnected(2, "closed")).up(3, CLIENT, 2)
+        assert lone.machine.members == (3, US)
+        assert lone.edges == {3: None}
+        assert lone.facts(NeighborUp) == [NeighborUp(3)]
+
+    def test_a_member_that_answers_as_another_value_in_another_role_is_none_any_more(self):
+        lone = Lone(CLIENT, name=halved).have(2, tag=SERVER).do(Disconnected(2, "closed")).up(3, CLIENT, 2)
+        assert lone.facts(Refused) == [Refused(3, CLIENT)]
+        assert lone.machine.members == (US,)
+        assert not lone.edges
+
+    def test_a_member_that_answers_as_another_value_and_says_nothing_is_that_and_not_up(self):
+        lone = Lone(name=halved, restored=state(SERVER, 2, US)).do(Connected(3, 2, None))
+        assert lone.machine.members == (3, US)
+        assert not lone.facts(NeighborUp)
+
+    def test_a_member_in_whose_place_another_node_answers_is_dialled_again(self):
+        lone = Lone().have(2).do(Disconnected(2, "closed")).up(4, CLIENT, 2)
+        assert lone.machine.members == (2, US)
+        assert lone.edges == {2: None}
+
+    def test_who_introduces_itself_as_another_value_is_that_at_once(self):
+        lone = Lone(name=halved).have(2).hear(3, Introduction(3, CLIENT, False))
+        assert lone.machine.members == (3, US)
+        assert lone.edges == {3: None}
 
 
 class TestParting:
@@ -404,7 +441,7 @@ class TestClusters:
         assert net.nodes[3].machine.next_hops(4) == (0,)
 
     @settings(max_examples=300, deadline=None)
-    @given(seed=st.integers(0, 1000), steps=st.lists(STEPS, max_size=40))
+    @given(seed=st.integers(0, 1000), steps=st.lists(STEPS, min_size=8, max_size=50))
     def test_after_any_history_members_know_each_other_and_have_edges(self, network, seed, steps):
         net = network(seed, build)
         for peer in range(6):
@@ -424,7 +461,7 @@ class TestClusters:
             assert not node.machine._parting
 
     @settings(max_examples=100, deadline=None)
-    @given(seed=st.integers(0, 1000), steps=st.lists(STEPS, max_size=30))
+    @given(seed=st.integers(0, 1000), steps=st.lists(STEPS, min_size=8, max_size=40))
     def test_neighbors_go_up_and_down_in_turn(self, network, seed, steps):
         net = network(seed, build)
         for peer in range(6):
@@ -496,6 +533,20 @@ class TestAmongRealNodes:
         assert net.nodes[0].machine.members == net.nodes[3].machine.inner.members == (0, 3)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """An edge that was asked for comes up: which, who answers (None: whom it leads to), and in which role if any."""
+
+    which: int
+    peer: int | None
+    tag: str | None
+
+    def on(self, lone):
+        contact = [*lone.edges, US][self.which % (len(lone.edges) + 1)]
+        peer = contact if self.peer is None else self.peer
+        return Connected(peer, contact, None if self.tag is None else state(self.tag, peer))
+
+
 PEERS = st.one_of(st.integers(0, 4), st.just(US))
 WILD = st.one_of(st.none(), st.integers(), st.text(), st.binary(), st.lists(st.none()), st.tuples(st.integers()))
 TAGS = st.one_of(st.sampled_from(ROLES), st.just("boss"), WILD)
@@ -510,6 +561,7 @@ EVENTS = st.one_of(
     st.builds(Connected, st.integers(0, 4), st.integers(0, 4), GREETINGS),
     st.builds(lambda peer, greeting: Connected(peer, peer, greeting), PEERS, GREETINGS),
     st.builds(lambda peer, tag: Connected(peer, peer, state(tag, peer)), PEERS, st.sampled_from(ROLES)),
+    st.builds(Answer, st.integers(0, 9), st.one_of(st.none(), PEERS), st.one_of(st.none(), st.sampled_from(ROLES))),
     st.builds(Disconnected, PEERS, st.just("closed")),
     st.builds(Join, PEERS),
     st.builds(GiveUp, PEERS),
@@ -520,11 +572,13 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=500, deadline=None)
-@given(tag=st.sampled_from(ROLES), events=st.lists(EVENTS, max_size=40))
-def test_nothing_that_happens_breaks_what_holds(tag, events):
-    lone = Lone(tag, max_members=4)
+@given(tag=st.sampled_from(ROLES), name=st.sampled_from((name_of, halved)), events=st.lists(EVENTS, min_size=10, max_size=60))
+def test_nothing_that_happens_breaks_what_holds(tag, name, events):
+    lone = Lone(tag, max_members=4, name=name)
     up = {}
     for event in events:
+        if isinstance(event, Answer):
+            event = event.on(lone)
         if isinstance(event, Connected) and event.contact in lone.edges and event.contact != event.peer:
             del lone.edges[event.contact]
             lone.edges[event.peer] = None
@@ -535,8 +589,10 @@ def test_nothing_that_happens_breaks_what_holds(tag, events):
         asked = {*machine._pending, *machine._parting}
         assert set(lone.edges) == ({*machine.members} - {US}) | asked
         assert set(machine._invited) <= set(machine._pending)
+        assert len({name(peer) for peer in machine.members}) == len(machine.members)
         for peer in machine.members:
-            assert peer == US or machine.role_of(peer) is None or go_together(machine.config.tag, machine.role_of(peer))
+            role = machine.role_of(name(peer))
+            assert peer == US or role is None or go_together(tag, role)
         for fact in lone.facts(NeighborUp | NeighborDown):
             assert up.get(fact.peer, False) == isinstance(fact, NeighborDown)
             up[fact.peer] = isinstance(fact, NeighborUp)

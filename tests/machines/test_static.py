@@ -26,7 +26,7 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
-from partisan.machines.membership import GOSSIP_TIMER
+from partisan.machines.membership import GOSSIP_TIMER, name_of
 from partisan.machines.static import Static, StaticConfig, StaticState
 from partisan.names import Contact, ListenAddress, NodeSpec
 
@@ -40,11 +40,16 @@ def ring(peer, rng, restored):
     return Static(peer, StaticConfig(contacts=tuple(("contact", other) for other in near)), rng, restored)
 
 
+def halved(peer):
+    """A name that two peers have, as one node that comes back as another value."""
+    return peer // 2 if isinstance(peer, int) else peer
+
+
 class Lone:
     """One machine, called 100; the edges are those that it has asked for."""
 
-    def __init__(self, *contacts):
-        self.machine = Static(US, StaticConfig(contacts=contacts), random.Random(1))
+    def __init__(self, *contacts, **options):
+        self.machine = Static(US, StaticConfig(contacts=contacts, **options), random.Random(1))
         self.edges = {}
         self.saved = 0
         self.do(Start())
@@ -108,6 +113,29 @@ def test_an_update_is_another_list():
     assert lone.edges == {1: None, 3: None}
 
 
+def test_a_peer_that_tells_another_value_of_itself_is_that_from_then_on():
+    at = {"name": lambda peer: peer[0] if isinstance(peer, tuple) else peer, "key": str}
+    machine = Static(("us", 1), StaticConfig(contacts=(("a", 1),), **at), random.Random(1))
+    for event in (Start(), Connected(("a", 1), ("a", 1), StaticState((("a", 1),)))):
+        machine.handle(event, 0.0)
+    effects = machine.handle(Connected(("a", 1), ("a", 1), StaticState((("a", 2), ("b", 9), None, ("us", 7)))), 0.0)
+    assert machine.members == (("a", 2), ("us", 1))
+    assert [e.peer for e in effects if isinstance(e, Connect)] == [("a", 2)]
+    assert [e.peer for e in effects if isinstance(e, Disconnect)] == [("a", 1)]
+
+
+def test_a_link_at_whose_end_another_value_answers_is_a_link_to_that():
+    lone = Lone(2, name=halved).up(2).do(Disconnected(2, "closed")).up(3, 2)
+    assert lone.machine.members == (3, US)
+    assert lone.edges == {3: None}
+
+
+def test_a_link_at_whose_end_another_node_answers_is_dialled_again():
+    lone = Lone(2).up(2).do(Disconnected(2, "closed")).up(4, 2)
+    assert lone.machine.members == (2, US)
+    assert lone.edges == {2: None}
+
+
 def test_nothing_is_saved():
     assert Lone(1).up(1).saved == 0
 
@@ -159,7 +187,8 @@ def test_who_is_not_listed_here_may_dial_and_is_no_member(network):
 
 
 PEERS = st.one_of(st.integers(0, 4), st.just(US))
-GREETINGS = st.one_of(st.none(), st.integers(), st.text(), st.builds(StaticState, st.one_of(st.none(), st.tuples())))
+LISTS = st.lists(st.one_of(st.none(), st.lists(st.none()), PEERS), max_size=3).map(tuple)
+GREETINGS = st.one_of(st.none(), st.integers(), st.text(), st.builds(StaticState, st.one_of(st.none(), LISTS)))
 EVENTS = st.one_of(
     st.builds(
         Received, PEERS, st.one_of(st.none(), st.integers(), st.text(), st.builds(StaticState, st.tuples(PEERS)))
@@ -176,9 +205,13 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
-@given(contacts=st.lists(PEERS, max_size=3), events=st.lists(EVENTS, max_size=40))
-def test_nothing_that_happens_breaks_what_holds(contacts, events):
-    lone = Lone(*contacts)
+@given(
+    contacts=st.lists(PEERS, max_size=3),
+    name=st.sampled_from((name_of, halved)),
+    events=st.lists(EVENTS, min_size=10, max_size=60),
+)
+def test_nothing_that_happens_breaks_what_holds(contacts, name, events):
+    lone = Lone(*contacts, name=name)
     up = {}
     for event in events:
         if isinstance(event, Connected) and event.contact in lone.edges and event.contact != event.peer:
@@ -187,6 +220,7 @@ def test_nothing_that_happens_breaks_what_holds(contacts, events):
         lone.do(event)
         machine = lone.machine
         assert US in machine.members
+        assert len({name(peer) for peer in machine.members}) == len(machine.members)
         assert set(lone.edges) == ({*machine.members} - {US}) | set(machine._pending)
         for fact in lone.facts(NeighborUp | NeighborDown):
             assert up.get(fact.peer, False) == isinstance(fact, NeighborDown)

@@ -165,6 +165,16 @@ async def test_the_next_hops_of_clients_are_servers_that_are_up() -> None:
             )
 
 
+@pytest.mark.parametrize("overlay", ["pluggable", "hyparview"])
+async def test_the_next_hops_of_other_overlays_are_all_neighbors(overlay: str) -> None:
+    async with running("a", "b", "c", peer_service_manager=overlay) as (a, b, c):
+        await b.join(address_of(a))
+        await c.join(address_of(a))
+        await eventually(lambda: sorted(a._manager.next_hops("z@127.0.0.1")) == names(b, c))
+        assert a._manager.next_hops(b.name) == []
+        assert a._manager.next_hops(a.name) == []
+
+
 async def test_acknowledged_messages_and_pids_work_between_client_and_server() -> None:
     async with running("s", **SERVER) as [server], running("c", **CLIENT) as [client]:
         await client.join(address_of(server))
@@ -187,6 +197,16 @@ async def test_a_message_for_the_manager_that_is_none_of_ours_closes_its_connect
         d.send(("partisan_python", server.name), (Atom("client_server"), (Atom("introduction"), 1, 2, 3)))
         await eventually(lambda: rejected.of("partisan.frame.rejected", node=d.name))
         await formed([server], [c, d])
+
+
+async def test_other_channels_follow_their_change_among_neighbors() -> None:
+    async with running("a", "b", mixed_cluster=False, **STAR) as (a, b):
+        await a.join(address_of(b))
+        b.reconfigure(channels={"data": {"parallelism": 3}})
+        await eventually(lambda: a.connection_count(b.name, "data") == 3)
+        assert a.members_for_orchestration() == b.members_for_orchestration()
+        b.reconfigure(channels={"data": {"parallelism": 1}})
+        await eventually(lambda: a.connection_count(b.name, "data") == 1)
 
 
 def test_options_that_contradict_each_other_are_refused() -> None:

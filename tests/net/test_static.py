@@ -99,6 +99,17 @@ async def test_links_are_added_and_taken_away_while_it_runs() -> None:
         await eventually(lambda: not a.connections())
 
 
+async def test_other_channels_follow_their_change_among_neighbors() -> None:
+    async with running("a", "b", mixed_cluster=False, peer_service_manager="static") as (a, b):
+        await a.join(address_of(b))
+        await b.join(address_of(a))
+        b.reconfigure(channels={"data": {"parallelism": 3}})
+        await eventually(lambda: a.connection_count(b.name, "data") == 3)
+        assert a.members_for_orchestration() == b.members_for_orchestration()
+        b.reconfigure(channels={"data": {"parallelism": 1}})
+        await eventually(lambda: a.connection_count(b.name, "data") == 1)
+
+
 async def test_a_contact_of_another_form_is_refused() -> None:
     with pytest.raises(ConfigError, match="contacts"):
         await Node("a@127.0.0.1", peer_service_manager="static", contacts=["somewhere"]).start()
