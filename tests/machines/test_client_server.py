@@ -533,9 +533,16 @@ class TestAmongRealNodes:
         assert net.nodes[0].machine.members == net.nodes[3].machine.inner.members == (0, 3)
 
 
+def introduced(peer, tag, joining):
+    return Received(peer, Introduction(peer, tag, joining))
+
+
 @dataclass(frozen=True)
 class Answer:
-    """An edge that was asked for comes up: which, who answers (None: whom it leads to), and in which role if any."""
+    """An edge that was asked for comes up: which, who answers (None: whom it leads to), and in which role.
+
+    The role "fits" is one that goes with ours; None says nothing.
+    """
 
     which: int
     peer: int | None
@@ -544,7 +551,9 @@ class Answer:
     def on(self, lone):
         contact = [*lone.edges, US][self.which % (len(lone.edges) + 1)]
         peer = contact if self.peer is None else self.peer
-        return Connected(peer, contact, None if self.tag is None else state(self.tag, peer))
+        fitting = {CLIENT: SERVER, SERVER: CLIENT, UNDEFINED: UNDEFINED}[lone.machine.config.tag]
+        tag = fitting if self.tag == "fits" else self.tag
+        return Connected(peer, contact, None if tag is None else state(tag, peer))
 
 
 PEERS = st.one_of(st.integers(0, 4), st.just(US))
@@ -558,12 +567,15 @@ MESSAGES = st.one_of(
 GREETINGS = st.one_of(WILD, st.builds(ClientServerState, TAGS, st.one_of(WILD, st.tuples(PEERS, PEERS))))
 EVENTS = st.one_of(
     st.builds(Received, PEERS, MESSAGES),
+    *[st.builds(introduced, PEERS, st.sampled_from(ROLES), st.booleans())] * 2,
+    st.builds(lambda peer: Received(peer, Parting(peer)), PEERS),
     st.builds(Connected, st.integers(0, 4), st.integers(0, 4), GREETINGS),
     st.builds(lambda peer, greeting: Connected(peer, peer, greeting), PEERS, GREETINGS),
     st.builds(lambda peer, tag: Connected(peer, peer, state(tag, peer)), PEERS, st.sampled_from(ROLES)),
-    st.builds(Answer, st.integers(0, 9), st.one_of(st.none(), PEERS), st.one_of(st.none(), st.sampled_from(ROLES))),
+    *[st.builds(Answer, st.integers(0, 9), st.none(), st.just("fits"))] * 4,
+    st.builds(Answer, st.integers(0, 9), st.one_of(st.none(), PEERS), st.sampled_from(("fits", *ROLES, None))),
+    *[st.builds(Join, PEERS)] * 3,
     st.builds(Disconnected, PEERS, st.just("closed")),
-    st.builds(Join, PEERS),
     st.builds(GiveUp, PEERS),
     st.builds(Leave, st.one_of(st.none(), PEERS)),
     st.builds(UpdateMembers, st.lists(PEERS, max_size=3).map(tuple)),
@@ -572,7 +584,11 @@ EVENTS = st.one_of(
 
 
 @settings(max_examples=500, deadline=None)
-@given(tag=st.sampled_from(ROLES), name=st.sampled_from((name_of, halved)), events=st.lists(EVENTS, min_size=10, max_size=60))
+@given(
+    tag=st.sampled_from(ROLES),
+    name=st.sampled_from((name_of, halved)),
+    events=st.lists(EVENTS, min_size=10, max_size=60),
+)
 def test_nothing_that_happens_breaks_what_holds(tag, name, events):
     lone = Lone(tag, max_members=4, name=name)
     up = {}
