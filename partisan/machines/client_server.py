@@ -130,9 +130,11 @@ class ClientServer(Direct):
 
     Args:
         myself: our own value; peers must be of the same type.
-        config: the options; `Retune` replaces them.
+        config: the options; `Retune` replaces them, but not the role.
         rng: chance, for the phase of rounds.
         restored: the state that a former life saved, or None.
+    Attributes:
+        tag: our role.
     """
 
     config: ClientServerConfig
@@ -142,6 +144,7 @@ class ClientServer(Direct):
         self, myself: Peer, config: ClientServerConfig, rng: Random, restored: ClientServerState | None = None
     ) -> None:
         super().__init__(myself, config, rng, () if restored is None else restored.members)
+        self.tag = config.tag
         self._messages |= {Introduction: self._on_introduction, Parting: self._on_parting}
         self._tags: dict[Hashable, str] = {}  # name of a member, or of who may be one -> its role
         self._invited: dict[Peer, int] = {}  # who has introduced itself and is not reached -> rounds that are left
@@ -153,16 +156,16 @@ class ClientServer(Direct):
     def greeting(self) -> ClientServerState:
         """What our handshakes tell, and what is saved."""
         told = self._told
-        if told is None or told.members is not self.members or told.tag != self.config.tag:
-            told = self._told = ClientServerState(self.config.tag, self.members)
+        if told is None or told.members is not self.members:
+            told = self._told = ClientServerState(self.tag, self.members)
         return told
 
     def role_of(self, name: Hashable) -> str | None:
         """The role of a member; None if it is none, or has not said."""
-        return self.config.tag if name == self._name else self._tags.get(name) if name in self._named else None
+        return self.tag if name == self._name else self._tags.get(name) if name in self._named else None
 
     def _relays(self, peer: Peer) -> bool:
-        return self.config.tag == UNDEFINED or self._tags.get(self.config.name(peer)) == SERVER
+        return self.tag == UNDEFINED or self._tags.get(self.config.name(peer)) == SERVER
 
     # Edges.
 
@@ -185,7 +188,7 @@ class ClientServer(Direct):
         if theirs is None:
             self._take_unheard(peer, contact)
             return
-        if not go_together(self.config.tag, theirs):
+        if not go_together(self.tag, theirs):
             self._refuse(peer, contact, theirs)
             return
         asked = any(each in self._pending and each not in self._invited for each in (contact, peer))
@@ -211,7 +214,7 @@ class ClientServer(Direct):
         return contact != peer and self.config.name(contact) == self.config.name(peer) and self._is_member(contact)
 
     def _introduce(self, peer: Peer, joining: bool) -> None:
-        self._send(peer, Introduction(self.myself, self.config.tag, joining))
+        self._send(peer, Introduction(self.myself, self.tag, joining))
 
     def _refuse(self, peer: Peer, contact: Peer, theirs: str) -> None:
         """End the joins of a peer whose role does not go with ours, and its membership."""
@@ -295,8 +298,8 @@ class ClientServer(Direct):
         problem = self._problem_of_sender(peer, message.sender)
         if problem is None and message.tag not in ROLES:
             problem = "its role is none"
-        elif problem is None and not go_together(self.config.tag, message.tag):
-            problem = f"its role is {message.tag}, and ours {self.config.tag}"
+        elif problem is None and not go_together(self.tag, message.tag):
+            problem = f"its role is {message.tag}, and ours {self.tag}"
         if problem is not None:
             self._violation(peer, f"introduction: {problem}")
             return

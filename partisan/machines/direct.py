@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from partisan.machines.machine import NeighborDown, NeighborUp, Peer
+from partisan.machines.machine import Connected, NeighborDown, NeighborUp, Peer
 from partisan.machines.membership import Membership, MembershipConfig
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ class Direct(Membership):
         self._named[self._name] = self.myself
         self._become()
 
-    def _rename(self, contact: Peer, peer: Peer) -> None:
-        super()._rename(contact, peer)
-        if self.config.name(contact) != self.config.name(peer) and self._is_member(contact):
-            self._keep(contact)  # somebody else has answered in its place
+    def _on_connected(self, event: Connected, now: float) -> None:
+        super()._on_connected(event, now)
+        if self._is_member(event.contact):
+            self._keep(event.contact)  # somebody else may have answered in its place
 
     # The set.
 

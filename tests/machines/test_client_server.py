@@ -41,6 +41,7 @@ from partisan.machines.machine import (
     Notify,
     Received,
     Respec,
+    Retune,
     Save,
     Send,
     Start,
@@ -250,6 +251,12 @@ class TestOtherValues:
         assert lone.machine.members == (2, US)
         assert lone.edges == {2: None}
 
+    def test_a_member_whose_edge_a_join_that_fails_took_away_is_dialled_again(self):
+        lone = Lone(name=halved).have(2).do(Join(3)).do(Connected(3, 2, "no greeting"))
+        assert lone.facts(JoinFailed) == [JoinFailed(3, "greeting")]
+        assert lone.machine.members == (2, US)
+        assert lone.effects[-1] == Connect(2)
+
     def test_who_introduces_itself_as_another_value_is_that_at_once(self):
         lone = Lone(name=halved).have(2).hear(3, Introduction(3, CLIENT, False))
         assert lone.machine.members == (3, US)
@@ -311,6 +318,15 @@ class TestParting:
         assert lone.edges == {2: None, 4: None}
         lone.up(4, CLIENT)
         assert lone.machine.members == (2, 4, US)
+
+
+class TestOptions:
+    def test_other_options_leave_the_role_as_it_is(self):
+        lone = Lone(SERVER).do(Retune(ClientServerConfig(tag=CLIENT, max_members=2)))
+        assert lone.machine.greeting == state(SERVER, US)
+        lone.do(Join(1)).up(1, CLIENT)
+        assert lone.machine.members == (1, US)
+        assert "enough" in lone.hear(2, Introduction(2, CLIENT, True)).facts(Violation)[0].detail
 
 
 class TestHops:
@@ -551,7 +567,7 @@ class Answer:
     def on(self, lone):
         contact = [*lone.edges, US][self.which % (len(lone.edges) + 1)]
         peer = contact if self.peer is None else self.peer
-        fitting = {CLIENT: SERVER, SERVER: CLIENT, UNDEFINED: UNDEFINED}[lone.machine.config.tag]
+        fitting = {CLIENT: SERVER, SERVER: CLIENT, UNDEFINED: UNDEFINED}[lone.machine.tag]
         tag = fitting if self.tag == "fits" else self.tag
         return Connected(peer, contact, None if tag is None else state(tag, peer))
 

@@ -67,7 +67,7 @@ def test_equal_seeds_give_equal_networks_and_others_do_not():
 
 def test_the_number_of_a_node_says_its_role_and_whom_it_joins():
     make, rng = build(2), random.Random(1)
-    assert [make(peer, rng, None).config.tag for peer in range(4)] == [SERVER, SERVER, CLIENT, CLIENT]
+    assert [make(peer, rng, None).tag for peer in range(4)] == [SERVER, SERVER, CLIENT, CLIENT]
     assert joins(0, 2, rng) == []
     assert joins(1, 2, rng) == [0]
     assert sorted(joins(7, 2, rng, each=5)) == [0, 1]

@@ -12,7 +12,8 @@ Measured are, a node:
                             times as much as the logarithm of the size; at most 1 is at most logarithmic
 
 A protocol is a `Subject`: another one is another entry of `SUBJECTS`. Full membership is here to show what partial
-views save; its sizes end where its messages, which grow with the square, get long.
+views save; its sizes end where its messages, which grow with the square, get long. Client-server has four servers: what a
+client costs does not grow, and what a server costs grows with the clients.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
+from partisan.machines.client_server import ClientServerConfig
 from partisan.machines.full import FullConfig, FullMembership
 from partisan.machines.hyparview import HyParView, HyParViewConfig
 from partisan.machines.machine import Event, Join, Peer, Retune, Unreachable
 from partisan.machines.scamp import ScampConfig
 from partisan.machines.scamp_v2 import ScampV2
+from partisan.sim.client_server import build
 from partisan.sim.flood import Flood, Flooding, Heard
 from partisan.sim.latency import Constant
 from partisan.sim.network import Driven, Network
@@ -82,6 +85,9 @@ _SCAMP = ScampConfig(period=PERIOD, copies=4)
 _SCAMP_JOINS = replace(_SCAMP, period=_NEVER)
 _FULL = FullConfig(period=PERIOD)
 _FULL_JOINS = replace(_FULL, period=_NEVER)
+_STAR = ClientServerConfig(period=PERIOD)
+_STAR_JOINS = replace(_STAR, period=_NEVER)
+_SERVERS = 4
 
 SUBJECTS = (
     Subject(
@@ -107,6 +113,14 @@ SUBJECTS = (
         sizes=(50, 100),
         full=(50, 100, 200),
         contact=lambda number, rng: 0,
+    ),
+    Subject(
+        "client-server",
+        build(_SERVERS, _STAR_JOINS),
+        Retune(_STAR),
+        (_STAR, _STAR_JOINS),
+        full=SIZES,
+        contact=lambda number, rng: 0 if number < _SERVERS else rng.randrange(_SERVERS),
     ),
 )
 
