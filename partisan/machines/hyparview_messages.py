@@ -45,6 +45,7 @@ class HyParViewConfig:
         patience: seconds for a peer to be reached, and to answer (ours; partisan 5.0.3 waits 5 s for each send).
         memory: seconds for which a farewell of ours is remembered (ours; partisan 5.0.3: for ever).
         most_remembered: farewells remembered in each direction (ours; partisan 5.0.3: all).
+        most_former: peers that have left both views and are remembered, for a node that knows nobody else (ours).
         most_edges: edges to others than neighbors at one time (ours).
         most_advertised: peers in an exchange that are taken (ours).
         most_hops: time to live that is taken; longer than `active_rwl` no walk goes on here anyway (ours).
@@ -68,6 +69,7 @@ class HyParViewConfig:
     patience: float = 5.0
     memory: float = 30.0
     most_remembered: int = 256
+    most_former: int = 64
     most_edges: int = 64
     most_advertised: int = 256
     most_hops: int = 255

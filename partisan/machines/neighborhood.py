@@ -8,7 +8,7 @@ until it is given up. Who cannot be reached by then leaves the passive view.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from partisan.errors import ConfigError
@@ -103,6 +103,7 @@ class Neighborhood(Machine, ABC):
         self._tried: dict[Name, None] = {}  # whom we have asked since the last loss or round
         self._insists = False  # a refusal sends us to the next candidate
         self._offered: tuple[Peer, ...] = ()  # what our last shuffle gave away
+        self._former: list[Peer] = []  # who has left the passive view, the latest last
         self._partitions: list[tuple[Any, Peer]] = []
         self._away = False  # we have left, and are alone until somebody joins
         self._changed = False
@@ -230,8 +231,10 @@ class Neighborhood(Machine, ABC):
         if edge is None:
             return
         if name in self._active:
+            self._keep_in_mind(self._active[name])
             self._remove(name, event.reason)
             self._look_again()
+            self._tried[name] = None
             self._refill(now)
         elif name in self._joins.values():
             edge.up = False
@@ -246,8 +249,8 @@ class Neighborhood(Machine, ABC):
 
     def _failed(self, name: Name, reason: str, now: float, purge: bool) -> None:
         """An edge to somebody who is no neighbor was in vain."""
-        if purge:
-            self._passive.pop(name, None)
+        if purge and name in self._passive:
+            self._keep_in_mind(self._passive.pop(name))
         asked = self._asked.get(name)
         self._forget(name, reason)
         if asked is not None:
@@ -401,7 +404,27 @@ class Neighborhood(Machine, ABC):
 
     def _to_passive(self, name: Name, peer: Peer) -> None:
         if name not in self._passive:
-            mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng)
+            self._keep_in_mind(*mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng))
+
+    def _keep_in_mind(self, *peers: Peer) -> None:
+        """Remember who is in no view any more, in case that we shall know nobody else."""
+        former, most = self._former, self.config.most_former
+        former += peers
+        if len(former) > most:
+            del former[: len(former) - most]
+
+    def _recall(self, but: Container[Name]) -> Name | None:
+        """Put somebody who was in our views once, and is not among `but`, back into the passive view.
+
+        They take turns: who fails again is the last to be recalled again.
+        """
+        for at, peer in enumerate(self._former):
+            name = self.config.name(peer)
+            if name not in but and name not in self._active and name not in self._passive and name != self._name:
+                del self._former[at]
+                self._to_passive(name, peer)
+                return name if name in self._passive else None
+        return None
 
     def _decline(self, name: Name, peer: Peer, now: float) -> None:
         """Tell a peer that takes us for a neighbor that we are none, unless it is being told."""
@@ -415,7 +438,7 @@ class Neighborhood(Machine, ABC):
 
         Args:
             insist: go on until somebody accepts; else one refusal ends the round: where most views are full, a node
-                that lacks one neighbor would ask everybody, for ever.
+                that lacks one neighbor would ask everybody, in vain.
         """
         self._tried.clear()
         self._insists = insist
@@ -432,7 +455,10 @@ class Neighborhood(Machine, ABC):
         under_way = len(self._active) + 1 + len(self._asked) + len(self._pending)
         free = config.active_max_size - self._kept_free() - under_way
         for _ in range(min(free, most)):
-            name = choose(self._passive, self._rng, {**self._tried, **self._edges})
+            but = {**self._tried, **self._edges}
+            name = choose(self._passive, self._rng, but)
+            if name is None and not self._active:
+                name = self._recall(but)
             if name is None or not self._has_room_for_edge(name, self._passive[name], "promotion"):
                 return
             if not self._active and HIGH not in self._asked.values():
@@ -444,11 +470,18 @@ class Neighborhood(Machine, ABC):
         self._tried[name] = None
         self._asked[name] = priority
         last = self._ids.last_read(name)
-        self._tell(name, peer, NeighborRequest(self.myself, priority, self.config.tag, last, self._exchange()))
+        exchange = self._exchange(neighbors=False)
+        self._tell(name, peer, NeighborRequest(self.myself, priority, self.config.tag, last, exchange))
 
-    def _exchange(self) -> tuple[Peer, ...]:
+    def _exchange(self, neighbors: bool = True) -> tuple[Peer, ...]:
+        """A sample of both views, and ourselves.
+
+        Args:
+            neighbors: with peers of the active view; not for who is about to be our neighbor: if it asked ours to be
+                its neighbors too, there would be triangles, and ever longer paths elsewhere.
+        """
         config, rng = self.config, self._rng
-        active = sample(self._active, rng, config.shuffle_k_active)
+        active = sample(self._active, rng, config.shuffle_k_active) if neighbors else ()
         return (self.myself, *active, *sample(self._passive, rng, config.shuffle_k_passive))
 
     def _merge(self, exchange: Iterable[Peer], given: Iterable[Peer]) -> None:
@@ -460,7 +493,8 @@ class Neighborhood(Machine, ABC):
             if name not in passive and name not in active and name != self._name:
                 newcomers.setdefault(name, peer)
         if newcomers:
-            mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
+            gone = mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
+            self._keep_in_mind(*gone)
 
     def _shuffle(self) -> None:
         name = choose(self._active, self._rng)

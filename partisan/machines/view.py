@@ -45,23 +45,29 @@ def sample(view: View, rng: Random, most: int) -> list[Peer]:
     return rng.sample(peers, min(most, len(peers)))
 
 
-def mix(view: View, newcomers: View, most: int, rng: Random, first: Iterable[Name] = ()) -> None:
-    """Put newcomers in, as many as there are places; whom `first` names makes room first, then somebody at random."""
+def mix(view: View, newcomers: View, most: int, rng: Random, first: Iterable[Name] = ()) -> list[Peer]:
+    """Put newcomers in, as many as there are places; whom `first` names makes room first, then somebody at random.
+
+    Returns:
+        Who made room.
+    """
+    gone: list[Peer] = []
     excess = len(view) + len(newcomers) - most
     if excess > 0:
         for name in first:
             if excess > 0 and name in view:
-                del view[name]
+                gone.append(view.pop(name))
                 excess -= 1
         former = list(view) if excess > 0 else []
         while excess > 0 and former:
             at = int(rng.random() * len(former))
             former[at], former[-1] = former[-1], former[at]
-            del view[former.pop()]
+            gone.append(view.pop(former.pop()))
             excess -= 1
         if excess > 0:
             newcomers = dict(list(newcomers.items())[: max(most, 0)])
     view.update(newcomers)
+    return gone
 
 
 class DisconnectIds:

@@ -53,6 +53,8 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
+from partisan.sim import topology
+from tests.machines.lone import active_views, reached
 
 QUIET = 40.0
 """Seconds after which nothing but shuffles and vain requests is under way."""
@@ -83,33 +85,13 @@ def joined(network, count, seed, pause=0.02, build=build):
     return net
 
 
-def asymmetric(net):
-    return [
-        (peer, other)
-        for peer, node in net.nodes.items()
-        for other in node.machine.active
-        if other not in net.nodes or peer not in net.nodes[other].machine.active
-    ]
-
-
-def reached(net):
-    """How many nodes can be reached from the first one along active views."""
-    found, border = set(), [next(iter(net.nodes))]
-    while border:
-        peer = border.pop()
-        if peer not in found and peer in net.nodes:
-            found.add(peer)
-            border += net.nodes[peer].machine.active
-    return len(found)
-
-
 def sound(net):
     for node in net.nodes.values():
         check(node.machine)
         up = {target for target, edge in node.edges.items() if edge.up}
         assert up.issuperset(node.machine.active)
         assert len(node.edges) <= node.machine.config.active_max_size + 3
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation | Declined)]
 
 
@@ -187,7 +169,7 @@ def test_views_that_only_one_side_has_become_symmetric(network):
         name = machine.active[0]
         del machine._active[name]
         del machine._edges[name]
-    assert asymmetric(net)
+    assert topology.asymmetric(active_views(net))
     net.run(200.0)
     sound(net)
 
@@ -252,7 +234,7 @@ def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(
             check(node.machine)
     net.heal()
     net.run(120.0)
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     for node in net.nodes.values():
         check(node.machine)
 
@@ -401,5 +383,5 @@ def test_hostile_walks_in_a_cluster_do_not_live_long_and_leave_views_sound(netwo
         net.tell(3, Received(victim, ForwardJoin(5, "undefined", 1, ttl, victim)))
     net.run(10.0)
     assert net.sent - before < 100  # whoever is evicted asks each of its passive peers once
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     assert len([fact for fact in net.facts[3] if isinstance(fact, Violation)]) == 2

@@ -9,8 +9,10 @@ From that state each point is measured on its own:
     healing       so many nodes fail at once; cycles go on, with 10 messages after each, until these reach as many as
                   before
 
-A cycle is the interval between shuffles. The paper has no random promotion, and views without ourselves. Messages take
-a constant time, so that hops are counted as in its rounds; a failure is noticed after `DETECTION`.
+A cycle is the interval between shuffles. In each a node with room asks one passive peer with low priority to be its
+neighbor (`random_promotion`): the paper does not say how views fill up that joins have left with room, but its figure 5
+shows them full. Views there are without ourselves. Messages take a constant time, so that hops are counted as in its
+rounds. A failure is noticed after `DETECTION`; the first message after it is sent before that, and is all but lost.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
 """
@@ -57,7 +59,8 @@ CONFIG = HyParViewConfig(
     shuffle_k_active=3,
     shuffle_k_passive=4,
     shuffle_interval=CYCLE,
-    random_promotion=False,
+    random_promotion_interval=CYCLE,
+    active_min_size=2,  # high priority for a node without neighbors alone
 )
 """Paper §5.1; the active view counts ourselves here, and holds 5 there."""
 
@@ -88,7 +91,7 @@ class Overlay:
         self.options = options
         self.peers: list[Peer] = list(range(count)) if codec is None else [codec.peer(n) for n in range(count)]
         self.config = CONFIG if codec is None else replace(CONFIG, key=codec.key)
-        self.quiet = replace(self.config, shuffle_interval=_NEVER)
+        self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False)
         self.rng = Random(f"{options.seed}/scenario")
         self.tally = Tally()
         self.number = 0
