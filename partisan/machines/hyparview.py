@@ -80,6 +80,7 @@ from partisan.machines.machine import (
     Received,
     Respec,
     Retune,
+    Send,
     Start,
     TimedOut,
     Unreachable,
@@ -443,15 +444,17 @@ class HyParView(Neighborhood):
         if type(origin) is not self._kind:
             self._violation(peer, "shuffle: the sender is no peer")
             return
-        if not self._is_neighbor(peer, origin, now):
-            return
-        name_of = self.config.name
+        name_of, active = self.config.name, self._active
         name = name_of(origin)
-        ttl = min(ttl, self.config.active_rwl) - 1
+        hop = name if peer is None else name_of(peer)
+        if hop not in active and not self._is_neighbor(peer, origin, now):
+            return
+        rwl = self.config.active_rwl
+        ttl = (ttl if ttl < rwl else rwl) - 1
         if ttl > 0:
-            hop = choose(self._active, self._rng, (name, name if peer is None else name_of(peer)))
-            if hop is not None:
-                self._send(self._active[hop], Shuffle(exchange, ttl, origin))
+            following = choose(active, self._rng, (name, hop))
+            if following is not None:
+                self._out.append(Send(active[following], Shuffle(exchange, ttl, origin)))
                 return
         if name != self._name:
             reply = tuple(sample(self._passive, self._rng, len(exchange)))

@@ -91,10 +91,10 @@ class HyParViewState:
     epoch: int
 
 
-# Messages.
+# Messages: values that never change. They are not frozen, as making a frozen one takes three times as long.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JoinRequest:
     """Take me in.
 
@@ -108,7 +108,7 @@ class JoinRequest:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ForwardJoin:
     """A node has joined, and looks for neighbors by a random walk.
 
@@ -127,7 +127,7 @@ class ForwardJoin:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Neighbor:
     """You are in my active view.
 
@@ -143,7 +143,7 @@ class Neighbor:
     receiver: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Farewell:
     """You are no longer in my active view.
 
@@ -155,7 +155,7 @@ class Farewell:
     number: DisconnectId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborRequest:
     """Be my neighbor.
 
@@ -173,7 +173,7 @@ class NeighborRequest:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborAccepted:
     """You asked, and are in my active view.
 
@@ -189,7 +189,7 @@ class NeighborAccepted:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborRejected:
     """You asked, and are not in my active view.
 
@@ -201,7 +201,7 @@ class NeighborRejected:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shuffle:
     """Peers to mix into the passive view of whoever is at the end of a random walk.
 
@@ -216,7 +216,7 @@ class Shuffle:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ShuffleReply:
     """Peers in return for those of a shuffle.
 
@@ -228,7 +228,7 @@ class ShuffleReply:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InjectPartition:
     """Act as if your neighbors could not be reached through others; for tests.
 
@@ -243,7 +243,7 @@ class InjectPartition:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResolvePartition:
     """The partition of that name is over.
 

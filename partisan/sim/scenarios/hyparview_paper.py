@@ -150,7 +150,7 @@ class Overlay:
 
     def outcome(self, measured: list[Measured], since: int) -> Outcome:
         """What has been measured, with the events that machines took since there had been so many."""
-        return Outcome(measured, self.network.events - since, [self.network.digest()])
+        return Outcome(measured, self.network.events - since, [self.network.digest()], len(self.peers))
 
 
 def _membership(machine: object) -> HyParView:
