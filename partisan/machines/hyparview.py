@@ -91,6 +91,7 @@ from partisan.machines.neighborhood import PROMOTION_TIMER as PROMOTION_TIMER
 from partisan.machines.neighborhood import SHUFFLE_TIMER as SHUFFLE_TIMER
 from partisan.machines.neighborhood import Neighborhood
 from partisan.machines.view import DisconnectId, Name, choose, sample
+from partisan.machines.xbot import ENDS, RoundTrip, Step, XBot
 
 
 class HyParView(Neighborhood):
@@ -130,6 +131,10 @@ class HyParView(Neighborhood):
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval * rng.random())
         else:
             self._stop_timer(PROMOTION_TIMER)
+        if config.xbot and self._xbot is None:
+            self._xbot = XBot(self, self._oracle)
+        if self._xbot is not None:
+            self._xbot.start()
 
     def _on_retune(self, event: Retune, now: float) -> None:
         self.config = config = event.config
@@ -468,6 +473,18 @@ class HyParView(Neighborhood):
         given, self._offered = self._offered, ()
         self._merge(message.exchange, given)
 
+    # X-BOT.
+
+    def _on_step(self, peer: Peer, message: Step, now: float) -> None:
+        if self._xbot is None:
+            self._notify(Declined(peer, type(message).__name__))
+        else:
+            self._xbot.hear(peer, message, now)
+
+    def _on_round_trip(self, event: RoundTrip, now: float) -> None:
+        if self._xbot is not None:
+            self._xbot.on_round_trip(event, now)
+
     # Partitions, for tests.
 
     def _on_inject_partition(self, peer: Peer, message: InjectPartition, now: float) -> None:
@@ -509,6 +526,7 @@ _TAKES: dict[type, Callable[[HyParView, Any, float], None]] = {
     Disconnected: HyParView._on_disconnected,
     Unreachable: HyParView._on_unreachable,
     TimedOut: HyParView._on_timed_out,
+    RoundTrip: HyParView._on_round_trip,
 }
 _HEARS: dict[type, Callable[[HyParView, Peer, Any, float], None]] = {
     JoinRequest: HyParView._on_join_request,
@@ -522,4 +540,5 @@ _HEARS: dict[type, Callable[[HyParView, Peer, Any, float], None]] = {
     ShuffleReply: HyParView._on_shuffle_reply,
     InjectPartition: HyParView._on_inject_partition,
     ResolvePartition: HyParView._on_resolve_partition,
+    **dict.fromkeys(ENDS, HyParView._on_step),
 }

@@ -40,6 +40,10 @@ class HyParViewConfig:
         shuffle_interval: seconds between shuffles (partisan 5.0.3: 10 s).
         shuffle_k_active: active peers in an exchange (partisan 5.0.3 and paper §5.1: 3).
         shuffle_k_passive: passive peers in an exchange (partisan 5.0.3 and paper §5.1: 4).
+        xbot: exchange neighbors for nearer ones (partisan 5.0.3: False; `machines/xbot.py`).
+        xbot_interval: seconds between attempts (ours; partisan 5.0.3: 6 to 65 s, drawn once).
+        xbot_candidates: passive peers that are looked at in each (paper: 2, its passive scan length).
+        xbot_unbiased: neighbors that are never exchanged for nearer ones (paper: 1).
         tag: our own role (partisan 5.0.3: undefined).
         reservations: tags for one peer each of which a place in the active view is kept free (partisan 5.0.3: none).
         patience: seconds for a peer to be reached, and to answer (ours; partisan 5.0.3 waits 5 s for each send).
@@ -64,6 +68,10 @@ class HyParViewConfig:
     shuffle_interval: float = 10.0
     shuffle_k_active: int = 3
     shuffle_k_passive: int = 4
+    xbot: bool = False
+    xbot_interval: float = 10.0
+    xbot_candidates: int = 2
+    xbot_unbiased: int = 1
     tag: str = UNTAGGED
     reservations: tuple[str, ...] = ()
     patience: float = 5.0

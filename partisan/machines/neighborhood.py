@@ -38,6 +38,7 @@ from partisan.machines.machine import (
     Unreachable,
 )
 from partisan.machines.view import DisconnectIds, Name, View, choose, mix, sample
+from partisan.machines.xbot import SWAP_TIMER, XBOT_TIMER, Oracle, XBot
 
 if TYPE_CHECKING:
     from random import Random
@@ -76,6 +77,7 @@ class Neighborhood(Machine, ABC):
         config: the options; `Retune` replaces them.
         rng: the only source of chance; nodes of a simulation may share one.
         restored: the epoch that a former life saved, or None.
+        oracle: what links cost, for X-BOT; None takes the round trips that the driver tells of.
     Raises:
         ConfigError: there are more reservations than places.
     Attributes:
@@ -84,7 +86,14 @@ class Neighborhood(Machine, ABC):
 
     config: HyParViewConfig
 
-    def __init__(self, myself: Peer, config: HyParViewConfig, rng: Random, restored: int | None = None) -> None:
+    def __init__(
+        self,
+        myself: Peer,
+        config: HyParViewConfig,
+        rng: Random,
+        restored: int | None = None,
+        oracle: Oracle | None = None,
+    ) -> None:
         # Not Machine's: its tables are filled for each instance, which takes more memory than all that follows.
         self.myself = myself
         self.config = config
@@ -107,6 +116,8 @@ class Neighborhood(Machine, ABC):
         self._partitions: list[tuple[Any, Peer]] = []
         self._away = False  # we have left, and are alone until somebody joins
         self._changed = False
+        self._oracle = oracle
+        self._xbot: XBot | None = None
         for tag in config.reservations:
             if not self.reserve(tag):
                 raise ConfigError("reservations", f"{len(config.reservations)} are more than the active view has room")
@@ -188,6 +199,8 @@ class Neighborhood(Machine, ABC):
             self._send(edge.peer, self._request_to_join())
         if name in self._pending:
             self._take_in(name, now)
+        if self._xbot is not None:
+            self._xbot.came_up(name, now)
         self._settle(name)
 
     def _rename(self, contact: Peer, name: Name, peer: Peer) -> None:
@@ -268,6 +281,10 @@ class Neighborhood(Machine, ABC):
             short = taken < config.active_min_size
             self._look_again(insist=short or taken < config.active_max_size - 1)
             self._refill(now, HIGH if short else LOW, most=1)
+        elif self._xbot is not None and timer == XBOT_TIMER:
+            self._xbot.round(now)
+        elif self._xbot is not None and timer == SWAP_TIMER:
+            self._xbot.give_up()
         elif type(timer) is tuple and timer[1] in self._edges and timer[1] not in self._active:
             name = timer[1]
             if name in self._joins.values():
@@ -314,14 +331,17 @@ class Neighborhood(Machine, ABC):
     def _settle(self, name: Name) -> None:
         """Give the edge up if nothing needs it."""
         edge = self._edges.get(name)
-        if (
-            edge is not None
-            and edge.up
-            and not (
-                name in self._active or name in self._pending or name in self._asked or name in self._joins.values()
-            )
-        ):
+        if edge is not None and edge.up and not self._needs(name):
             self._close(name, "done")
+
+    def _needs(self, name: Name) -> bool:
+        return (
+            name in self._active
+            or name in self._pending
+            or name in self._asked
+            or name in self._joins.values()
+            or (self._xbot is not None and self._xbot.needs(name))
+        )
 
     def _close(self, name: Name, reason: str) -> None:
         edge = self._edges.pop(name)
@@ -333,6 +353,8 @@ class Neighborhood(Machine, ABC):
         """Give up what is under way with somebody who is no neighbor; a join stays."""
         self._pending.pop(name, None)
         self._asked.pop(name, None)
+        if self._xbot is not None:
+            self._xbot.lost(name)
         if name in self._edges and name not in self._active and name not in self._joins.values():
             self._close(name, reason)
 

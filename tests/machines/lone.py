@@ -35,9 +35,9 @@ US = 100
 class Lone:
     """One machine, called 100, and what it did last."""
 
-    def __init__(self, restored=None, seed=1, **options):
+    def __init__(self, restored=None, seed=1, oracle=None, **options):
         self.now = 0.0
-        self.machine = HyParView(US, HyParViewConfig(**options), random.Random(seed), restored)
+        self.machine = HyParView(US, HyParViewConfig(**options), random.Random(seed), restored, oracle)
         self.effects = []
         self.do(Start())
 

@@ -53,6 +53,7 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
+from partisan.machines.xbot import ENDS, SWAP_TIMER, XBOT_TIMER, RoundTrip, Step
 from partisan.sim import topology
 from tests.machines.lone import active_views, reached
 
@@ -223,9 +224,14 @@ def perform(net, step):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 32), st.lists(STEPS, max_size=30), st.integers(2, 5))
-def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(network, seed, steps, most):
-    net = network(seed, lambda peer, rng, restored: HyParView(peer, HyParViewConfig(most), rng, restored))
+@given(st.integers(0, 1 << 32), st.lists(STEPS, max_size=30), st.integers(2, 5), st.booleans())
+def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(network, seed, steps, most, xbot):
+    config = HyParViewConfig(most, xbot=xbot, xbot_interval=1.0, xbot_unbiased=0)
+
+    def build(peer, rng, restored):
+        return HyParView(peer, config, rng, restored, lambda other: float(abs(other - peer)))
+
+    net = network(seed, build)
     for peer in range(6):
         net.boot(peer)
     for step in steps:
@@ -233,6 +239,8 @@ def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(
         for node in net.nodes.values():
             check(node.machine)
     net.heal()
+    for peer in net.nodes:
+        net.tell(peer, Retune(replace(config, xbot=False)))
     net.run(120.0)
     assert not topology.asymmetric(active_views(net))
     for node in net.nodes.values():
@@ -263,6 +271,7 @@ MESSAGES = st.one_of(
     st.builds(ShuffleReply, EXCHANGES, ANY),
     st.builds(InjectPartition, ANY, ANY, TTLS),
     st.builds(ResolvePartition, ANY),
+    *(st.builds(kind, st.one_of(st.none(), st.booleans()), ANY, ANY, ANY, ANY) for kind in ENDS),
     st.none(),
     st.text(max_size=3),
 )
@@ -274,13 +283,21 @@ CONFIGS = st.builds(
     passive_max_size=st.integers(0, 5),
     most_edges=st.integers(1, 8),
     partitions=st.booleans(),
+    xbot=st.booleans(),
+    xbot_unbiased=st.integers(0, 2),
 )
 
 
 def in_its_own_name(pair):
     """The message as its sender would send it."""
     peer, message = pair
-    return Received(peer, replace(message, sender=peer) if hasattr(message, "sender") else message)
+    if isinstance(message, Step):
+        source, end = ENDS[type(message)]
+        answer = (message.answer is True) if type(message).__name__.endswith("Reply") else None
+        message = replace(message, **{"answer": answer, source: peer, end: 0})
+    elif hasattr(message, "sender"):
+        message = replace(message, sender=peer)
+    return Received(peer, message)
 
 
 HOSTILE = st.one_of(
@@ -295,7 +312,10 @@ HOSTILE = st.one_of(
     st.builds(Unreachable, CONTACTS, st.just("refused")),
     st.builds(
         TimedOut,
-        st.one_of(st.sampled_from([SHUFFLE_TIMER, PROMOTION_TIMER, "other"]), st.tuples(st.just(EDGE_TIMER), CONTACTS)),
+        st.one_of(
+            st.sampled_from([SHUFFLE_TIMER, PROMOTION_TIMER, XBOT_TIMER, SWAP_TIMER, "other"]),
+            st.tuples(st.just(EDGE_TIMER), CONTACTS),
+        ),
     ),
     st.builds(Join, CONTACTS),
     st.builds(GiveUp, CONTACTS),
@@ -303,6 +323,7 @@ HOSTILE = st.one_of(
     st.builds(UpdateMembers, st.lists(CONTACTS, max_size=4).map(tuple)),
     st.builds(Retune, CONFIGS),
     st.builds(Respec, PEERS),
+    st.builds(RoundTrip, PEERS, st.floats(0.0, 1.0)),
 )
 
 
@@ -338,6 +359,9 @@ class Driver:
         assert {peer for peer, up in self.edges.items() if up}.issuperset(machine.active)
         assert set(self.edges) == {edge.peer for edge in machine._edges.values()}
         needed = {*machine._active, *machine._pending, *machine._asked, *machine._joins.values()}
+        if machine._xbot is not None and machine._xbot._swap is not None:
+            needed.add(machine._xbot._swap.partner)
+            assert SWAP_TIMER in self.deadlines
         assert {name for name, edge in machine._edges.items() if edge.up} <= needed
         assert {(EDGE_TIMER, name) for name in machine._edges if name not in machine._active} <= self.deadlines
 
@@ -363,9 +387,14 @@ class Driver:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.integers(0, 1 << 32), CONFIGS, st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60))
-def test_no_sequence_of_events_however_hostile_makes_it_raise_or_breaks_what_holds(seed, config, events):
-    driver = Driver(HyParView(0, config, random.Random(seed)))
+@given(
+    st.integers(0, 1 << 32),
+    CONFIGS,
+    st.one_of(st.none(), st.just(lambda peer: None if peer == 7 else 1.0 / (1 + peer))),
+    st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60),
+)
+def test_no_sequence_of_events_however_hostile_makes_it_raise_or_breaks_what_holds(seed, config, oracle, events):
+    driver = Driver(HyParView(0, config, random.Random(seed), None, oracle))
     driver.tell(Start(), 0.0)
     now = 0.0
     for event, pause in events:
