@@ -443,6 +443,7 @@ class HyParView(Neighborhood):
                 self._refill(now, asked, most=1)
 
     def _on_shuffle(self, peer: Peer, message: Shuffle, now: float) -> None:
+        # Nine of ten messages of an overlay at rest are shuffles that go on: few calls here.
         exchange, ttl, origin = message.exchange, message.ttl, message.sender
         if not self._walk_is_sound(peer, ttl, "shuffle") or not self._exchange_is_sound(peer, exchange, "shuffle"):
             return

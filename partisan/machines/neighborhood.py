@@ -244,7 +244,7 @@ class Neighborhood(Machine, ABC):
         if edge is None:
             return
         if name in self._active:
-            self._keep_in_mind(self._active[name])
+            self._keep_in_mind((self._active[name],))
             self._remove(name, event.reason)
             self._look_again()
             self._tried[name] = None
@@ -263,7 +263,7 @@ class Neighborhood(Machine, ABC):
     def _failed(self, name: Name, reason: str, now: float, purge: bool) -> None:
         """An edge to somebody who is no neighbor was in vain."""
         if purge and name in self._passive:
-            self._keep_in_mind(self._passive.pop(name))
+            self._keep_in_mind((self._passive.pop(name),))
         asked = self._asked.get(name)
         self._forget(name, reason)
         if asked is not None:
@@ -426,9 +426,9 @@ class Neighborhood(Machine, ABC):
 
     def _to_passive(self, name: Name, peer: Peer) -> None:
         if name not in self._passive:
-            self._keep_in_mind(*mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng))
+            self._keep_in_mind(mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng))
 
-    def _keep_in_mind(self, *peers: Peer) -> None:
+    def _keep_in_mind(self, peers: Iterable[Peer]) -> None:
         """Remember who is in no view any more, in case that we shall know nobody else."""
         former, most = self._former, self.config.most_former
         former += peers
@@ -516,7 +516,7 @@ class Neighborhood(Machine, ABC):
                 newcomers.setdefault(name, peer)
         if newcomers:
             gone = mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
-            self._keep_in_mind(*gone)
+            self._keep_in_mind(gone)
 
     def _shuffle(self) -> None:
         name = choose(self._active, self._rng)

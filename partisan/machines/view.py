@@ -75,10 +75,12 @@ def mix(view: View, newcomers: View, most: int, rng: Random, first: Iterable[Nam
                 gone.append(view.pop(name))
                 excess -= 1
         former = list(view) if excess > 0 else []
-        while excess > 0 and former:
-            at = int(rng.random() * len(former))
-            former[at], former[-1] = former[-1], former[at]
-            gone.append(view.pop(former.pop()))
+        random, left = rng.random, len(former)
+        while excess > 0 and left:
+            at = int(random() * left)
+            left -= 1
+            name, former[at] = former[at], former[left]
+            gone.append(view.pop(name))
             excess -= 1
         if excess > 0:
             newcomers = dict(list(newcomers.items())[: max(most, 0)])

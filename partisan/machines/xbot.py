@@ -367,8 +367,8 @@ class XBot:
     def _on_answer(self, name: Name, message: Step, names: dict[str, Name], now: float) -> None:
         swap, kind = self._swap, type(message)
         if swap is None or swap.awaits is not kind or not self._is_same(names, swap.step):
-            if message.answer and kind is not ReplaceReply:
-                self._turn_away(name, getattr(message, ENDS[kind][0]), now)  # too late, and it has us as a neighbor
+            if message.answer:
+                self._turn_away(name, getattr(message, ENDS[kind][0]), now)  # too late; it may have us as a neighbor
         else:
             if swap.part == INITIATOR:
                 if message.answer and message.disconnect is None and names[OLD] in self._host._active:

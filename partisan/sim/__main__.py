@@ -214,7 +214,7 @@ def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder
     before, turn = _memory(), _turn()
     began, used = time.perf_counter(), _used()
     thresholds = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)  # what a simulation allocates lives long, and is in few cycles
+    gc.set_threshold(10_000_000, 5, 5)  # a run makes no cycles; but one network may follow another
     try:
         outcome = scenario.run(options)
         if chosen.baselines and scenario.baselines is not None:
