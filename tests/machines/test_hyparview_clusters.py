@@ -282,6 +282,7 @@ CONFIGS = st.builds(
     active_min_size=st.integers(0, 4),
     passive_max_size=st.integers(0, 5),
     most_edges=st.integers(1, 8),
+    most_former=st.integers(0, 3),
     partitions=st.booleans(),
     xbot=st.booleans(),
     xbot_unbiased=st.integers(0, 2),
@@ -358,6 +359,9 @@ class Driver:
         assert self.up == set(machine.active)
         assert {peer for peer, up in self.edges.items() if up}.issuperset(machine.active)
         assert set(self.edges) == {edge.peer for edge in machine._edges.values()}
+        assert len(machine._edges) <= len(machine._active) + machine.config.most_edges + len(machine._joins)
+        assert len(machine._former) <= machine.config.most_former
+        assert len(machine._tried) <= 100
         needed = {*machine._active, *machine._pending, *machine._asked, *machine._joins.values()}
         if machine._xbot is not None and machine._xbot._swap is not None:
             needed.add(machine._xbot._swap.partner)
@@ -414,3 +418,43 @@ def test_hostile_walks_in_a_cluster_do_not_live_long_and_leave_views_sound(netwo
     assert net.sent - before < 100  # whoever is evicted asks each of its passive peers once
     assert not topology.asymmetric(active_views(net))
     assert len([fact for fact in net.facts[3] if isinstance(fact, Violation)]) == 2
+
+
+def storm(net, victim, kinds):
+    """Tell a node of thousands of peers that there are not, in the name of a neighbor and in theirs."""
+    [neighbor, *_] = net.nodes[victim].machine.active
+    for ghost in range(1000, 3000):
+        if "join" in kinds:
+            net.tell(victim, Received(ghost, JoinRequest(ghost, "undefined", 1)))
+        if "walk" in kinds:
+            net.tell(victim, Received(neighbor, ForwardJoin(ghost, "undefined", 1, 0, neighbor)))
+        if "request" in kinds:
+            net.tell(victim, Received(ghost, NeighborRequest(ghost, "high", "undefined", (1, 0), (ghost,))))
+        if "shuffle" in kinds:
+            net.tell(victim, Received(neighbor, Shuffle(tuple(range(ghost, ghost + 200)), 1, neighbor)))
+
+
+@pytest.mark.parametrize("kinds", ["join", "walk", "request", "shuffle", "join walk request shuffle"])
+def test_a_storm_of_peers_that_there_are_not_costs_no_neighbor_and_few_edges(network, kinds):
+    net = joined(network, 30, 8)
+    before = active_views(net)
+    storm(net, 3, kinds)
+    for node in net.nodes.values():
+        check(node.machine)
+    assert len(net.nodes[3].edges) <= 5 + net.nodes[3].machine.config.most_edges
+    net.run(QUIET)
+    after = active_views(net)
+    assert {*before[3]} <= {*after[3]}
+    assert len(net.nodes[3].edges) <= 6  # what could not be reached was given up
+    assert not topology.asymmetric(after)
+    assert reached(net) == 30
+
+
+def test_a_node_that_was_told_of_ghosts_alone_finds_its_way_back_when_all_its_neighbors_have_failed(network):
+    net = joined(network, 30, 8)
+    storm(net, 3, "join")  # they stay out of its views
+    for peer in net.nodes[3].machine.active:
+        net.crash(peer)
+    net.run(QUIET)
+    assert not topology.asymmetric(active_views(net))
+    assert reached(net) == len(net.nodes)
