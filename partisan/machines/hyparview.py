@@ -32,6 +32,8 @@ reserved again when its peer has gone; joins are repeated until they are answere
 the epoch it has lost. A refusal is always the one with an exchange, as the other crashes a real manager. Who is about
 to be our neighbor is told of passive peers alone: if it asked our neighbors next, there would be triangles.
 
+With the option `xbot` neighbors are exchanged for nearer ones (`machines/xbot.py`).
+
 It differs from the paper, too: a node is taken in only when it has been reached, so a forged joiner evicts nobody; an
 acceptance that comes when the view is full again is declined, instead of evicting somebody; who treats us as a neighbor
 and is none is told so, which restores symmetry whatever was lost; walks are no longer than our own; one who leaves says
