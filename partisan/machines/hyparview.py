@@ -148,6 +148,7 @@ class HyParView(Neighborhood):
             self._drop(choose(self._active, self._rng) if victim is None else victim, now)
         while len(self._passive) > max(config.passive_max_size, 0):
             del self._passive[choose(self._passive, self._rng)]
+        self._keep_in_mind(())
         self._start_timers()
 
     def _on_respec(self, event: Respec, now: float) -> None:
