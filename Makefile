@@ -7,7 +7,8 @@
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
-#   make soak           a thousand kills amid acknowledged messages, and the tests that use chance under SEEDS other seeds
+#   make soak           a thousand kills amid acknowledged messages, a large overlay, and the tests that use chance under
+#                       SEEDS other seeds
 #   make fuzz           fuzz each of TARGETS (scan, codec, frames) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
@@ -39,7 +40,7 @@ ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=
 # Left out of both: what is about the package, the benchmark, the examples or pure Python rather than the core, clusters
 # of processes of their own, and the C headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
-	tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
+	tests/conformance/test_hyparview.py tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
 	$(wildcard tests/net/test_discovery*.py) \
 	$(patsubst %,tests/unit/test_%.py,config discovery docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
@@ -99,6 +100,7 @@ test-sdist: $(VENV)/tools-build
 
 soak: compile $(TEST_TOOLS)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
+	$(PY) tests/soak/overlay.py --nodes 1024 --kill 0.3
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 
 # Builds its own flavour under out/fuzz and leaves the extensions in place alone.

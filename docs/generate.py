@@ -18,6 +18,7 @@ from partisan.config import (
     ChannelConfig,
     CodecConfig,
     Config,
+    HyParViewOptions,
     PingConfig,
     TlsClientConfig,
     TlsServerConfig,
@@ -93,6 +94,10 @@ EFFECTS: tuple[tuple[str, str], ...] = (
     (
         "`gossip`, `periodic_enabled`, `periodic_interval`",
         "At once; the next gossip is due at a random moment of the new interval.",
+    ),
+    (
+        "`hyparview`",
+        "At once: views that are too large lose peers at random, and timers begin anew at a random moment.",
     ),
     ("`tombstone_age`", "At the next gossip, for what is remembered already, too."),
     ("`scamp_c`, `scamp_lease`", "From the next subscription on; leases that run end when they would have."),
@@ -180,6 +185,7 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("Options of a node", Config, ""),
     ("Options of a channel: `channels.<name>`", ChannelConfig, "channels.<name>."),
     ("Keepalive: `connection_ping`", PingConfig, "connection_ping."),
+    ("HyParView: `hyparview`", HyParViewOptions, "hyparview."),
     ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
     ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
     ("Discovery: `peer_discovery`", DiscoveryConfig, "peer_discovery."),

@@ -105,6 +105,7 @@ else:
     from .runtime.current import exit as exit
     from .runtime.current import node as node
     from .runtime.current import self as self
+    from .runtime.facade import broadcast as broadcast
     from .runtime.facade import cancel_timer as cancel_timer
     from .runtime.facade import cast_message as cast_message
     from .runtime.facade import channel_opts as channel_opts

@@ -65,6 +65,7 @@ __all__ = [
     "Unacknowledged",
     "UndefinedFunction",
     "UnknownLabel",
+    "Unsupported",
     "WrongThread",
 ]
 
@@ -303,15 +304,27 @@ class Overloaded(PartisanError):
 
 
 class NoAvailableSlots(PartisanError):
-    """The overlay has no slots to reserve.
+    """The overlay has no slots to reserve, or none left.
 
     Attributes:
         tag: what a slot was asked for.
     """
 
     def __init__(self, tag: object) -> None:
-        super().__init__(f"no slot is available for {tag!r}: this overlay reserves none")
+        super().__init__(f"no slot is available for {tag!r}: this overlay reserves none, or no more")
         self.tag = tag
+
+
+class Unsupported(PartisanError, NotImplementedError):
+    """The overlay of the node has no such thing.
+
+    Attributes:
+        overlay: as the option `peer_service_manager` names it.
+    """
+
+    def __init__(self, overlay: str, detail: str) -> None:
+        super().__init__(f"{overlay}: {detail}")
+        self.overlay = overlay
 
 
 class StateError(PartisanError, OSError):

@@ -265,6 +265,8 @@ cdef class Router:
         except NotConnected as error:
             if not error.known and not self.acknowledging.expected(node):
                 raise
+        if queue is not None and not self.acknowledging.may_go(node):
+            queue = None
         if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
                 or (<tuple>self.place)[2] is not partition_key:
             self.place = (name, channel, partition_key)

@@ -88,6 +88,7 @@ from partisan.machines.machine import (
     Unreachable,
     UpdateMembers,
 )
+from partisan.machines.neighborhood import DONE as DONE
 from partisan.machines.neighborhood import EDGE_TIMER as EDGE_TIMER
 from partisan.machines.neighborhood import PROMOTION_TIMER as PROMOTION_TIMER
 from partisan.machines.neighborhood import SHUFFLE_TIMER as SHUFFLE_TIMER
@@ -298,7 +299,7 @@ class HyParView(Neighborhood):
             return
         unwanted = kind is NeighborAccepted and not self._has_room(message.tag)
         if unwanted or not self._add(name, peer, message.tag, now):
-            self._decline(name, peer, now)
+            self._decline(name, peer, now, getattr(message, "last", None))
         elif kind is JoinRequest:
             self._send(peer, self._neighbor(name, peer))
             self._send_walks(name, message)
@@ -357,7 +358,7 @@ class HyParView(Neighborhood):
             return
         self._meet(name, sender)
         if self._away:
-            self._decline(name, sender, now)
+            self._decline(name, sender, now, message.last)
         elif name not in self._active and self._ids.addable(name, message.last, now):
             self._consider(name, sender, message, now)
 
@@ -424,7 +425,7 @@ class HyParView(Neighborhood):
         self._meet(name, sender)
         self._asked.pop(name, None)
         if self._away:
-            self._decline(name, sender, now)
+            self._decline(name, sender, now, message.last)
             return
         if name not in self._active:
             if self._ids.addable(name, message.last, now):

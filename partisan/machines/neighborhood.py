@@ -37,7 +37,7 @@ from partisan.machines.machine import (
     TimedOut,
     Unreachable,
 )
-from partisan.machines.view import DisconnectIds, Name, View, choose, mix, sample
+from partisan.machines.view import DisconnectId, DisconnectIds, Name, View, choose, mix, sample
 from partisan.machines.xbot import SWAP_TIMER, XBOT_TIMER, Oracle, XBot
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ SHUFFLE_TIMER = "shuffle"
 PROMOTION_TIMER = "promotion"
 EDGE_TIMER = "edge"
 """The last's keys are pairs of this and a name."""
+
+DONE = "done"
+"""The reason of a `Disconnect` after which the peer, too, takes the edge for one that nobody needs."""
 
 _WAITING = 8
 """Messages that wait for one edge to come up, at most (ours)."""
@@ -332,7 +335,7 @@ class Neighborhood(Machine, ABC):
         """Give the edge up if nothing needs it."""
         edge = self._edges.get(name)
         if edge is not None and edge.up and not self._needs(name):
-            self._close(name, "done")
+            self._close(name, DONE)
 
     def _needs(self, name: Name) -> bool:
         return (
@@ -448,9 +451,14 @@ class Neighborhood(Machine, ABC):
                 return name if name in self._passive else None
         return None
 
-    def _decline(self, name: Name, peer: Peer, now: float) -> None:
-        """Tell a peer that takes us for a neighbor that we are none, unless it is being told."""
-        if not self._ids.sent_lately(name, now):
+    def _decline(self, name: Name, peer: Peer, now: float, last: DisconnectId | None = None) -> None:
+        """Tell a peer that takes us for a neighbor that we are none, unless it is being told.
+
+        Args:
+            last: our latest farewell that it has read, if it says so.
+        """
+        told = self._ids.sent_lately(name, now) if last is None else not self._ids.addable(name, last, now)
+        if not told:
             self._tell(name, peer, Farewell(self.myself, self._ids.next(name, now)))
 
     # Looking for neighbors.

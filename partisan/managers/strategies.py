@@ -13,6 +13,7 @@ from partisan.machines.membership import Membership, MembershipConfig
 from partisan.machines.scamp import Scamp, ScampConfig
 from partisan.machines.scamp_v1 import ScampV1
 from partisan.machines.scamp_v2 import ScampV2
+from partisan.managers.glue import Glue
 from partisan.names import ListenAddress, NodeSpec
 from partisan.wire import full, scamp
 from partisan.wire.order import spec_key
@@ -21,35 +22,14 @@ from partisan.wire.records import Records
 OPTION = "membership_strategy"
 
 
-class Strategy(Protocol):
-    """What the manager wants of a strategy.
-
-    Attributes:
-        name: by which a saved state is known.
-    """
-
-    name: str
+class Strategy(Glue, Protocol):
+    """A protocol whose machine is a membership."""
 
     def options(self, config: Config) -> MembershipConfig:
         """What the node's options say to the machine; `Retune` gives it others."""
 
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine; `restored` is the greeting that a former life saved, or None."""
-
-    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
-        """What a handshake tells, and what is saved."""
-
-    def greeting_from_term(self, term: object) -> Any:
-        """Raises RemoteProtocolError."""
-
-    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
-        """The spec that the node of that name gives itself in its greeting."""
-
-    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
-        """What is sent to a peer's manager."""
-
-    def message_from_term(self, term: object) -> tuple[NodeSpec | None, Any]:
-        """Who says it, None if the connection alone knows, and what. Raises RemoteProtocolError."""
 
 
 class Full:
@@ -75,6 +55,14 @@ class Full:
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine."""
         return FullMembership(myself, options, rng, restored)
+
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return self.greeting_from_term(term)
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
         """The state; who says it is one of its members."""
@@ -128,6 +116,14 @@ class Partial:
         """Make the machine."""
         return self.KINDS[self._version](myself, options, rng, restored)
 
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return self.greeting_from_term(term)
+
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
         """The state; who says it is in its own view."""
         return scamp.state_to_term(greeting)
@@ -169,6 +165,14 @@ class Own:
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine: `kind(myself, options, rng, restored)`."""
         return self._kind(myself, options, rng, restored)  # type: ignore[call-arg]  # a strategy takes what was saved
+
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a greeting."""
+        return self.greeting_from_term(term)
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
         """The spec and the greeting."""

@@ -41,7 +41,7 @@ from partisan.wire.acknowledged import (
     number_from_message,
 )
 from partisan.wire.causal import is_causal
-from partisan.wire.forward import PLUGGABLE_MANAGER, ack_to_term, without_padding
+from partisan.wire.forward import ack_to_term, without_padding
 
 if TYPE_CHECKING:
     from partisan.config import Config
@@ -154,6 +154,10 @@ class Acknowledged:
         )
         self._limit(options)
 
+    def only_to_python(self) -> None:
+        """Write to no peer before it has agreed to take acknowledged messages: under this overlay it might crash."""
+        self._fast.only_agreed = True
+
     def retune(self) -> None:
         """The options of the node have changed."""
         options = options_of(self._context.config)
@@ -217,6 +221,10 @@ class Acknowledged:
             self._timer.cancel()
         for peer in self._machine.sent.peers():
             self.forget(peer, "the node has stopped")
+
+    @property
+    def _manager(self) -> Atom:
+        return Atom(self._context.manager.wire_name)
 
     # Out.
 
@@ -295,11 +303,12 @@ class Acknowledged:
     def _queue(self, node: str, target: Atom | Pid, channel: str | None, partition_key: int | None) -> SendQueue | None:
         """Where the message goes now; None if it must wait for the node to be connected again."""
         try:
-            return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
+            queue = self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
         except NotConnected as error:
             if not error.known and not self._expected(node):
                 raise
             return None
+        return queue if self._fast.may_go(node) else None
 
     def _expected(self, node: str) -> bool:
         """Whether a node that was never connected is a member, and so dialled."""
@@ -371,7 +380,7 @@ class Acknowledged:
                 self._fast.owing = True
                 self._context.loop.call_soon(self._acknowledge)
         else:
-            self._tell(peer, PLUGGABLE_MANAGER, ack_to_term(term[2]), link.channel)
+            self._tell(peer, self._manager, ack_to_term(term[2]), link.channel)
         if fresh:
             self._context.router.deliver(target, without_padding(message))
         return True
@@ -427,7 +436,7 @@ class Acknowledged:
                     self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
                 elif type(effect.message) is Ack:
                     clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
-                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
+                    self._tell(str(effect.peer), self._manager, ack_to_term(clock), None)
                 else:
                     self._send_again(str(effect.peer), effect.message)  # type: ignore[arg-type]  # what `keep` was given
             elif type(effect) is StartTimer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from partisan._core.frame import Slab
 from partisan._core.router import Router
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 
 
 class Manager(Protocol):
-    """What a connection wants of the peer service manager."""
+    """What a connection wants of the peer service manager.
+
+    Attributes:
+        wire_name: the registered name that peers address managers of its kind by.
+    """
+
+    wire_name: ClassVar[str]
 
     def local_state(self, peer: str) -> object:
         """What the handshake tells the peer, which has dialled, about the membership here, as a term."""

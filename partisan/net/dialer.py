@@ -2,9 +2,9 @@
 
 An edge is what a machine's `Connect(peer)` asks for. First one connection of the default channel is dialled; its
 handshake names the peer and brings its state. Then the peer's own channel map says how many connections each channel
-wants, and the missing ones are dialled side by side. A failure backs off: the pause doubles from `connection_interval`
-to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
-dialled at each in turn.
+wants, and the missing ones are dialled side by side, those of other channels as soon as the overlay wants them. A
+failure backs off: the pause doubles from `connection_interval` to `reconnect_backoff_max`, with jitter, and a
+connection that comes up resets it. A peer with several addresses is dialled at each in turn.
 
 A peer that has told another spec of itself, with the same addresses, keeps its edge and what is up of it: only what the
 new channel map changes is dialled, parted or replaced. A connection that is replaced parts when the new one is up.
@@ -55,6 +55,12 @@ class Overlay(Protocol):
 
     def lane_changed(self, node: str, channel: str) -> None:
         """A connection of the channel has come up or is gone."""
+
+    def wants_all(self, peer: NodeSpec) -> bool:
+        """Whether the edge to the peer, which is connected, is to have all its channels, and not the default one alone.
+
+        It is asked whenever the edge is looked at; `Dialer.keep` looks at it again.
+        """
 
 
 class Edge:
@@ -323,6 +329,7 @@ class Dialer:
         return [
             (channel, options.parallelism - have(target.name, channel) + stale.count(channel) - edge.pending(channel))
             for channel, options in target.channels
+            if channel == DEFAULT_CHANNEL or self._overlay.wants_all(target)
         ]
 
     def _dial(self, edge: Edge, channel: str) -> None:
@@ -489,6 +496,8 @@ class Dialer:
                 return
         elif isinstance(error, PartisanError | OSError) and not edge.up:
             self._overlay.failed(edge.target, error)
+            if self._edges.get(edge.target) is not edge:
+                return
         self._come_again(edge)
 
     def _come_again(self, edge: Edge) -> None:

@@ -215,6 +215,11 @@ def unlink(pid: Pid) -> None:
     node().unlink(pid)
 
 
+def broadcast(data: Any, name: str | Atom) -> None:
+    """Send a message to every node, by a handler of `partisan.plumtree`; see `partisan.plumtree.broadcast`."""
+    node().broadcast(data, name)
+
+
 def monitor(target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
     """Have (tag, reference, process, item, reason) sent to the current process when another ends."""
     return node().monitor(target, tag=tag, channel=channel)

@@ -25,8 +25,9 @@ from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
+from partisan.managers.audience import Audience
 from partisan.managers.causal_store import CausalStore
-from partisan.managers.pluggable import Audience, PluggableManager
+from partisan.managers.choice import make_manager, wire_name_of
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
@@ -35,6 +36,8 @@ from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.application import ApplicationCalls
 from partisan.runtime.asking import NAME as RPC
+from partisan.runtime.broadcast_calls import BroadcastCalls
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.current import current
 from partisan.runtime.discovery_calls import DiscoveryCalls
 from partisan.runtime.exits import ExitSignal, crash_reason
@@ -43,7 +46,7 @@ from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_info import InfoCalls
-from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.python_peers import Handler, PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.remote import Remote
 from partisan.runtime.remote_calls import RemoteCalls
@@ -68,6 +71,7 @@ class Node(
     TimerCalls,
     OffloadCalls,
     Reconfigure,
+    BroadcastCalls,
 ):
     """A member of a cluster.
 
@@ -175,6 +179,7 @@ class Node(
         self._tell_channels(config.channels)
         self._causal.start()
         self._manager.start()
+        self.broadcasts.start()
         self._discovery.start()
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
 
@@ -231,20 +236,19 @@ class Node(
             spec=lambda: self.spec,
             undeliverable=self._undeliverable,
         )
-        labels = self.config.causal_labels
-        self._python = PythonPeers(
-            self._context,
-            self.table,
-            PluggableManager.wire_name,
-            {CAPABILITY: self._requests, **self._remote.handlers, **({CAUSAL: self._causal} if labels else {})},
-        )
+        self.broadcasts = Broadcasts(self._context)
+        extras: dict[str, Handler] = {CAPABILITY: self._requests, **self._remote.handlers, **self.broadcasts.extras}
+        if self.config.causal_labels:
+            extras[CAUSAL] = self._causal
+        self._python = PythonPeers(self._context, self.table, wire_name_of(self.config), extras)
         self.scheduler.register(RPC, self._remote.asking.receive)
         self.scheduler.register(self._python.wire_name, self._python.receive)
         self._monitors = Monitors(self._context, self.table, self.make_ref)
         self.router.call_monitored = self._monitors.call
         self.scheduler.register(self._monitors.wire_name, self._monitors.receive)
         self._node_monitors = NodeMonitors(self.scheduler, self.table)
-        self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
+        self.scheduler.register(self.broadcasts.wire_name, self.broadcasts.receive)
+        self._manager = make_manager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
 
@@ -258,6 +262,7 @@ class Node(
             self._requests.edge(node, up)
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
+            self.broadcasts.edge(node, up)
             self._remote.edge(node, up)
             self._watching.edge(node, up)
 
@@ -265,7 +270,7 @@ class Node(
             self._watching.lane(node, channel)
             self._acknowledged.look()
 
-        return Audience(edge, lane, self._watching.members, self._acceptor.part)
+        return Audience(edge, lane, self._watching.members, self._acceptor.part, self._python.has)
 
     def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
         """Send an extra to a Python node. Raises NotConnected, Overloaded."""
@@ -315,6 +320,7 @@ class Node(
             self._stop_offloading()
             self._acknowledged.stop()
             self._monitors.stop()
+            self.broadcasts.stop()
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()

@@ -19,6 +19,7 @@ from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.causal import Causality
 from partisan.net.context import Context
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.options import channel_map
@@ -34,12 +35,13 @@ APPLIED: Final[Mapping[str, str]] = {
     "connect_timeout": "",  # of the next dial
     "handshake_timeout": "",  # of the next handshake
     "connection_ping": "_apply_ping",
-    "gossip": "_apply_gossip",
-    "periodic_enabled": "_apply_gossip",
-    "periodic_interval": "_apply_gossip",
-    "tombstone_age": "_apply_gossip",
-    "scamp_c": "_apply_gossip",
-    "scamp_lease": "_apply_gossip",
+    "gossip": "_apply_overlay",
+    "periodic_enabled": "_apply_overlay",
+    "periodic_interval": "_apply_overlay",
+    "tombstone_age": "_apply_overlay",
+    "hyparview": "_apply_overlay",
+    "scamp_c": "_apply_overlay",
+    "scamp_lease": "_apply_overlay",
     "retransmit_interval": "_apply_acknowledged",
     "retransmit_backoff_max": "_apply_acknowledged",
     "retransmit_jitter": "_apply_acknowledged",
@@ -50,6 +52,8 @@ APPLIED: Final[Mapping[str, str]] = {
     "tls_client_options": "",  # read with what is checked, as files may be missing
     "tls_server_options": "",
     "peer_discovery": "_apply_discovery",
+    "broadcast": "_apply_broadcast",
+    "plumtree": "_apply_broadcast",
     "busy_wait": "_apply_busy_wait",
     "egress_delay": "_apply_delays",
     "ingress_delay": "_apply_delays",
@@ -80,6 +84,7 @@ class Reconfigure(Watch, FaultCalls):
     _context: Context
     _acceptor: Acceptor
     _python: PythonPeers
+    broadcasts: Broadcasts
     _told: dict[str, int]  # channel -> the parallelism that peers were told last
 
     def reconfigure(self, **options: Any) -> Config:
@@ -107,6 +112,9 @@ class Reconfigure(Watch, FaultCalls):
             elif method:
                 getattr(self, method)()
         return config
+
+    def _apply_broadcast(self) -> None:
+        self.broadcasts.retune()
 
     def _check_told(self, config: Config) -> None:
         """Refuse to change a parallelism that peers were told of, where one of them is, or may be, a node of the BEAM.
@@ -175,7 +183,7 @@ class Reconfigure(Watch, FaultCalls):
         for link in list(self._context.traffic.links):
             link.retune()
 
-    def _apply_gossip(self) -> None:
+    def _apply_overlay(self) -> None:
         self._manager.retune()
 
     def _apply_acknowledged(self) -> None:

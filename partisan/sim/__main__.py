@@ -146,7 +146,27 @@ class HyParViewCodec(_SpecCodec):
         self.through: Callable[[Any], Any] = through
 
 
-CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec}
+class PlumtreeCodec(HyParViewCodec):
+    """Plumtree through `partisan.wire.plumtree`, over HyParView as above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from partisan import etf
+        from partisan.machines.plumtree import Plumtree
+        from partisan.wire import plumtree
+
+        membership = self.through
+
+        def through(message: Any) -> Any:
+            if type(message) not in Plumtree.HEARS:
+                return membership(message)
+            term = etf.decode(etf.encode(plumtree.message_to_term(message)))
+            return plumtree.message_from_term(term, message.channel)
+
+        self.through = through
+
+
+CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec, "plumtree": PlumtreeCodec}
 """By the name that a scenario gives."""
 
 

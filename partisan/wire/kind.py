@@ -24,7 +24,7 @@ _EXTRAS = b"partisan_python"
 _BROADCAST = b"partisan_plumtree_broadcast"
 
 _BARE = {b"hello": "handshake", b"state": "handshake", b"ping": "keepalive", b"pong": "keepalive"}
-_EXTRA = {b"capabilities": "other", b"acks": "acknowledgement"}
+_EXTRA = {b"capabilities": "other", b"acks": "acknowledgement", b"exchange": "broadcast"}
 _PROTOCOL = {b"ack": "acknowledgement", b"relay_message": "user"}
 
 

@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import partisan
-from partisan import Atom, GenServer, Node, Pid, rpc
+from partisan import Atom, GenServer, Node, Pid, Reference, rpc
 from partisan.faults import Delayed
 from partisan.gen import NoReply
 from partisan.gen.server import call, cast, reply
@@ -81,6 +81,7 @@ class Commands:
         self.stored: list[Any] = []
         self.heard = Gossips()
         self.fault: Fault
+        self.partition: Reference
         self.downs: list[str] = []
         node.spawn(self._store, name=STORE)
         node.expose(now, "erlang:now")
@@ -206,6 +207,18 @@ class Commands:
     async def pass_on(self, on: str) -> bool:
         """Drop and delay no more."""
         return self.node.remove_interposition("case", on=on)
+
+    async def inject(self, origin: str, ttl: int) -> None:
+        """Have nodes note a partition."""
+        self.partition = self.node.inject_partition(origin, ttl=ttl)
+
+    async def partitioned(self) -> list[str]:
+        """Who is noted as partitioned."""
+        return sorted({name for _, names in self.node.partitions() for name in names})
+
+    async def resolve(self) -> None:
+        """End the partition that was injected here."""
+        self.node.resolve_partition(self.partition)
 
     async def values(self) -> list[Any]:
         return self.stored

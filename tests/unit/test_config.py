@@ -200,7 +200,7 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
         ({"listen_addrs": "127.0.0.1:0"}, r"listen_addrs: '127.0.0.1:0' is not a list; did you mean \['127.0.0.1:0'"),
         ({"listen_addrs": 5}, "listen_addrs: 5 is not a list$"),
         ({"listen_addrs": [5]}, r"listen_addrs\[0\]: 5 is not text"),
-        ({"tag": "server2"}, "tag: 'server2' is not one of client, server"),
+        ({"tag": ""}, "tag: '' is not a name of 1 to 255 characters"),
         ({"name": "no_host"}, "name: 'no_host' is not of the form name@host, with 1 to 127 characters"),
         ({"channels": {"d": {"hard_queue_octets": 3}}}, "channels.d.hard_queue_octets: 3 is below max_queue_octets"),
         ({"reconnect_backoff_max": 0.5}, "reconnect_backoff_max: 0.5 is below connection_interval, 1 s"),
