@@ -106,6 +106,10 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`max_unacknowledged`, `max_unacknowledged_octets`",
         "For what is sent, or sent again, from now on.",
     ),
+    (
+        "`broadcast`, `plumtree`",
+        "At once: timers begin anew at a random moment; trees above a smaller bound are forgotten, and grow again.",
+    ),
     ("`causal`", "For what waits, or comes, from now on."),
     (
         "`tls_client_options`, `tls_server_options`",

@@ -231,9 +231,10 @@ def _run(chosen: argparse.Namespace, scenario: Scenario) -> None:
 
 def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder | None) -> None:
     options = _options(chosen, scenario, recorder)
+    before, turn = _memory(), _turn()
     began, used = time.perf_counter(), _used()
     thresholds = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)  # what a simulation allocates lives long, and is in few cycles
+    gc.set_threshold(10_000_000, 5, 5)  # a run makes no cycles; but one network may follow another
     try:
         outcome = scenario.run(options)
         if chosen.baselines and scenario.baselines is not None:
@@ -243,7 +244,12 @@ def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder
     elapsed, used = time.perf_counter() - began, _used() - used
     rows = report.rows_of(outcome.measured, chosen.seed)
     print(report.text(rows))
-    _say(f"{outcome.events:,} events in {elapsed:.1f} s, {outcome.events / max(used, 1e-9):,.0f} a second of one core")
+    cost = max(used, 1e-9) / max(outcome.events, 1)
+    _say(f"{outcome.events:,} events in {elapsed:.1f} s, {1.0 / cost:,.0f} a second of one core")
+    _say(f"an event costs {cost / turn:,.0f} turns of an empty loop, of {turn * 1e9:.0f} ns here and now")
+    after = _memory()
+    if outcome.nodes and before is not None and after is not None:
+        _say(f"{(after - before) / outcome.nodes / 1024:.1f} KiB a node, with {outcome.nodes:,} of them")
     _say(f"seed {chosen.seed}, digest {outcome.digest}")
     if chosen.json is not None:
         chosen.json.write_text(report.to_json(rows))
@@ -278,6 +284,26 @@ def _replay(arguments: Sequence[str]) -> int:
     at = done.divergence
     print(f"line {at.line}: node {at.peer!r} takes {at.event!r}, and now answers {list(at.effects)!r}")
     return 1
+
+
+def _memory() -> int | None:
+    """The most octets of memory that this process has had so far; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()  # `ru_maxrss` counts the parent's before `exec`
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
+
+
+def _turn() -> float:
+    """Seconds of a processor that a turn of an empty loop takes: by it runs on different machines can be compared."""
+    turns, best = 300_000, 1.0
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(turns):
+            pass
+        best = min(best, (time.process_time() - began) / turns)
+    return best
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

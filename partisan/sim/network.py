@@ -178,6 +178,7 @@ class Network:
         self.faults = Faults()
         self.wrap: Callable[[Peer, Driven], Driven] | None = None
         self.trace = Trace(detail)
+        self._note = self.trace.add
         self.latency = latency or Uniform(0.01, 0.05)
         self._fixed = self.latency.fixed
         self._build = build
@@ -331,7 +332,9 @@ class Network:
         now = self.now
         effects = node.machine.handle(event, now)
         kind = type(event)
-        self.trace.add(now, node.number, type(event.message) if kind is Received else kind, len(effects))
+        self._note(now, node.number, type(event.message) if kind is Received else kind, len(effects))
+        if not effects:
+            return
         if self.trace.detail:
             self.trace.tell(effects)
         edges, sent, fixed, slow = node.edges, self.sent, self._fixed, self._slow
@@ -354,12 +357,11 @@ class Network:
                 at = edge.last
             edge.last = at
             self._seq = seq = self._seq + 1
-            entry = (at, seq, _DELIVER, target, node.peer, message)
             bucket = self._buckets.get(int(at * SLOTS))
             if bucket is None:
-                self._agenda.add(entry)
+                self._agenda.add((at, seq, _DELIVER, target, node.peer, message))
             else:
-                bucket.append(entry)
+                bucket.append((at, seq, _DELIVER, target, node.peer, message))
 
     def _send_slowly(self, node: Node, edge: Edge, target: Node, message: object) -> None:
         """Send through the codec and the faults."""

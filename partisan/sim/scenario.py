@@ -40,17 +40,20 @@ class Outcome:
         measured: in the order of the report.
         events: how many events machines have taken.
         digests: of the networks that were simulated, in order.
+        nodes: of the largest network; 0 says nothing.
     """
 
     measured: list[Measured] = field(default_factory=list)
     events: int = 0
     digests: list[str] = field(default_factory=list)
+    nodes: int = 0
 
     def add(self, other: Outcome) -> None:
         """Put another part behind this one."""
         self.measured += other.measured
         self.events += other.events
         self.digests += other.digests
+        self.nodes = max(self.nodes, other.nodes)
 
     @property
     def digest(self) -> str:
