@@ -12,8 +12,8 @@ Measured are, a node:
                             times as much as the logarithm of the size; at most 1 is at most logarithmic
 
 A protocol is a `Subject`: another one is another entry of `SUBJECTS`. Full membership is here to show what partial
-views save; its sizes end where its messages, which grow with the square, get long. Client-server has four servers: what a
-client costs does not grow, and what a server costs grows with the clients.
+views save; its sizes end where its messages, which grow with the square, get long. Client-server has four servers: what
+a client costs does not grow, and what a server costs grows with the clients.
 """
 
 from __future__ import annotations
