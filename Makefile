@@ -1,14 +1,15 @@
 # Everything sets itself up: a fresh clone needs Python 3.11 or later, its headers, and a C compiler.
 #
 #   make run            three node processes form a mesh, exchange traffic and print a table
-#   make test           the tests, on asyncio and uvloop
+#   make test           the tests, on asyncio and uvloop; those of discovery by DNS and Redis need the programs dnsmasq
+#                       and redis-server (Debian: dnsmasq-base, redis-server), and without them skip and say so
 #   make test-interop   the tests against real BEAMs: Debian's, and OTP 28 out of a wheel of PyPI; what is not there is
 #                       skipped, and why is said
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
-#   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, and
-#                       the tests that use chance under SEEDS other seeds
+#   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, a
+#                       large overlay, and the tests that use chance under SEEDS other seeds
 #   make fuzz           fuzz each of TARGETS (scan, codec, frames, handshake, distribution) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site
@@ -41,8 +42,9 @@ ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=
 # Left out of both: what is about the package, the benchmark, the examples or pure Python rather than the core, clusters
 # of processes of their own, and the C headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
-	tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
-	$(patsubst %,tests/unit/test_%.py,config docs imports packaging telemetry testing_plugin))
+	tests/conformance/test_hyparview.py tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
+	$(wildcard tests/net/test_discovery*.py) \
+	$(patsubst %,tests/unit/test_%.py,config discovery docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \
@@ -106,6 +108,7 @@ test-sdist: $(VENV)/tools-build
 soak: compile $(TEST_TOOLS) $(OTP28)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
 	$(PY) tests/soak/silence.py --seconds 600
+	$(PY) tests/soak/overlay.py --nodes 1024 --kill 0.3
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 
 # Builds its own flavour under out/fuzz and leaves the extensions in place alone.

@@ -13,7 +13,17 @@ from typing import Any
 
 import partisan
 from partisan import Node
-from partisan.config import ChannelConfig, CodecConfig, Config, PingConfig, TlsClientConfig, TlsServerConfig
+from partisan.config import (
+    CausalConfig,
+    ChannelConfig,
+    CodecConfig,
+    Config,
+    HyParViewOptions,
+    PingConfig,
+    TlsClientConfig,
+    TlsServerConfig,
+)
+from partisan.config_discovery import BACKENDS, DiscoveryConfig
 from partisan.config_distribution import Distribution
 from partisan.config_load import Row, describe, walk
 from partisan.telemetry import EVENTS
@@ -86,18 +96,33 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`gossip`, `periodic_enabled`, `periodic_interval`",
         "At once; the next gossip is due at a random moment of the new interval.",
     ),
+    (
+        "`hyparview`",
+        "At once: views that are too large lose peers at random, and timers begin anew at a random moment.",
+    ),
     ("`tombstone_age`", "At the next gossip, for what is remembered already, too."),
+    ("`scamp_c`, `scamp_lease`", "From the next subscription on; leases that run end when they would have."),
     (
         "`retransmit_interval`, `retransmit_backoff_max`, `retransmit_jitter`, `acknowledge_expiry`, "
         "`max_unacknowledged`, `max_unacknowledged_octets`",
         "For what is sent, or sent again, from now on.",
     ),
     (
+        "`broadcast`, `plumtree`",
+        "At once: timers begin anew at a random moment; trees above a smaller bound are forgotten, and grow again.",
+    ),
+    ("`causal`", "For what waits, or comes, from now on."),
+    (
         "`tls_client_options`, `tls_server_options`",
         "Certificates, keys and authorities are read again, whatever is given, and used for connections that are made "
         "from now on: `node.reconfigure()` alone does that.",
     ),
     ("`egress_delay`, `ingress_delay`, `binary_padding`", "At once; order is kept."),
+    (
+        "`polling_interval`, `timeout`, `remove`, `max_nodes` of `peer_discovery`",
+        "For the next lookup, which comes earlier if the interval is shorter now. `node.discovery.enable()` and "
+        "`disable()` are the way to begin and to end.",
+    ),
     ("`busy_wait`", "At once."),
     (
         "`allowed_nodes`",
@@ -165,8 +190,15 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("Options of a node", Config, ""),
     ("Options of a channel: `channels.<name>`", ChannelConfig, "channels.<name>."),
     ("Keepalive: `connection_ping`", PingConfig, "connection_ping."),
+    ("HyParView: `hyparview`", HyParViewOptions, "hyparview."),
     ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
     ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
+    ("Discovery: `peer_discovery`", DiscoveryConfig, "peer_discovery."),
+    *(
+        (f'`peer_discovery.config` of `type = "{name}"`', options, "peer_discovery.config.")
+        for name, options in BACKENDS.items()
+    ),
+    ("Causal delivery: `causal`", CausalConfig, "causal."),
     ("Term codec: `codec`", CodecConfig, "codec."),
     ("Erlang's distribution: `distribution`", Distribution, "distribution."),
 )

@@ -5,6 +5,7 @@ The names here are what most programs need; each acts on the current node or pro
     partisan.etf        the external term format
     partisan.gen        servers and their kin; the values that callbacks return
     partisan.peer_service   the membership: join, leave, hear of members
+    partisan.discovery  how nodes find each other
     partisan.remote_ref     references to processes, names and references of other nodes
     partisan.machines   the protocols, as values without I/O
     partisan.names      node specs, contacts, addresses
@@ -33,6 +34,8 @@ from .errors import ConfigError as ConfigError
 from .errors import ConnectFailed as ConnectFailed
 from .errors import ConnectionLost as ConnectionLost
 from .errors import DecodeError as DecodeError
+from .errors import DiscoveryDisabled as DiscoveryDisabled
+from .errors import DiscoveryFailed as DiscoveryFailed
 from .errors import DrainTimeout as DrainTimeout
 from .errors import EncodeError as EncodeError
 from .errors import EpmdError as EpmdError
@@ -47,6 +50,7 @@ from .errors import HandshakeError as HandshakeError
 from .errors import LinkUnsupported as LinkUnsupported
 from .errors import LocalProtocolError as LocalProtocolError
 from .errors import MembershipTooLarge as MembershipTooLarge
+from .errors import MissingExtra as MissingExtra
 from .errors import NameTaken as NameTaken
 from .errors import NoAvailableSlots as NoAvailableSlots
 from .errors import NodeDown as NodeDown
@@ -105,6 +109,7 @@ else:
     from .runtime.current import exit as exit
     from .runtime.current import node as node
     from .runtime.current import self as self
+    from .runtime.facade import broadcast as broadcast
     from .runtime.facade import cancel_timer as cancel_timer
     from .runtime.facade import cast_message as cast_message
     from .runtime.facade import channel_opts as channel_opts

@@ -2,8 +2,8 @@
 
 A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
 options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
-order of precedence; the machinery is in `config_load`, and the options of TLS are in `config_tls`. A `Config` never
-changes: to change options is to make another.
+order of precedence; the machinery is in `config_load`, and groups of options are in `config_groups` and `config_tls`.
+A `Config` never changes: to change options is to make another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
+from .config_causal import CausalConfig
+from .config_discovery import DiscoveryConfig
 from .config_distribution import Distribution
+from .config_groups import PARALLELISM, ChannelConfig, CodecConfig, HyParViewOptions, PingConfig, check_hyparview
 from .config_load import (
     PREFIX,
     build,
@@ -30,15 +33,19 @@ from .config_load import (
     option,
     options_of,
 )
+from .config_plumtree import PlumtreeOptions
 from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig, check_tls
 from .errors import ConfigError
 
 __all__ = [
     "DEFAULT_CHANNEL",
     "MEMBERSHIP_CHANNEL",
+    "CausalConfig",
     "ChannelConfig",
     "CodecConfig",
     "Config",
+    "DiscoveryConfig",
+    "HyParViewOptions",
     "PingConfig",
     "TlsClientConfig",
     "TlsConfig",
@@ -64,104 +71,10 @@ NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them 
 ALLOW = r"exit|spawn|sys|[^:\s]+:[^:\s]+"
 """What every entry of `allow` matches."""
 
-_PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
+TAG = r".{1,255}"
+"""What every tag matches."""
 
-
-@dataclass(frozen=True, slots=True)
-class ChannelConfig:
-    """Options of one channel: the first three are told to peers, the others govern what this node sends on it."""
-
-    parallelism: int = option(
-        0,
-        "How many connections a peer opens for the channel; 0 is replaced by the node's `parallelism`. Live unless a "
-        "node of the BEAM is a member.",
-        low=0,
-        **_PARALLELISM,
-    )
-    monotonic: bool = option(
-        False,
-        "Newer frames supersede older ones that still wait to be sent; see `send_window`.",
-        source="partisan 5.0.3",
-        live=True,
-    )
-    compression: bool | int = option(
-        False, "False, True (level 6) or a zlib level.", source="partisan 5.0.3", live=True, low=0, high=9
-    )
-    payload: Literal["etf", "msgpack"] = option(
-        "etf", "The codec of user messages; msgpack is used only where the peer has agreed to it.", live=True
-    )
-    max_queue_octets: int = option(
-        8 * MIB,
-        "High-water mark of what waits to be sent to a peer on the channel, shared by its connections; above it "
-        "`queue_policy` decides.",
-        unit="octets",
-        live=True,
-        low=1,
-    )
-    hard_queue_octets: int = option(
-        64 * MIB,
-        "What the same queue never exceeds, whatever the policy: a send that would raises Overloaded. A single frame "
-        "larger than this is accepted into an empty queue.",
-        unit="octets",
-        live=True,
-        low=1,
-    )
-    queue_policy: Literal["wait", "error", "drop_oldest"] = option(
-        "wait",
-        "What a send above the high-water mark does: suspend the sender at its next await, raise Overloaded, or drop "
-        "the oldest frame and count it.",
-        live=True,
-    )
-    send_window: float = option(
-        1.0,
-        "On a monotonic channel with frames waiting, at most one older frame is sent per this time.",
-        source="partisan 5.0.3",
-        unit="s",
-        live=True,
-        low=0,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class PingConfig:
-    """Options of the keepalive on every connection."""
-
-    enabled: bool = option(True, "Whether silent connections are probed at all.", source="partisan 5.0.3", live=True)
-    idle_timeout: float = option(
-        20.0,
-        "Silence before the first ping; the side that accepted waits a quarter longer.",
-        source="partisan 5.0.3",
-        unit="s",
-        live=True,
-        positive=True,
-    )
-    timeout: float = option(
-        10.0, "How long to wait for an answer.", source="partisan 5.0.3", unit="s", live=True, positive=True
-    )
-    max_attempts: int = option(
-        5,
-        "How many pings without an answer mean that the peer is gone.",
-        source="partisan 5.0.3",
-        unit="pings",
-        live=True,
-        low=1,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class CodecConfig:
-    """Options of the term codec: how Python values and Erlang terms stand for each other, and what is refused."""
-
-    none: Literal["undefined", "nil"] = option("undefined", "The atom that None stands for.")
-    strings: Literal["binary", "list", "atom"] = option("binary", "What a str is encoded as.")
-    binaries: Literal["bytes", "str"] = option(
-        "bytes", "What a binary is decoded to; str applies to valid UTF-8 only, anything else stays bytes."
-    )
-    max_depth: int = option(1024, "How deep terms may be nested.", unit="levels", low=1, high=8_000)
-    max_items: int = option(16_777_216, "How many elements one term may have in all.", unit="items", low=1)
-    max_inflated_octets: int = option(
-        256 * MIB, "How large a compressed term may become.", unit="octets", low=1, high=2**31 - 1
-    )
+TAG_FORM = "a name of 1 to 255 characters"
 
 
 NEEDS_RESTART = "it cannot change while the node runs: that needs a restart"
@@ -209,7 +122,7 @@ class Config:
         "Connections of the default channel, and of every channel that does not say. Live unless a node of the BEAM is "
         "a member.",
         low=1,
-        **_PARALLELISM,
+        **PARALLELISM,
     )
     channel_fallback: bool = option(
         True,
@@ -334,6 +247,13 @@ class Config:
         live=True,
         low=1,
     )
+    causal_labels: tuple[str, ...] = option(
+        (),
+        "The labels by which messages may be sent and taken in causal order (docs/guarantees/causal.md), each an order "
+        "of its own; the same on every node.",
+        source="partisan 5.0.3",
+    )
+    causal: CausalConfig = group(CausalConfig, "Causal delivery.", live=True)
     tls: bool = option(
         False,
         "Whether connections are TLS: all of them, dialled and accepted; there is no mixed mode.",
@@ -348,6 +268,13 @@ class Config:
     distribution: Distribution | None = option(
         None, "Erlang's own distribution beside Partisan's wire: its options, or none to do without.", source="OTP"
     )
+    broadcast: bool = option(
+        False,
+        "Whether the node takes part in what all nodes do by broadcast: it says now and then that it lives.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    plumtree: PlumtreeOptions = group(PlumtreeOptions, "The broadcast trees.", live=True)
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,
@@ -378,15 +305,54 @@ class Config:
         low=4 * KIB,
         high=64 * MIB,
     )
-    peer_service_manager: Literal["pluggable"] = option("pluggable", "The overlay's manager.", source="partisan 5.0.3")
+    peer_discovery: DiscoveryConfig = group(
+        DiscoveryConfig, "How nodes find each other (docs/discovery.md).", source="partisan 5.0.3", live=True
+    )
+    peer_service_manager: Literal["pluggable", "hyparview", "client_server", "static"] = option(
+        "pluggable", "The overlay: who is connected with whom; see docs/overlays.md.", source="partisan 5.0.3"
+    )
     membership_strategy: str | type = option(
         "full",
-        "What the pluggable manager keeps members with: `full`, a subclass of "
+        "What the pluggable manager keeps members with: `full`, `scamp_v1`, `scamp_v2`, a subclass of "
         "`partisan.machines.membership.Membership`, or the place of one as `module:Class`.",
         source="partisan 5.0.3",
     )
-    tag: Literal["client", "server"] | None = option(
-        None, "The node's role, told to peers in the handshake.", source="partisan 5.0.3"
+    scamp_c: int = option(
+        5,
+        "SCAMP: copies of a new subscription, besides those for each of the contact's view.",
+        source="partisan 5.0.3",
+        unit="copies",
+        live=True,
+        low=0,
+        high=1000,
+    )
+    scamp_lease: float = option(
+        600.0,
+        "SCAMP: how long a subscription holds before its node subscribes again.",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    hyparview: HyParViewOptions = group(
+        HyParViewOptions, "The overlay `hyparview`.", source="partisan 5.0.3", live=True
+    )
+    reservations: tuple[str, ...] = option(
+        (),
+        "Tags for one peer each of which HyParView keeps a place in the active view; `reserve` adds one at run time.",
+        source="partisan 5.0.3",
+        pattern=TAG,
+        form=TAG_FORM,
+    )
+    contacts: tuple[str, ...] = option(
+        (), "The links of `static`: whom the node dials, each as `name@host:port` or `host:port` with a numeric host."
+    )
+    tag: str | None = option(
+        None,
+        "The node's role, told to peers: `client`, `server` or none under client-server; any name under HyParView, "
+        "which may reserve places by it.",
+        source="partisan 5.0.3",
+        pattern=TAG,
+        form=TAG_FORM,
     )
     busy_wait: float = option(
         0.0,
@@ -544,6 +510,8 @@ class Config:
         values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in options_of(Config)}
         values["connection_ping"] = mapping_of(self.connection_ping)
         values["codec"] = mapping_of(self.codec)
+        values["peer_discovery"] = mapping_of(self.peer_discovery)
+        values["hyparview"] = mapping_of(self.hyparview)
         values["channels"] = {
             name: mapping_of(channel) | ({"parallelism": 0} if name in self.inheriting else {})
             for name, channel in self.channels.items()
@@ -602,5 +570,15 @@ class Config:
         if self.retransmit_backoff_max < self.retransmit_interval:
             problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
             raise ConfigError("retransmit_backoff_max", problem)
+        if self.peer_service_manager == "hyparview":
+            check_hyparview(self.hyparview, self.reservations)
+        if self.peer_service_manager == "client_server" and self.tag not in (None, "client", "server"):
+            raise ConfigError("tag", f"{self.tag!r} is no role under client_server: client, server or none")
+        if self.contacts and self.peer_service_manager != "static":
+            raise ConfigError("contacts", f"{self.peer_service_manager} has no static links")
+        if self.peer_service_manager != "pluggable" and self.binary_padding and self.mixed_cluster:
+            overlay = self.peer_service_manager
+            problem = f"a node of Partisan 5.0.3 does not take it off under {overlay}: say mixed_cluster=False"
+            raise ConfigError("binary_padding", problem)
         if self.tls or (self.distribution is not None and self.distribution.tls):
             check_tls(self.tls_client_options, self.tls_server_options)

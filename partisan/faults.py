@@ -24,9 +24,9 @@ def faults() -> LiveFaults:
     return node().faults
 
 
-def inject_partition(*names: str | NodeSpec) -> Reference:
-    """Cut the current node off from others, both ways; return what `resolve_partition` takes."""
-    return node().inject_partition(*names)
+def inject_partition(*names: str | NodeSpec, ttl: int | None = None) -> Reference:
+    """Cut the current node off from others, both ways; return what `resolve_partition` takes. See the node's method."""
+    return node().inject_partition(*names, ttl=ttl)
 
 
 def resolve_partition(reference: Reference) -> bool:

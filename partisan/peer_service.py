@@ -10,18 +10,26 @@ from collections.abc import Iterable
 from typing import Any
 
 from partisan.etf import Reference
+from partisan.machines.client_server import ClientServerState
 from partisan.machines.full import FullState
+from partisan.machines.hyparview import HyParViewState
+from partisan.machines.static import StaticState
 from partisan.names import NodeSpec
+from partisan.runtime.broadcasting import selection, text
 from partisan.runtime.connection_calls import ConnectionInfo
 from partisan.runtime.current import node
 from partisan.runtime.membership_calls import Who
 from partisan.runtime.watching import Subscriber, Subscription
 
 __all__ = [
+    "active",
     "add_callback",
     "add_sup_callback",
+    "broadcast_members",
+    "cancel_exchanges",
     "connections",
     "decode",
+    "exchanges",
     "get_local_state",
     "inject_partition",
     "join",
@@ -33,7 +41,9 @@ __all__ = [
     "on_down",
     "on_up",
     "partitions",
+    "passive",
     "reserve",
+    "reserved",
     "resolve_partition",
     "stop",
     "sync_join",
@@ -84,9 +94,15 @@ def get_local_state() -> Any:
     return node().get_local_state()
 
 
-def decode(state: FullState | Iterable[NodeSpec]) -> list[str]:
-    """Names of the members in a state of full membership, or in a list of specs."""
-    return [spec.name for spec in (state.state.members if isinstance(state, FullState) else state)]
+def decode(state: FullState | HyParViewState | ClientServerState | StaticState | Iterable[NodeSpec]) -> list[str]:
+    """Names of the members in the state of a membership, or in a list of specs."""
+    if isinstance(state, FullState):
+        state = state.state.members
+    elif isinstance(state, HyParViewState):
+        state = state.active
+    elif isinstance(state, ClientServerState | StaticState):
+        state = state.members
+    return [spec.name for spec in state]
 
 
 def manager() -> str:
@@ -102,6 +118,21 @@ def connections() -> list[ConnectionInfo]:
 def reserve(tag: object) -> None:
     """Reserve a slot of the active view. Raises NoAvailableSlots where there are none."""
     node().reserve(tag)
+
+
+def reserved(tag: object) -> str | None:
+    """The name of the neighbor with the place that is kept for the tag, if there is one. Raises Unsupported."""
+    return node().reserved(tag)
+
+
+def active() -> list[NodeSpec]:
+    """The active view: the current node and its neighbors. Raises Unsupported where there are no views."""
+    return node().active()
+
+
+def passive() -> list[NodeSpec]:
+    """The passive view: peers to replace neighbors from. Raises Unsupported where there are no views."""
+    return node().passive()
 
 
 def on_up(name: str, subscriber: Subscriber, *, channel: str | None = None) -> Subscription:
@@ -124,9 +155,12 @@ def add_sup_callback(subscriber: Subscriber) -> Subscription:
     return node().add_sup_callback(subscriber)
 
 
-def inject_partition(*names: str | NodeSpec) -> Reference:
-    """Cut the current node off from others, both ways, until `resolve_partition`. Raises ConfigError, ValueError."""
-    return node().inject_partition(*names)
+def inject_partition(*names: str | NodeSpec, ttl: int | None = None) -> Reference:
+    """Cut the current node off from others, both ways, until `resolve_partition`. Raises ConfigError, ValueError.
+
+    With a `ttl`: have the one node, and all within so many hops, note a partition; see `Node.inject_partition`.
+    """
+    return node().inject_partition(*names, ttl=ttl)
 
 
 def resolve_partition(reference: Reference) -> bool:
@@ -142,3 +176,18 @@ def partitions() -> list[tuple[Reference, tuple[str, ...]]]:
 async def stop(*, grace: float = 5.0) -> None:
     """Stop the current node; see `Node.stop`."""
     await node().stop(grace=grace)
+
+
+async def broadcast_members(*, timeout: float = 5.0) -> list[str]:
+    """See `plumtree.broadcast_members`."""
+    return node().broadcasts.members()
+
+
+async def exchanges(at: str | None = None, *, timeout: float = 5.0) -> list[tuple[str, str]]:
+    """See `plumtree.exchanges`."""
+    return await node().broadcasts.exchanges_at(node().name if at is None else text(at), timeout)
+
+
+def cancel_exchanges(which: Any = "all") -> None:
+    """See `plumtree.cancel_exchanges`."""
+    node().broadcasts.cancel_exchanges(selection(which))

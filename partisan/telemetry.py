@@ -48,7 +48,13 @@ QUEUE_UNDELIVERED: Final = "partisan.queue.undelivered"
 QUEUE_RETRANSMITTED: Final = "partisan.queue.retransmitted"
 QUEUE_UNACKNOWLEDGED: Final = "partisan.queue.unacknowledged"
 REQUEST_REFUSED: Final = "partisan.request.refused"
+CAUSAL_REFUSED: Final = "partisan.causal.refused"
+CAUSAL_GIVEN_UP: Final = "partisan.causal.given_up"
+CAUSAL_MISSING: Final = "partisan.causal.missing"
 FRAME_REJECTED: Final = "partisan.frame.rejected"
+DISCOVERY_LOOKUP: Final = "partisan.discovery.lookup"
+DISCOVERY_SKIPPED: Final = "partisan.discovery.skipped"
+DISCOVERY_ERROR: Final = "partisan.discovery.error"
 LONG_SCHEDULE: Final = "partisan.process.long_schedule"
 LARGE_MAILBOX: Final = "partisan.process.large_mailbox"
 
@@ -80,6 +86,7 @@ _MESSAGES = {"count": "messages", "octets": "octets"}
 _ACCEPTOR = {"acceptor": "whether the peer dialled"}
 _ADDRESS = {"address": "of the other end, as ip:port"}
 _ERROR = {"error": "what is wrong: an exception, or words"}
+_BACKEND = {"backend": "`peer_discovery.type`"}
 _PROCESS = {"process": "its pid", "name": "the name of its function"}
 
 EVENTS: Final[Mapping[str, About]] = {
@@ -188,12 +195,50 @@ EVENTS: Final[Mapping[str, About]] = {
     QUEUE_UNACKNOWLEDGED: About(
         _TRAFFIC, "every interval, for each channel on which messages wait to be acknowledged", _MESSAGES, _LANE
     ),
+    CAUSAL_REFUSED: About(
+        _TROUBLE,
+        "a message in causal order is not delivered: too much waits already (reason `full`), it came after what "
+        "follows it had been delivered without it (`late`), or its sender has begun anew (`restarted`); or one carries "
+        "less than it should of the order of others, which is too much (`trimmed`)",
+        _COUNT,
+        {**_NODE, "label": "of the order", "reason": "one of these"},
+    ),
+    CAUSAL_GIVEN_UP: About(
+        _TROUBLE,
+        "a message has waited as long as `causal.patience` for others, and waits for them no more",
+        _COUNT,
+        {**_NODE, "label": "of the order"},
+    ),
+    CAUSAL_MISSING: About(
+        _TROUBLE,
+        "messages of a peer in causal order, at least one, are lost: what came after them is delivered",
+        _COUNT,
+        {**_NODE, "label": "of the order"},
+    ),
     FRAME_REJECTED: About(
         _TROUBLE,
         "a peer sent what it may not: its connection is closed, or a message of the membership is ignored (which has "
         "neither channel, acceptor nor address)",
         _COUNT,
         {**_LANE, **_ACCEPTOR, **_ADDRESS, **_ERROR},
+    ),
+    DISCOVERY_LOOKUP: About(
+        _TRAFFIC,
+        "nodes were looked for, and an answer came",
+        {"nodes": "nodes that were found", "seconds": "s"},
+        _BACKEND,
+    ),
+    DISCOVERY_SKIPPED: About(
+        _TROUBLE,
+        "something that was found is no node that could be joined: it is left out",
+        _COUNT,
+        {**_BACKEND, "entry": "what was found", **_ERROR},
+    ),
+    DISCOVERY_ERROR: About(
+        _TROUBLE,
+        "nodes were looked for in vain, or what was found could not be made the membership, which stays as it is",
+        _COUNT,
+        {**_BACKEND, **_ERROR},
     ),
     LONG_SCHEDULE: About(
         _TROUBLE,

@@ -76,6 +76,7 @@ cdef class Acknowledging:
     cdef public Py_ssize_t max_messages
     cdef public Py_ssize_t max_octets
     cdef public Py_ssize_t max_frame       # octets that a frame may have
+    cdef public bint only_agreed           # messages wait for nodes that have not agreed to batches
     cdef unsigned long long first_number
     cdef public bint owing                 # `owe` has been called
 
@@ -86,6 +87,7 @@ cdef class Acknowledging:
     cdef int look_up(self, str node) except -1
     cdef int store(self, const octets* frame, object place, double now) except -1
     cdef int compose(self, octets* run, Codec codec, const uint8_t* target, size_t size, object message) except -1
+    cpdef bint may_go(self, str peer) except -1
     cdef bint takes(self, str peer, unsigned long long number) except -1
     cdef bint accept(self, str peer, unsigned long long number) except -1
     cdef bint ask(self, str peer, unsigned long long number) except -1

@@ -90,12 +90,14 @@ class Acknowledging:
         high_water: how many messages may wait for a node before senders are held.
         max_messages, max_octets: as the machine's options.
         max_frame: octets that a frame may have.
+        only_agreed: messages wait for nodes that have not agreed to batches: others would not survive one.
     """
 
     high_water: int
     max_messages: int
     max_octets: int
     max_frame: int
+    only_agreed: bool
     owing: bool
     """Whether `owe` has been called."""
 
@@ -112,6 +114,9 @@ class Acknowledging:
         expected: Callable[[str], bool],
         first_number: int,
     ) -> Self: ...
+    def may_go(self, peer: str) -> bool:
+        """Whether a message may be written to the peer; if not, it waits."""
+
     def settle(self) -> None:
         """Let the machine hear of what was accepted: before it is asked or told anything about what has come."""
 

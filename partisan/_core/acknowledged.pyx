@@ -268,6 +268,7 @@ cdef class Acknowledging:
         high_water: how many messages may wait for a node before senders are held.
         max_messages, max_octets: as the machine's options.
         max_frame: octets that a frame may have.
+        only_agreed: messages wait for nodes that have not agreed to batches: others would not survive one.
     """
 
     def __cinit__(self, str node not None, *, sent, seen, clock, carry_out, owe, hold, expected,
@@ -286,6 +287,7 @@ cdef class Acknowledging:
         self.expected = expected
         self.first_number = first_number
         self.max_frame = 256 << 20
+        self.only_agreed = False
 
     def __dealloc__(self):
         octets_free(&self.scratch)
@@ -386,6 +388,10 @@ cdef class Acknowledging:
         if run.length > <size_t>self.max_frame:
             raise EncodeError(f"a frame of {run.length} octets is above the limit of {self.max_frame}")
         return 0
+
+    cpdef bint may_go(self, str peer) except -1:
+        """Whether a message may be written to the peer; if not, it waits."""
+        return not self.only_agreed or peer in self.seen.batching
 
     cdef bint takes(self, str peer, unsigned long long number) except -1:
         """Whether this may be asked of a number of the peer; if not, the Python driver is."""

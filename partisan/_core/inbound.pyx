@@ -178,6 +178,8 @@ cdef class Inbound(Origin):
             message = self.read_message(data, size, &behind, planted)
             if number and not router.acknowledging.accept(self.peer, number):
                 return 0
+            if router.take_causal(message, self):
+                return 0
             if router.receiving is not None:
                 router.receiving(Pid(router.node, id, serial), message, self)
                 return 0
@@ -187,6 +189,8 @@ cdef class Inbound(Origin):
         target = router.codec.decode_from(data, size, &position, None)
         message = self.read_message(data, size, &position, planted)
         if number and not router.acknowledging.accept(self.peer, number):
+            return 0
+        if router.take_causal(message, self):
             return 0
         if router.receiving is not None:
             router.receiving(target, message, self)
@@ -218,6 +222,8 @@ cdef class Inbound(Origin):
             message = (<tuple>term)[2]
             if type(message) is tuple and len(<tuple>message) == 3 and (<tuple>message)[0] is PADDED:
                 message = (<tuple>message)[2]
+            if self.router.take_causal(message, self):
+                return 0
             if self.router.receiving is not None:
                 self.router.receiving((<tuple>term)[1], message, self)
                 return 0

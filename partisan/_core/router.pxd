@@ -36,6 +36,8 @@ cdef class Router:
                                            # what is sent to other nodes, and gives forward() what goes on; None for none
     cdef public object receiving           # callable(target, message, inbound): takes what came from other nodes, and
                                            # gives hand_over() what goes on; None for none
+    cdef public object ordering            # callable(message, inbound) -> whether it takes this message, which looks causal
+    cdef public object optioned            # callable(target, message, **options): sends with causal_label or clock
     cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
     cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
     cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us
@@ -62,6 +64,7 @@ cdef class Router:
                         object key, bint ack) except -1
     cdef int send_pid(self, object pid, object message, str channel, object partition_key, object key,
                       bint ack) except -1
+    cdef bint take_causal(self, object message, Origin inbound) except -1
     cdef int deliver_name(self, str name, object message, Origin inbound) except -1
     cdef int send_elsewhere(self, object target, object message, str channel, object partition_key, object key,
                             bint ack) except -1

@@ -34,6 +34,8 @@ def send(
     partition_key: int | None = None,
     key: Hashable = None,
     ack: bool = False,
+    causal_label: str | None = None,
+    clock: Any = None,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
 
@@ -75,6 +77,12 @@ class Router:
     receiving: Callable[[Any, Any, Origin | None], object] | None
     """Called with target, message and reader (or None) of what came from other nodes; it takes the message, and gives
     `hand_over()` what goes on. None for none."""
+
+    ordering: Callable[[tuple[Any, ...], Origin], bool] | None
+    """Called with a message that looks causal, and its reader: whether it takes the message. None for nobody."""
+
+    optioned: Callable[..., object]
+    """Called with what is sent with `causal_label` or `clock`, and its options."""
 
     call_outside: Callable[..., Awaitable[Any]]
     """Called with the arguments of `calls.call`: a call from code that is no process's own."""
@@ -133,6 +141,8 @@ class Router:
         partition_key: int | None = None,
         key: Hashable = None,
         ack: bool = False,
+        causal_label: str | None = None,
+        clock: Any = None,
     ) -> None:
         """Send a message to a process: encode, queue, return.
 
@@ -145,12 +155,16 @@ class Router:
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
             ack: keep the message, and send it again, until the other node acknowledges it.
+            causal_label: deliver it in the causal order of this label, one of `causal_labels`.
+            clock: with `ack`: a term, under which it is acknowledged.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
-            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept.
+            UnknownLabel: this node has no such causal label.
+            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept or
+                is causal; or a clock without `ack`.
         """
 
     def queue_to(

@@ -35,6 +35,7 @@ cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
 cdef object NOPROC = Atom("noproc")
 cdef object PYTHON = Atom("partisan_python")
+cdef object CAUSAL = Atom("causal")
 cdef object GEN_CALL = Atom("$gen_call")
 
 
@@ -56,7 +57,8 @@ cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
 
-def send(target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
+def send(target, message, *, channel=None, partition_key=None, key=None, bint ack=False, causal_label=None,
+         clock=None) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
     cdef PyObject* found = NULL
     PyContextVar_Get(current_router, NULL, &found)
@@ -64,6 +66,10 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
         raise LocalProtocolError(NO_NODE)
     router = <Router><object>found
     Py_DECREF(router)
+    if causal_label is not None or clock is not None:
+        (<Router>router).optioned(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack,
+                                  causal_label=causal_label, clock=clock)
+        return
     (<Router>router).post(target, message, channel, partition_key, key, ack)
 
 
@@ -102,7 +108,8 @@ cdef class Router:
             raise WrongThread("a node belongs to the thread of its loop: use node.threadsafe")
         return 0
 
-    def send(self, target, message, *, channel=None, partition_key=None, key=None, bint ack=False) -> None:
+    def send(self, target, message, *, channel=None, partition_key=None, key=None, bint ack=False, causal_label=None,
+             clock=None) -> None:
         """Send a message to a process: encode, queue, return.
 
         Args:
@@ -115,13 +122,21 @@ cdef class Router:
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
             ack: keep the message, and send it again, until the other node acknowledges it.
+            causal_label: deliver it in the causal order of this label, one of `causal_labels`.
+            clock: with `ack`: a term, under which it is acknowledged.
         Raises:
             NotConnected: no connection to the node.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
-            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept.
+            UnknownLabel: this node has no such causal label.
+            ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept or
+                is causal; or a clock without `ack`.
         """
+        if causal_label is not None or clock is not None:
+            self.optioned(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack,
+                          causal_label=causal_label, clock=clock)
+            return
         self.post(target, message, channel, partition_key, key, ack)
 
     cdef int post(self, object target, object message, str channel, object partition_key, object key,
@@ -252,6 +267,8 @@ cdef class Router:
                 raise
         if queue is not None and queue.foreign:
             raise AckUnsupported(node)
+        if queue is not None and not self.acknowledging.may_go(node):
+            queue = None
         if self.place is None or (<tuple>self.place)[0] is not name or (<tuple>self.place)[1] is not channel \
                 or (<tuple>self.place)[2] is not partition_key:
             self.place = (name, channel, partition_key)
@@ -384,6 +401,13 @@ cdef class Router:
     def hand_over(self, target, message, Origin inbound=None) -> None:
         """Deliver a message to whom it is for on this node, past `receiving`."""
         self.deliver_term(target, message, inbound)
+
+    cdef bint take_causal(self, object message, Origin inbound) except -1:
+        """Give a causal message of another node to who orders them; whether it was one."""
+        if self.ordering is None or type(message) is not tuple or len(<tuple>message) != 7 \
+                or (<tuple>message)[0] is not CAUSAL:
+            return False
+        return self.ordering(message, inbound)
 
     cdef int deliver_name(self, str name, object message, Origin inbound) except -1:
         target = self.scheduler.names.get(name)

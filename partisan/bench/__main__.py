@@ -268,7 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
-    commands = {"micro": _micro, "actors": _actors, "cluster": _cluster, "tls": _tls, "beam": _beam, "memory": _memory, "demo": _demo}
+    commands = {
+        "micro": _micro,
+        "actors": _actors,
+        "cluster": _cluster,
+        "tls": _tls,
+        "beam": _beam,
+        "memory": _memory,
+        "demo": _demo,
+    }
     try:
         if getattr(options, "json", None) is not None:
             # Before anything is measured: a wrong path must not cost the run.

@@ -1,7 +1,8 @@
 """The experiment `tls`: what encryption costs. The same nodes and workloads with TLS and without, in turns, in one run.
 
 Both sides show a certificate and verify the other's (mutual TLS); it is made with the `openssl` command for each run.
-Which side of a point was measured is in its `config`: "tls" or "plain".
+Which side of a point was measured is in its `config`: "tls" or "plain". Each process has a core of its own: on one
+core a stream without TLS finds its octets in the cache, and the ratio halves (`docs/performance.md`).
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ def run(rounds: int, seconds: float, say: Callable[[str], None]) -> Results:
         try:
             for transport in transports.values():
                 transport.start(1)
+                if not transport.spread():
+                    say("the processes have no core each: the figure then depends on where the system puts them\n")
             for point in POINTS:
                 _measure(point, transports, rounds, seconds, results)
                 say(render(point, results) + "\n")

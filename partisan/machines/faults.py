@@ -317,6 +317,10 @@ class Faults:
         """Take a rule out of force; whether it was in force."""
         return self._rules.pop(number, None) is not None
 
+    def has(self, number: int) -> bool:
+        """Whether the rule of that number is in force."""
+        return number in self._rules
+
     def clear(self) -> None:
         """Take every rule out of force."""
         self._rules.clear()
@@ -345,7 +349,7 @@ class Faults:
         for rule in self._rules.values():
             if rule.since <= now and not rule.is_over(now) and rule.concerns(source, destination, channel, kind):
                 if rule.strikes(rng):
-                    self._count(rule)
+                    self.count(rule)
                     verdict = rule.apply(verdict, rng)
                 if not verdict:
                     break
@@ -363,7 +367,7 @@ class Faults:
             if rule.sources is None or observer in rule.sources:
                 rule.due = now + rule.every * (1.0 + 0.5 * rng.random())
                 if rule.strikes(rng):
-                    self._count(rule)
+                    self.count(rule)
                     found.update(dict.fromkeys(rule.destinations or ()))
         self.expire(now)
         return list(found)
@@ -372,7 +376,8 @@ class Faults:
         """When `suspected` must be asked again; None if there is nothing to ask for."""
         return min((rule.due for rule in self._rules.values() if isinstance(rule, Suspicion)), default=None)
 
-    def _count(self, rule: Rule) -> None:
+    def count(self, rule: Rule) -> None:
+        """Note that something suffered by the rule."""
         self.counts[rule.name] = self.counts.get(rule.name, 0) + 1
 
 

@@ -27,15 +27,21 @@ And once messages have arrived: views are symmetric.
 It speaks section 1 of the partisan 5.0.3 reference (upper layers), whose additions it has: tags and reserved places,
 epochs and disconnect ids (`machines/view.py`), random promotion. It differs from the reference, mostly as the paper
 wants it: samples are random; low priority is used; a shuffle keeps its origin while Python nodes forward it, and is
-answered there; unreachable peers are purged; a refused request goes to the next candidate; somebody who was dropped
-looks for another neighbor at once; a place is reserved again when its peer has gone; joins are repeated until they are
-answered; a restarted node is never refused for the epoch it has lost. A refusal is always the one with an exchange, as
-the other crashes a real manager.
+answered there; unreachable peers are purged; after a failure a refused request goes to the next candidate; a place is
+reserved again when its peer has gone; joins are repeated until they are answered; a restarted node is never refused for
+the epoch it has lost. A refusal is always the one with an exchange, as the other crashes a real manager. Who is about
+to be our neighbor is told of passive peers alone: if it asked our neighbors next, there would be triangles.
+
+With the option `xbot` neighbors are exchanged for nearer ones (`machines/xbot.py`).
 
 It differs from the paper, too: a node is taken in only when it has been reached, so a forged joiner evicts nobody; an
 acceptance that comes when the view is full again is declined, instead of evicting somebody; who treats us as a neighbor
 and is none is told so, which restores symmetry whatever was lost; walks are no longer than our own; one who leaves says
-farewell. And in joining, asking and answering each side uses the edge that it dialled itself, as the reference does.
+farewell. Who is dropped asks one passive peer at once and, with random promotion, one now and then; asking until
+somebody accepts is for failures: among nodes that join one by one most views are full, and 97 of 100 requests would be
+refused. A node that knows nobody any more, all peers of both views having failed, tries in turns those that it has
+known before; nobody else may know of it. And in joining, asking and answering each side uses the edge that it dialled
+itself, as the reference does.
 """
 
 from __future__ import annotations
@@ -76,16 +82,19 @@ from partisan.machines.machine import (
     Received,
     Respec,
     Retune,
+    Send,
     Start,
     TimedOut,
     Unreachable,
     UpdateMembers,
 )
+from partisan.machines.neighborhood import DONE as DONE
 from partisan.machines.neighborhood import EDGE_TIMER as EDGE_TIMER
 from partisan.machines.neighborhood import PROMOTION_TIMER as PROMOTION_TIMER
 from partisan.machines.neighborhood import SHUFFLE_TIMER as SHUFFLE_TIMER
 from partisan.machines.neighborhood import Neighborhood
 from partisan.machines.view import DisconnectId, Name, choose, sample
+from partisan.machines.xbot import ENDS, RoundTrip, Step, XBot
 
 
 class HyParView(Neighborhood):
@@ -125,6 +134,10 @@ class HyParView(Neighborhood):
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval * rng.random())
         else:
             self._stop_timer(PROMOTION_TIMER)
+        if config.xbot and self._xbot is None:
+            self._xbot = XBot(self, self._oracle)
+        if self._xbot is not None:
+            self._xbot.start()
 
     def _on_retune(self, event: Retune, now: float) -> None:
         self.config = config = event.config
@@ -136,6 +149,7 @@ class HyParView(Neighborhood):
             self._drop(choose(self._active, self._rng) if victim is None else victim, now)
         while len(self._passive) > max(config.passive_max_size, 0):
             del self._passive[choose(self._passive, self._rng)]
+        self._keep_in_mind(())
         self._start_timers()
 
     def _on_respec(self, event: Respec, now: float) -> None:
@@ -175,6 +189,7 @@ class HyParView(Neighborhood):
             if name in self._active:
                 self._drop(name, now, keep=False)
             self._passive.pop(name, None)
+            self._former = [peer for peer in self._former if self.config.name(peer) != name]
             return
         for contact in list(self._joins):
             self._end_join(contact, "left")
@@ -183,6 +198,7 @@ class HyParView(Neighborhood):
         for pending in list(self._edges):
             self._forget(pending)
         self._passive.clear()
+        self._former.clear()
         self._away = True
 
     def _on_update_members(self, event: UpdateMembers, now: float) -> None:
@@ -283,7 +299,7 @@ class HyParView(Neighborhood):
             return
         unwanted = kind is NeighborAccepted and not self._has_room(message.tag)
         if unwanted or not self._add(name, peer, message.tag, now):
-            self._decline(name, peer, now)
+            self._decline(name, peer, now, getattr(message, "last", None))
         elif kind is JoinRequest:
             self._send(peer, self._neighbor(name, peer))
             self._send_walks(name, message)
@@ -342,7 +358,7 @@ class HyParView(Neighborhood):
             return
         self._meet(name, sender)
         if self._away:
-            self._decline(name, sender, now)
+            self._decline(name, sender, now, message.last)
         elif name not in self._active and self._ids.addable(name, message.last, now):
             self._consider(name, sender, message, now)
 
@@ -361,7 +377,7 @@ class HyParView(Neighborhood):
             former = self._active[name]
             self._remove(name, "dropped by the peer")
             self._to_passive(name, former)
-            self._look_again()
+            self._look_again(insist=False)
         else:
             self._forget(name, "dropped by the peer")
         self._tried[name] = None
@@ -394,7 +410,8 @@ class HyParView(Neighborhood):
         reached = edge is not None and edge.up and self._is_acceptable(name, request, now)
         if name in self._active or (reached and self._add(name, peer, request.tag, now)):
             last = self._ids.last_read(name)
-            self._send(peer, NeighborAccepted(self.myself, self.config.tag, last, self._exchange()))
+            exchange = self._exchange(neighbors=False)
+            self._send(peer, NeighborAccepted(self.myself, self.config.tag, last, exchange))
         else:
             self._tell(name, peer, NeighborRejected(self.myself, () if self._away else self._exchange()))
 
@@ -408,7 +425,7 @@ class HyParView(Neighborhood):
         self._meet(name, sender)
         self._asked.pop(name, None)
         if self._away:
-            self._decline(name, sender, now)
+            self._decline(name, sender, now, message.last)
             return
         if name not in self._active:
             if self._ids.addable(name, message.last, now):
@@ -430,21 +447,24 @@ class HyParView(Neighborhood):
                 self._refill(now, asked, most=1)
 
     def _on_shuffle(self, peer: Peer, message: Shuffle, now: float) -> None:
+        # Nine of ten messages of an overlay at rest are shuffles that go on: few calls here.
         exchange, ttl, origin = message.exchange, message.ttl, message.sender
         if not self._walk_is_sound(peer, ttl, "shuffle") or not self._exchange_is_sound(peer, exchange, "shuffle"):
             return
         if type(origin) is not self._kind:
             self._violation(peer, "shuffle: the sender is no peer")
             return
-        if not self._is_neighbor(peer, origin, now):
-            return
-        name_of = self.config.name
+        name_of, active = self.config.name, self._active
         name = name_of(origin)
-        ttl = min(ttl, self.config.active_rwl) - 1
+        hop = name if peer is None else name_of(peer)
+        if hop not in active and not self._is_neighbor(peer, origin, now):
+            return
+        rwl = self.config.active_rwl
+        ttl = (ttl if ttl < rwl else rwl) - 1
         if ttl > 0:
-            hop = choose(self._active, self._rng, (name, name if peer is None else name_of(peer)))
-            if hop is not None:
-                self._send(self._active[hop], Shuffle(exchange, ttl, origin))
+            following = choose(active, self._rng, (name, hop))
+            if following is not None:
+                self._out.append(Send(active[following], Shuffle(exchange, ttl, origin)))
                 return
         if name != self._name:
             reply = tuple(sample(self._passive, self._rng, len(exchange)))
@@ -457,6 +477,18 @@ class HyParView(Neighborhood):
             return
         given, self._offered = self._offered, ()
         self._merge(message.exchange, given)
+
+    # X-BOT.
+
+    def _on_step(self, peer: Peer, message: Step, now: float) -> None:
+        if self._xbot is None:
+            self._notify(Declined(peer, type(message).__name__))
+        else:
+            self._xbot.hear(peer, message, now)
+
+    def _on_round_trip(self, event: RoundTrip, now: float) -> None:
+        if self._xbot is not None:
+            self._xbot.on_round_trip(event, now)
 
     # Partitions, for tests.
 
@@ -499,6 +531,7 @@ _TAKES: dict[type, Callable[[HyParView, Any, float], None]] = {
     Disconnected: HyParView._on_disconnected,
     Unreachable: HyParView._on_unreachable,
     TimedOut: HyParView._on_timed_out,
+    RoundTrip: HyParView._on_round_trip,
 }
 _HEARS: dict[type, Callable[[HyParView, Peer, Any, float], None]] = {
     JoinRequest: HyParView._on_join_request,
@@ -512,4 +545,5 @@ _HEARS: dict[type, Callable[[HyParView, Peer, Any, float], None]] = {
     ShuffleReply: HyParView._on_shuffle_reply,
     InjectPartition: HyParView._on_inject_partition,
     ResolvePartition: HyParView._on_resolve_partition,
+    **dict.fromkeys(ENDS, HyParView._on_step),
 }

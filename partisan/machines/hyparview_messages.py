@@ -40,11 +40,16 @@ class HyParViewConfig:
         shuffle_interval: seconds between shuffles (partisan 5.0.3: 10 s).
         shuffle_k_active: active peers in an exchange (partisan 5.0.3 and paper §5.1: 3).
         shuffle_k_passive: passive peers in an exchange (partisan 5.0.3 and paper §5.1: 4).
+        xbot: exchange neighbors for nearer ones (partisan 5.0.3: False; `machines/xbot.py`).
+        xbot_interval: seconds between attempts (ours; partisan 5.0.3: 6 to 65 s, drawn once).
+        xbot_candidates: passive peers that are looked at in each (paper: 2, its passive scan length).
+        xbot_unbiased: neighbors that are never exchanged for nearer ones (paper: 1).
         tag: our own role (partisan 5.0.3: undefined).
         reservations: tags for one peer each of which a place in the active view is kept free (partisan 5.0.3: none).
         patience: seconds for a peer to be reached, and to answer (ours; partisan 5.0.3 waits 5 s for each send).
         memory: seconds for which a farewell of ours is remembered (ours; partisan 5.0.3: for ever).
         most_remembered: farewells remembered in each direction (ours; partisan 5.0.3: all).
+        most_former: peers that have left both views and are remembered, for a node that knows nobody else (ours).
         most_edges: edges to others than neighbors at one time (ours).
         most_advertised: peers in an exchange that are taken (ours).
         most_hops: time to live that is taken; longer than `active_rwl` no walk goes on here anyway (ours).
@@ -63,11 +68,16 @@ class HyParViewConfig:
     shuffle_interval: float = 10.0
     shuffle_k_active: int = 3
     shuffle_k_passive: int = 4
+    xbot: bool = False
+    xbot_interval: float = 10.0
+    xbot_candidates: int = 2
+    xbot_unbiased: int = 1
     tag: str = UNTAGGED
     reservations: tuple[str, ...] = ()
     patience: float = 5.0
     memory: float = 30.0
     most_remembered: int = 256
+    most_former: int = 64
     most_edges: int = 64
     most_advertised: int = 256
     most_hops: int = 255
@@ -89,10 +99,10 @@ class HyParViewState:
     epoch: int
 
 
-# Messages.
+# Messages: values that never change. They are not frozen, as making a frozen one takes three times as long.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JoinRequest:
     """Take me in.
 
@@ -106,7 +116,7 @@ class JoinRequest:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ForwardJoin:
     """A node has joined, and looks for neighbors by a random walk.
 
@@ -125,7 +135,7 @@ class ForwardJoin:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Neighbor:
     """You are in my active view.
 
@@ -141,7 +151,7 @@ class Neighbor:
     receiver: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Farewell:
     """You are no longer in my active view.
 
@@ -153,7 +163,7 @@ class Farewell:
     number: DisconnectId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborRequest:
     """Be my neighbor.
 
@@ -171,7 +181,7 @@ class NeighborRequest:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborAccepted:
     """You asked, and are in my active view.
 
@@ -187,7 +197,7 @@ class NeighborAccepted:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NeighborRejected:
     """You asked, and are not in my active view.
 
@@ -199,7 +209,7 @@ class NeighborRejected:
     exchange: tuple[Peer, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shuffle:
     """Peers to mix into the passive view of whoever is at the end of a random walk.
 
@@ -214,7 +224,7 @@ class Shuffle:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ShuffleReply:
     """Peers in return for those of a shuffle.
 
@@ -226,7 +236,7 @@ class ShuffleReply:
     sender: Peer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InjectPartition:
     """Act as if your neighbors could not be reached through others; for tests.
 
@@ -241,7 +251,7 @@ class InjectPartition:
     ttl: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResolvePartition:
     """The partition of that name is over.
 

@@ -21,7 +21,7 @@ What a driver owes a machine:
 - `Disconnect(peer, reason)`: the edge is given up once everything sent before it has left; no `Disconnected` follows.
   What the peer opened to us is closed a second later, when it has had the time to read why, unless its edge has been
   asked for again by then: if it still wants us, it dials again and is greeted anew. That holds as well if there was no
-  edge;
+  edge. With `both` false what the peer opened to us stays: it has us for a neighbor whether we have it or not;
 - timers are keyed, relative and restartable: starting a live key replaces it, and a timer that was stopped or replaced
   must not fire.
 
@@ -196,10 +196,15 @@ class Connect:
 
 @dataclass(slots=True)
 class Disconnect:
-    """Give the peer's edge up, after what was sent on it has left."""
+    """Give the peer's edge up, after what was sent on it has left.
+
+    Attributes:
+        both: what the peer has opened to us is given up as well.
+    """
 
     peer: Peer
     reason: str
+    both: bool = True
 
 
 @dataclass(slots=True)
@@ -367,8 +372,8 @@ class Machine:
     def _connect(self, peer: Peer) -> None:
         self._out.append(Connect(peer))
 
-    def _disconnect(self, peer: Peer, reason: str) -> None:
-        self._out.append(Disconnect(peer, reason))
+    def _disconnect(self, peer: Peer, reason: str, both: bool = True) -> None:
+        self._out.append(Disconnect(peer, reason, both))
 
     def _start_timer(self, timer: Timer, after: float) -> None:
         self._out.append(StartTimer(timer, after))

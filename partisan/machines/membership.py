@@ -97,11 +97,13 @@ class Membership(Machine, ABC):
     Attributes:
         members: ourselves included, in the order of the configured key.
         messages: the dataclasses that a strategy of its own sends, its greeting first.
+        mutual: whether who is our member has us for one, so that an edge is needed both ways or not at all.
     """
 
     config: MembershipConfig
     members: tuple[Peer, ...]
     messages: ClassVar[tuple[type, ...]] = ()
+    mutual: ClassVar[bool] = True
 
     def __init__(self, myself: Peer, config: MembershipConfig, rng: Random) -> None:
         super().__init__(myself, config, rng)
@@ -213,14 +215,15 @@ class Membership(Machine, ABC):
             self._give_up(contact, "left")
 
     def _drop_edges(self, reason: str) -> None:
+        """Give every edge up, and what the peers have opened to us."""
         for peer in list(self._edges):
-            self._drop(peer, reason)
+            self._drop(peer, reason, both=True)
 
-    def _drop(self, peer: Peer, reason: str) -> None:
-        """Give the peer's edge up."""
+    def _drop(self, peer: Peer, reason: str, both: bool | None = None) -> None:
+        """Give the peer's edge up; what it has opened to us as well, if members are mutual or `both` says so."""
         if peer in self._edges:
             del self._edges[peer]
-            self._disconnect(peer, reason)
+            self._disconnect(peer, reason, self.mutual if both is None else both)
         if peer in self._up:
             del self._up[peer]
             self._notify(NeighborDown(peer, reason))

@@ -8,7 +8,7 @@ until it is given up. Who cannot be reached by then leaves the passive view.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 
 from partisan.errors import ConfigError
@@ -37,7 +37,8 @@ from partisan.machines.machine import (
     TimedOut,
     Unreachable,
 )
-from partisan.machines.view import DisconnectIds, Name, View, choose, mix, sample
+from partisan.machines.view import DisconnectId, DisconnectIds, Name, View, choose, mix, sample
+from partisan.machines.xbot import SWAP_TIMER, XBOT_TIMER, Oracle, XBot
 
 if TYPE_CHECKING:
     from random import Random
@@ -46,6 +47,9 @@ SHUFFLE_TIMER = "shuffle"
 PROMOTION_TIMER = "promotion"
 EDGE_TIMER = "edge"
 """The last's keys are pairs of this and a name."""
+
+DONE = "done"
+"""The reason of a `Disconnect` after which the peer, too, takes the edge for one that nobody needs."""
 
 _WAITING = 8
 """Messages that wait for one edge to come up, at most (ours)."""
@@ -76,6 +80,7 @@ class Neighborhood(Machine, ABC):
         config: the options; `Retune` replaces them.
         rng: the only source of chance; nodes of a simulation may share one.
         restored: the epoch that a former life saved, or None.
+        oracle: what links cost, for X-BOT; None takes the round trips that the driver tells of.
     Raises:
         ConfigError: there are more reservations than places.
     Attributes:
@@ -84,7 +89,14 @@ class Neighborhood(Machine, ABC):
 
     config: HyParViewConfig
 
-    def __init__(self, myself: Peer, config: HyParViewConfig, rng: Random, restored: int | None = None) -> None:
+    def __init__(
+        self,
+        myself: Peer,
+        config: HyParViewConfig,
+        rng: Random,
+        restored: int | None = None,
+        oracle: Oracle | None = None,
+    ) -> None:
         # Not Machine's: its tables are filled for each instance, which takes more memory than all that follows.
         self.myself = myself
         self.config = config
@@ -103,9 +115,12 @@ class Neighborhood(Machine, ABC):
         self._tried: dict[Name, None] = {}  # whom we have asked since the last loss or round
         self._insists = False  # a refusal sends us to the next candidate
         self._offered: tuple[Peer, ...] = ()  # what our last shuffle gave away
+        self._former: list[Peer] = []  # who has left the passive view, the latest last
         self._partitions: list[tuple[Any, Peer]] = []
         self._away = False  # we have left, and are alone until somebody joins
         self._changed = False
+        self._oracle = oracle
+        self._xbot: XBot | None = None
         for tag in config.reservations:
             if not self.reserve(tag):
                 raise ConfigError("reservations", f"{len(config.reservations)} are more than the active view has room")
@@ -187,6 +202,8 @@ class Neighborhood(Machine, ABC):
             self._send(edge.peer, self._request_to_join())
         if name in self._pending:
             self._take_in(name, now)
+        if self._xbot is not None:
+            self._xbot.came_up(name, now)
         self._settle(name)
 
     def _rename(self, contact: Peer, name: Name, peer: Peer) -> None:
@@ -230,8 +247,10 @@ class Neighborhood(Machine, ABC):
         if edge is None:
             return
         if name in self._active:
+            self._keep_in_mind((self._active[name],))
             self._remove(name, event.reason)
             self._look_again()
+            self._tried[name] = None
             self._refill(now)
         elif name in self._joins.values():
             edge.up = False
@@ -246,8 +265,8 @@ class Neighborhood(Machine, ABC):
 
     def _failed(self, name: Name, reason: str, now: float, purge: bool) -> None:
         """An edge to somebody who is no neighbor was in vain."""
-        if purge:
-            self._passive.pop(name, None)
+        if purge and name in self._passive:
+            self._keep_in_mind((self._passive.pop(name),))
         asked = self._asked.get(name)
         self._forget(name, reason)
         if asked is not None:
@@ -265,6 +284,10 @@ class Neighborhood(Machine, ABC):
             short = taken < config.active_min_size
             self._look_again(insist=short or taken < config.active_max_size - 1)
             self._refill(now, HIGH if short else LOW, most=1)
+        elif self._xbot is not None and timer == XBOT_TIMER:
+            self._xbot.round(now)
+        elif self._xbot is not None and timer == SWAP_TIMER:
+            self._xbot.give_up()
         elif type(timer) is tuple and timer[1] in self._edges and timer[1] not in self._active:
             name = timer[1]
             if name in self._joins.values():
@@ -311,14 +334,17 @@ class Neighborhood(Machine, ABC):
     def _settle(self, name: Name) -> None:
         """Give the edge up if nothing needs it."""
         edge = self._edges.get(name)
-        if (
-            edge is not None
-            and edge.up
-            and not (
-                name in self._active or name in self._pending or name in self._asked or name in self._joins.values()
-            )
-        ):
-            self._close(name, "done")
+        if edge is not None and edge.up and not self._needs(name):
+            self._close(name, DONE)
+
+    def _needs(self, name: Name) -> bool:
+        return (
+            name in self._active
+            or name in self._pending
+            or name in self._asked
+            or name in self._joins.values()
+            or (self._xbot is not None and self._xbot.needs(name))
+        )
 
     def _close(self, name: Name, reason: str) -> None:
         edge = self._edges.pop(name)
@@ -330,6 +356,8 @@ class Neighborhood(Machine, ABC):
         """Give up what is under way with somebody who is no neighbor; a join stays."""
         self._pending.pop(name, None)
         self._asked.pop(name, None)
+        if self._xbot is not None:
+            self._xbot.lost(name)
         if name in self._edges and name not in self._active and name not in self._joins.values():
             self._close(name, reason)
 
@@ -401,11 +429,36 @@ class Neighborhood(Machine, ABC):
 
     def _to_passive(self, name: Name, peer: Peer) -> None:
         if name not in self._passive:
-            mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng)
+            self._keep_in_mind(mix(self._passive, {name: peer}, self.config.passive_max_size, self._rng))
 
-    def _decline(self, name: Name, peer: Peer, now: float) -> None:
-        """Tell a peer that takes us for a neighbor that we are none, unless it is being told."""
-        if not self._ids.sent_lately(name, now):
+    def _keep_in_mind(self, peers: Iterable[Peer]) -> None:
+        """Remember who is in no view any more, in case that we shall know nobody else."""
+        former, most = self._former, self.config.most_former
+        former += peers
+        if len(former) > most:
+            del former[: len(former) - most]
+
+    def _recall(self, but: Container[Name]) -> Name | None:
+        """Put somebody who was in our views once, and is not among `but`, back into the passive view.
+
+        They take turns: who fails again is the last to be recalled again.
+        """
+        for at, peer in enumerate(self._former):
+            name = self.config.name(peer)
+            if name not in but and name not in self._active and name not in self._passive and name != self._name:
+                del self._former[at]
+                self._to_passive(name, peer)
+                return name if name in self._passive else None
+        return None
+
+    def _decline(self, name: Name, peer: Peer, now: float, last: DisconnectId | None = None) -> None:
+        """Tell a peer that takes us for a neighbor that we are none, unless it is being told.
+
+        Args:
+            last: our latest farewell that it has read, if it says so.
+        """
+        told = self._ids.sent_lately(name, now) if last is None else not self._ids.addable(name, last, now)
+        if not told:
             self._tell(name, peer, Farewell(self.myself, self._ids.next(name, now)))
 
     # Looking for neighbors.
@@ -415,7 +468,7 @@ class Neighborhood(Machine, ABC):
 
         Args:
             insist: go on until somebody accepts; else one refusal ends the round: where most views are full, a node
-                that lacks one neighbor would ask everybody, for ever.
+                that lacks one neighbor would ask everybody, in vain.
         """
         self._tried.clear()
         self._insists = insist
@@ -432,7 +485,10 @@ class Neighborhood(Machine, ABC):
         under_way = len(self._active) + 1 + len(self._asked) + len(self._pending)
         free = config.active_max_size - self._kept_free() - under_way
         for _ in range(min(free, most)):
-            name = choose(self._passive, self._rng, {**self._tried, **self._edges})
+            but = {**self._tried, **self._edges}
+            name = choose(self._passive, self._rng, but)
+            if name is None and not self._active:
+                name = self._recall(but)
             if name is None or not self._has_room_for_edge(name, self._passive[name], "promotion"):
                 return
             if not self._active and HIGH not in self._asked.values():
@@ -444,11 +500,18 @@ class Neighborhood(Machine, ABC):
         self._tried[name] = None
         self._asked[name] = priority
         last = self._ids.last_read(name)
-        self._tell(name, peer, NeighborRequest(self.myself, priority, self.config.tag, last, self._exchange()))
+        exchange = self._exchange(neighbors=False)
+        self._tell(name, peer, NeighborRequest(self.myself, priority, self.config.tag, last, exchange))
 
-    def _exchange(self) -> tuple[Peer, ...]:
+    def _exchange(self, neighbors: bool = True) -> tuple[Peer, ...]:
+        """A sample of both views, and ourselves.
+
+        Args:
+            neighbors: with peers of the active view; not for who is about to be our neighbor: if it asked ours to be
+                its neighbors too, there would be triangles, and ever longer paths elsewhere.
+        """
         config, rng = self.config, self._rng
-        active = sample(self._active, rng, config.shuffle_k_active)
+        active = sample(self._active, rng, config.shuffle_k_active) if neighbors else ()
         return (self.myself, *active, *sample(self._passive, rng, config.shuffle_k_passive))
 
     def _merge(self, exchange: Iterable[Peer], given: Iterable[Peer]) -> None:
@@ -460,7 +523,8 @@ class Neighborhood(Machine, ABC):
             if name not in passive and name not in active and name != self._name:
                 newcomers.setdefault(name, peer)
         if newcomers:
-            mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
+            gone = mix(passive, newcomers, self.config.passive_max_size, self._rng, map(name_of, given))
+            self._keep_in_mind(gone)
 
     def _shuffle(self) -> None:
         name = choose(self._active, self._rng)

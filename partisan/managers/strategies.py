@@ -4,49 +4,32 @@ from __future__ import annotations
 
 import importlib
 from random import Random
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from partisan.config import Config
 from partisan.errors import ConfigError
 from partisan.machines.full import FullConfig, FullMembership
 from partisan.machines.membership import Membership, MembershipConfig
+from partisan.machines.scamp import Scamp, ScampConfig
+from partisan.machines.scamp_v1 import ScampV1
+from partisan.machines.scamp_v2 import ScampV2
+from partisan.managers.glue import Glue
 from partisan.names import ListenAddress, NodeSpec
-from partisan.wire import full
+from partisan.wire import full, scamp
 from partisan.wire.order import spec_key
 from partisan.wire.records import Records
 
 OPTION = "membership_strategy"
 
 
-class Strategy(Protocol):
-    """What the manager wants of a strategy.
-
-    Attributes:
-        name: by which a saved state is known.
-    """
-
-    name: str
+class Strategy(Glue, Protocol):
+    """A protocol whose machine is a membership."""
 
     def options(self, config: Config) -> MembershipConfig:
         """What the node's options say to the machine; `Retune` gives it others."""
 
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine; `restored` is the greeting that a former life saved, or None."""
-
-    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
-        """What a handshake tells, and what is saved."""
-
-    def greeting_from_term(self, term: object) -> Any:
-        """Raises RemoteProtocolError."""
-
-    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
-        """The spec that the node of that name gives itself in its greeting."""
-
-    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
-        """What is sent to a peer's manager."""
-
-    def message_from_term(self, term: object) -> tuple[NodeSpec, Any]:
-        """Who says it, and what. Raises RemoteProtocolError."""
 
 
 class Full:
@@ -73,6 +56,14 @@ class Full:
         """Make the machine."""
         return FullMembership(myself, options, rng, restored)
 
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return self.greeting_from_term(term)
+
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
         """The state; who says it is one of its members."""
         return full.state_to_term(greeting)
@@ -95,6 +86,65 @@ class Full:
         return gossip.sender, gossip
 
 
+class Partial:
+    """SCAMP, on the wire of Partisan 5.0.3.
+
+    Args:
+        version: 1 or 2.
+        most: members that are taken from a peer.
+    """
+
+    KINDS: ClassVar[dict[int, type[Scamp]]] = {1: ScampV1, 2: ScampV2}
+
+    def __init__(self, version: int, most: int) -> None:
+        self.name = f"scamp_v{version}"
+        self._version = version
+        self._most = most
+
+    def options(self, config: Config) -> ScampConfig:
+        """Take what concerns it."""
+        return ScampConfig(
+            period=config.periodic_interval,
+            fanout=None if config.periodic_enabled else 0,
+            max_members=config.max_members,
+            key=spec_key,
+            copies=config.scamp_c,
+            lease=config.scamp_lease,
+        )
+
+    def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
+        """Make the machine."""
+        return self.KINDS[self._version](myself, options, rng, restored)
+
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return self.greeting_from_term(term)
+
+    def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
+        """The state; who says it is in its own view."""
+        return scamp.state_to_term(greeting)
+
+    def greeting_from_term(self, term: object) -> Any:
+        """Read a state."""
+        return scamp.state_from_term(term, self._version, self._most)
+
+    def speaker(self, term: object, name: str, address: ListenAddress) -> NodeSpec | None:
+        """Find the spec in the view."""
+        return scamp.speaker(self.greeting_from_term(term), name)
+
+    def message_to_term(self, myself: NodeSpec, message: Any) -> object:
+        """A message."""
+        return scamp.message_to_term(message)
+
+    def message_from_term(self, term: object) -> tuple[NodeSpec | None, Any]:
+        """Read a message; who sent it is not in it."""
+        return None, scamp.message_from_term(term, self._version)
+
+
 class Own:
     """A strategy that the program brings: a class, whose messages travel as records."""
 
@@ -115,6 +165,14 @@ class Own:
     def build(self, myself: NodeSpec, options: Any, rng: Random, restored: Any) -> Membership:
         """Make the machine: `kind(myself, options, rng, restored)`."""
         return self._kind(myself, options, rng, restored)  # type: ignore[call-arg]  # a strategy takes what was saved
+
+    def saved_to_term(self, myself: NodeSpec, state: Any) -> object:
+        """What is greeted with is saved."""
+        return self.greeting_to_term(myself, state)
+
+    def saved_from_term(self, term: object) -> Any:
+        """Read a greeting."""
+        return self.greeting_from_term(term)
 
     def greeting_to_term(self, myself: NodeSpec, greeting: Any) -> object:
         """The spec and the greeting."""
@@ -143,6 +201,8 @@ def chosen(config: Config) -> Strategy:
     wanted = config.membership_strategy
     if wanted == Full.name:
         return Full(config.max_members)
+    if wanted in ("scamp_v1", "scamp_v2"):
+        return Partial(int(wanted[-1]), config.max_members)
     kind = _find(wanted) if isinstance(wanted, str) else wanted
     if not isinstance(kind, type) or not issubclass(kind, Membership):
         raise ConfigError(OPTION, f"{wanted!r} is no subclass of partisan.machines.membership.Membership")
@@ -157,7 +217,9 @@ def _find(place: str) -> Any:
     """The class at `module:Class`."""
     module, colon, name = place.partition(":")
     if not colon:
-        raise ConfigError(OPTION, f"there is no strategy {place!r}: give full, a class, or module:Class")
+        raise ConfigError(
+            OPTION, f"there is no strategy {place!r}: give full, scamp_v1, scamp_v2, a class, or module:Class"
+        )
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from partisan import telemetry
 from partisan._core.acknowledged import Acknowledging, Fresh, Parcel
@@ -34,12 +34,14 @@ from partisan.wire.acknowledged import (
     acks_from_term,
     acks_to_term,
     clock_to_term,
+    clocked_to_term,
     fingerprint,
     message_to_term,
     number_from_clock,
     number_from_message,
 )
-from partisan.wire.forward import PLUGGABLE_MANAGER, ack_to_term, without_padding
+from partisan.wire.causal import is_causal
+from partisan.wire.forward import ack_to_term, without_padding
 
 if TYPE_CHECKING:
     from partisan.config import Config
@@ -73,6 +75,50 @@ def options_of(config: Config) -> AcknowledgedConfig:
     )
 
 
+class Tag(Protocol):
+    """Who is told what became of a message: a future, or what does the same."""
+
+    def done(self) -> bool:
+        """Whether it need not be told any more."""
+
+    def set_result(self, result: None, /) -> None:
+        """The message is acknowledged."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The message is given up."""
+
+
+class Clocks:
+    """The clocks of messages that were sent under clocks of their own, and wait to be acknowledged."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[str, bytes], int] = {}
+        self._clocks: dict[tuple[str, int], bytes] = {}
+
+    def check(self, node: str, clock: bytes) -> None:
+        """Raise ValueError if a message to the node waits under that clock."""
+        if (node, clock) in self._numbers:
+            raise ValueError(f"a message to {node} under this clock waits for its acknowledgement already")
+
+    def enter(self, node: str, clock: bytes, number: int) -> None:
+        """The message of that number goes to the node under that clock."""
+        self._numbers[node, clock] = number
+        self._clocks[node, number] = clock
+
+    def take(self, node: str, clock: bytes) -> int | None:
+        """The number of the node's message under that clock, which does not wait any more; None if none does."""
+        number = self._numbers.pop((node, clock), None)
+        if number is not None:
+            del self._clocks[node, number]
+        return number
+
+    def drop(self, node: str, number: int) -> None:
+        """The message of that number does not wait any more, if it has a clock of its own."""
+        clock = self._clocks.pop((node, number), None)
+        if clock is not None:
+            del self._numbers[node, clock]
+
+
 class Acknowledged:
     """What one node has sent and received with acknowledgement.
 
@@ -86,6 +132,7 @@ class Acknowledged:
         options = options_of(context.config)
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
+        self._clocks = Clocks()
         self._awaited: dict[asyncio.Future[None], Awaited] = {}
         self._held: dict[str, set[Process]] = {}  # peer -> processes that sent it as much as may wait
         self._settled: asyncio.Future[None] | None = None  # who stops the node waits for it
@@ -106,6 +153,10 @@ class Acknowledged:
             first_number=FIRST_NUMBER,
         )
         self._limit(options)
+
+    def only_to_python(self) -> None:
+        """Write to no peer before it has agreed to take acknowledged messages: under this overlay it might crash."""
+        self._fast.only_agreed = True
 
     def retune(self) -> None:
         """The options of the node have changed."""
@@ -171,6 +222,10 @@ class Acknowledged:
         for peer in self._machine.sent.peers():
             self.forget(peer, "the node has stopped")
 
+    @property
+    def _manager(self) -> Atom:
+        return Atom(self._context.manager.wire_name)
+
     # Out.
 
     def send(
@@ -183,11 +238,16 @@ class Acknowledged:
         partition_key: int | None = None,
         retransmission: bool = True,
         expiry: float | None = None,
-        tag: asyncio.Future[None] | None = None,
+        tag: Tag | None = None,
+        clock: object = None,
     ) -> None:
         """Send a message to a process of another node, and again until it is acknowledged.
 
+        Args:
+            clock: a term under which it is acknowledged, instead of our number; the other node takes each copy for a
+                message of its own.
         Raises:
+            ValueError: a message to the node under that clock waits already.
             NotConnected: the node is no member, and was never connected. Others are waited for.
             Overloaded: the channel's queue is full and its policy refuses more; the message is not kept.
             Unacknowledged: too much to that node is not acknowledged yet; the message is not kept.
@@ -196,9 +256,15 @@ class Acknowledged:
         router, loop = self._context.router, self._context.loop
         queue = self._queue(node, target, channel, partition_key)
         lane = self._machine.sent.lane(node)
-        body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
+        if clock is None:
+            body = router.codec.encode(message_to_term(self._me, lane.next, target, message))
+        else:
+            body = router.codec.encode(clocked_to_term(self._me, clock, target, message))
         if len(body) > self._fast.max_frame:
             raise EncodeError(f"a frame of {len(body)} octets is above the limit of {self._fast.max_frame}")
+        named, number = None if clock is None else bytes(router.codec.encode(clock)), lane.next
+        if named is not None:
+            self._clocks.check(node, named)
         kept = Written(body, (target, channel, partition_key))
         if retransmission and expiry is None:
             self._machine.sent.submit(lane, kept, len(body), loop.time(), tag)
@@ -206,6 +272,8 @@ class Acknowledged:
             self._machine.sent.submit_with(
                 lane, kept, len(body), loop.time(), tag, retransmission=retransmission, expiry=expiry
             )
+        if named is not None:
+            self._clocks.enter(node, named, number)
         if queue is not None:
             router.push_body(queue, body)
         if self._machine.outbox:
@@ -235,11 +303,12 @@ class Acknowledged:
     def _queue(self, node: str, target: Atom | Pid, channel: str | None, partition_key: int | None) -> SendQueue | None:
         """Where the message goes now; None if it must wait for the node to be connected again."""
         try:
-            return self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
+            queue = self._context.router.queue_to(node, target, channel=channel, partition_key=partition_key)
         except NotConnected as error:
             if not error.known and not self._expected(node):
                 raise
             return None
+        return queue if self._fast.may_go(node) else None
 
     def _expected(self, node: str) -> bool:
         """Whether a node that was never connected is a member, and so dialled."""
@@ -270,8 +339,10 @@ class Acknowledged:
     def acked(self, clock: object, link: Link | None) -> None:
         """The peer's manager has acknowledged a message."""
         number = number_from_clock(clock, self._me)
+        peer = link.peer if link is not None else None
+        if number is None and peer is not None:
+            number = self._clocks.take(peer, bytes(self._context.router.codec.encode(clock)))
         if number is not None:
-            peer = link.peer if link is not None else None
             self._machine.sent.acked(peer, number, self._context.loop.time())
             self._carry_out()
             for node in list(self._held) if peer is None else (peer,):
@@ -297,7 +368,7 @@ class Acknowledged:
         if peer is None:
             return False
         number = number_from_message(term, Atom(peer))
-        if number is None:
+        if number is None or is_causal(term[4]):
             return False
         self._fast.forget()
         seen = self._machine.seen
@@ -309,7 +380,7 @@ class Acknowledged:
                 self._fast.owing = True
                 self._context.loop.call_soon(self._acknowledge)
         else:
-            self._tell(peer, PLUGGABLE_MANAGER, ack_to_term(term[2]), link.channel)
+            self._tell(peer, self._manager, ack_to_term(term[2]), link.channel)
         if fresh:
             self._context.router.deliver(target, without_padding(message))
         return True
@@ -365,7 +436,7 @@ class Acknowledged:
                     self._tell(str(effect.peer), Atom(PYTHON), acks_to_term(effect.message.ranges), None)
                 elif type(effect.message) is Ack:
                     clock = clock_to_term(Atom(str(effect.peer)), effect.message.number)
-                    self._tell(str(effect.peer), PLUGGABLE_MANAGER, ack_to_term(clock), None)
+                    self._tell(str(effect.peer), self._manager, ack_to_term(clock), None)
                 else:
                     self._send_again(str(effect.peer), effect.message)  # type: ignore[arg-type]  # what `keep` was given
             elif type(effect) is StartTimer:
@@ -385,6 +456,7 @@ class Acknowledged:
             fact.tag.set_result(None)  # type: ignore[attr-defined]
 
     def _expired(self, fact: Expired) -> None:
+        self._clocks.drop(str(fact.peer), fact.number)
         self._tell_queue(telemetry.QUEUE_UNDELIVERED, str(fact.peer), None, side="sender")
         if fact.tag is None:
             log.warning("%s: a message to %s was not acknowledged: %s", self._context.node, fact.peer, fact.reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from partisan._core.frame import Slab
 from partisan._core.router import Router
@@ -18,10 +18,17 @@ from partisan.throttle import ThrottledLog
 
 if TYPE_CHECKING:
     from partisan.net.acknowledged import Acknowledged
+    from partisan.net.causal import Causality
 
 
 class Manager(Protocol):
-    """What a connection wants of the peer service manager."""
+    """What a connection wants of the peer service manager.
+
+    Attributes:
+        wire_name: the registered name that peers address managers of its kind by.
+    """
+
+    wire_name: ClassVar[str]
 
     def local_state(self, peer: str) -> object:
         """What the handshake tells the peer, which has dialled, about the membership here, as a term."""
@@ -56,6 +63,7 @@ class Context:
         tls: what connections need for TLS, or None where they are plain.
         manager: the peer service manager; set before the first connection.
         acknowledged: delivery with acknowledgement; set before the first connection.
+        causal: delivery in causal order; set before the first connection.
         slab: the receive buffer that all connections share.
         faults: what goes wrong on purpose.
         traffic: the connections that are open, and what has passed on them.
@@ -71,6 +79,7 @@ class Context:
     tls: TlsMaterial | None = None
     manager: Manager = field(init=False)
     acknowledged: Acknowledged = field(init=False)
+    causal: Causality = field(init=False)
     slab: Slab = field(init=False)
     faults: LiveFaults = field(init=False)
     traffic: Traffic = field(init=False)

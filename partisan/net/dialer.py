@@ -2,9 +2,9 @@
 
 An edge is what a machine's `Connect(peer)` asks for. First one connection of the default channel is dialled; its
 handshake names the peer and brings its state. Then the peer's own channel map says how many connections each channel
-wants, and the missing ones are dialled side by side. A failure backs off: the pause doubles from `connection_interval`
-to `reconnect_backoff_max`, with jitter, and a connection that comes up resets it. A peer with several addresses is
-dialled at each in turn.
+wants, and the missing ones are dialled side by side, those of other channels as soon as the overlay wants them. A
+failure backs off: the pause doubles from `connection_interval` to `reconnect_backoff_max`, with jitter, and a
+connection that comes up resets it. A peer with several addresses is dialled at each in turn.
 
 A peer that has told another spec of itself, with the same addresses, keeps its edge and what is up of it: only what the
 new channel map changes is dialled, parted or replaced. A connection that is replaced parts when the new one is up.
@@ -41,7 +41,7 @@ class Overlay(Protocol):
     def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
         """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
 
-    def connected(self, peer: Target, target: Target, state: object) -> None:
+    def connected(self, peer: Target, target: Target, tag: str, state: object) -> None:
         """The first connection of an edge has shaken hands, or its peer tells its state again."""
 
     def disconnected(self, target: Target, reason: str) -> None:
@@ -55,6 +55,12 @@ class Overlay(Protocol):
 
     def lane_changed(self, node: str, channel: str) -> None:
         """A connection of the channel has come up or is gone."""
+
+    def wants_all(self, peer: NodeSpec) -> bool:
+        """Whether the edge to the peer, which is connected, is to have all its channels, and not the default one alone.
+
+        It is asked whenever the edge is looked at; `Dialer.keep` looks at it again.
+        """
 
 
 class Edge:
@@ -323,6 +329,7 @@ class Dialer:
         return [
             (channel, options.parallelism - have(target.name, channel) + stale.count(channel) - edge.pending(channel))
             for channel, options in target.channels
+            if channel == DEFAULT_CHANNEL or self._overlay.wants_all(target)
         ]
 
     def _dial(self, edge: Edge, channel: str) -> None:
@@ -406,7 +413,7 @@ class Dialer:
     def _tell_channel(self, event: str, link: DialledLink) -> None:
         self._context.telemetry.emit(event, {"count": 1}, {"node": link.name, "channel": link.channel})
 
-    def _greeted(self, link: DialledLink, tag: object, state: object) -> None:
+    def _greeted(self, link: DialledLink, tag: str, state: object) -> None:
         """The peer has sent its state: the first one makes the edge usable and says what else to dial.
 
         One that comes again on a connection is news; those of further connections are not.
@@ -418,14 +425,14 @@ class Dialer:
             return
         if edge.up:
             if again:
-                self._overlay.connected(target, target, state)
+                self._overlay.connected(target, target, tag, state)
             return
         spec = self._overlay.identify(link.name, link.address, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
             self._merge(edge, known)
             if known.up:
-                self._overlay.connected(spec, target, state)
+                self._overlay.connected(spec, target, tag, state)
                 return
             edge = known
         else:
@@ -434,7 +441,7 @@ class Dialer:
             self._edges[spec] = edge
         self._configure(spec)
         edge.up = True
-        self._overlay.connected(spec, target, state)
+        self._overlay.connected(spec, target, tag, state)
         self._visit(edge)
 
     def _merge(self, edge: Edge, known: Edge) -> None:
@@ -489,6 +496,8 @@ class Dialer:
                 return
         elif isinstance(error, PartisanError | OSError) and not edge.up:
             self._overlay.failed(edge.target, error)
+            if self._edges.get(edge.target) is not edge:
+                return
         self._come_again(edge)
 
     def _come_again(self, edge: Edge) -> None:

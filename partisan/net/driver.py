@@ -11,15 +11,25 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from partisan.machines.machine import Event, Machine, StartTimer, StopTimer, TimedOut, Timer
+from partisan.machines.machine import Effect, Event, StartTimer, StopTimer, TimedOut, Timer
 
 log = logging.getLogger(__name__)
 
 LONG, GRAIN = 5.0, 1.0
 """A timer of so many seconds waits for the next multiple of so many of the loop's clock: thousands of pings then wake
 their process, and that of their peers, together and not each by itself (ours)."""
+
+
+class Runnable(Protocol):
+    """What a driver wants of a machine; `Machine` is one."""
+
+    myself: Any
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event; return what the world must now do, in order."""
+
 
 World = Mapping[type, Callable[[Any], None]]
 
@@ -50,7 +60,7 @@ class Driver:
 
     def __init__(
         self,
-        machine: Machine,
+        machine: Runnable,
         loop: asyncio.AbstractEventLoop,
         world: World,
         before_timeout: Callable[[], None] | None = None,

@@ -16,6 +16,7 @@ loop of a real node ends with its listener if the connection is gone by the time
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import socket
 import time
@@ -28,7 +29,7 @@ from partisan._core.bound import Bound
 from partisan._core.inbound import Inbound
 from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan._core.stream import Stream
-from partisan.config import Config
+from partisan.config import Config, PingConfig
 from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Notify, Received, Retune, Send, Start, Violation
@@ -68,7 +69,12 @@ def address_of(sock: socket.socket) -> str:
 
 def keepalive_config(config: Config) -> KeepaliveConfig:
     """What the options mean to the keepalive of a connection."""
-    return KeepaliveConfig(**dataclasses.asdict(config.connection_ping))
+    return _keepalive_config(config.connection_ping)
+
+
+@functools.lru_cache(maxsize=16)
+def _keepalive_config(options: PingConfig) -> KeepaliveConfig:
+    return KeepaliveConfig(**dataclasses.asdict(options))
 
 
 def handshake_bound(context: Context) -> Bound:
@@ -435,7 +441,7 @@ class DialledLink(Link):
         channel: str,
         options: ChannelOptions | None,
         opened: Callable[[DialledLink], None],
-        greeted: Callable[[DialledLink, object, object], None],
+        greeted: Callable[[DialledLink, str, object], None],
         lost: Callable[[DialledLink, Exception | None], None],
         released: Callable[[DialledLink], None],
     ) -> None:

@@ -59,7 +59,7 @@ def whereis(name: Name) -> Pid | None:
 
 
 def forward_message(target: Target, message: object, **options: Any) -> None:
-    """Send a message with options: channel, partition_key, key."""
+    """Send a message with options: see `Node.forward_message`."""
     node().forward_message(target, message, **options)
 
 
@@ -213,6 +213,11 @@ def link(pid: Pid) -> None:
 def unlink(pid: Pid) -> None:
     """Take the link between the current process and another away."""
     node().unlink(pid)
+
+
+def broadcast(data: Any, name: str | Atom) -> None:
+    """Send a message to every node, by a handler of `partisan.plumtree`; see `partisan.plumtree.broadcast`."""
+    node().broadcast(data, name)
 
 
 def monitor(target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from partisan.config import Config
+from partisan.errors import Unsupported
 from partisan.etf import Reference
+from partisan.managers.hyparview import HyParViewManager
 from partisan.names import NodeSpec, check_node_name
 from partisan.net.faults import LiveFaults
 from partisan.net.interposition import Direction, Interposed, Interposition, Stage
 from partisan.runtime.message_calls import MessageCalls
+
+MOST_HOPS = 255
+"""Of an injected partition, at most (ours)."""
 
 PADDING_OCTETS = 64
 """Of a padded message (partisan 5.0.3)."""
@@ -27,31 +32,54 @@ class FaultCalls(MessageCalls):
         self._check()
         return self._context.faults
 
-    def inject_partition(self, *names: str | NodeSpec) -> Reference:
+    def inject_partition(self, *names: str | NodeSpec, ttl: int | None = None) -> Reference:
         """Cut this node off from others, both ways, until `resolve_partition` of what this returns.
 
         Frames between them are dropped and new connections refused, so the keepalive takes the others for lost; they
         stay members. The reference does so under HyParView only, and only where there is no connection (ours: it cuts).
 
+        With a `ttl` it is what the reference's HyParView does: the one name is that of this node or a neighbor, which
+        notes its members as partitioned, and so does every node within `ttl` hops; nothing is cut.
+
         Raises:
-            ConfigError: one is no node name.
-            ValueError: there is none, or this node is among them.
+            ConfigError: one is no node name; or, with a ttl, this node is not configured for testing.
+            ValueError: there is none, or this node is among them; or, with a ttl, there is not one, or the ttl is not
+                from 0 to 255.
+            NotConnected: with a ttl, the name is no member's.
+            Unsupported: with a ttl, under another overlay.
         """
         self._check()
+        if ttl is not None:
+            return self._note_partition(names, ttl)
         others = tuple(name.name if isinstance(name, NodeSpec) else check_node_name(name) for name in names)
         reference = self.make_ref()
         self._context.faults.inject(reference, others)
         return reference
 
+    def _note_partition(self, names: tuple[str | NodeSpec, ...], ttl: int) -> Reference:
+        if len(names) != 1 or not 0 <= ttl <= MOST_HOPS:
+            raise ValueError(f"a partition with a ttl has one origin, and a ttl from 0 to {MOST_HOPS}")
+        if not isinstance(self._manager, HyParViewManager):
+            raise Unsupported(self.config.peer_service_manager, "partitions have no ttl here")
+        reference = self.make_ref()
+        origin = names[0].name if isinstance(names[0], NodeSpec) else check_node_name(names[0])
+        self._manager.inject_partition(origin, ttl, reference)
+        return reference
+
     def resolve_partition(self, reference: Reference) -> bool:
         """Heal the partition of that reference; whether there was one."""
         self._check()
-        return self._context.faults.resolve(reference)
+        noted = isinstance(self._manager, HyParViewManager) and self._manager.resolve_partition(reference)
+        return self._context.faults.resolve(reference) or noted
 
     def partitions(self) -> list[tuple[Reference, tuple[str, ...]]]:
-        """The injected partitions: (reference, names of the nodes that this one is cut off from)."""
+        """The injected partitions: (reference, names of the nodes that this one is cut off from).
+
+        Of those with a ttl the names are those of the members, this node among them, when it was noted.
+        """
         self._check()
-        return self._context.faults.partitions()
+        noted = self._manager.partitions() if isinstance(self._manager, HyParViewManager) else []
+        return self._context.faults.partitions() + noted
 
     def add_interposition(
         self, name: str, function: Interposed, on: Direction = "both", when: Stage = "interpose"

@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from partisan.errors import ConnectFailed, NoAvailableSlots, NotConnected
+from partisan.errors import ConnectFailed, NotConnected, Unsupported
+from partisan.managers.hyparview import HyParViewManager
 from partisan.names import Contact, NodeSpec, check_node_name
 from partisan.net.acknowledged import Acknowledged
 from partisan.net.resolve import resolved
@@ -65,7 +66,7 @@ class MembershipCalls(ConnectionCalls):
 
     async def _agree(self, name: str, end: float) -> None:
         """Wait, for a moment at most, until it is agreed with a Python node what goes beyond plain Partisan."""
-        if name != self.name and not any(name in names for names in self._manager.foreign()):
+        if name != self.name and self._manager.may_be_python(name):
             await self._python.agreement(name, max(0.0, min(AGREEMENT, end - self.loop.time())))
 
     async def _resolved(self, contact: Who, timeout: float) -> Who:
@@ -97,9 +98,11 @@ class MembershipCalls(ConnectionCalls):
         await self._agree(name, end)
         try:
             async with asyncio.timeout_at(end):
-                await self._watching.until(lambda: self.is_fully_connected(name))
+                await self._watching.until(lambda: self.is_fully_connected(name) or self._manager.spec_of(name) is None)
         except TimeoutError:
             raise ConnectFailed(str(contact), f"it is a member, but not fully connected within {timeout} s") from None
+        if self._manager.spec_of(name) is None:
+            raise ConnectFailed(str(contact), "it was a member, and is none any more")
         return name
 
     async def leave(self, name: str | NodeSpec | None = None, *, grace: float = 5.0) -> None:
@@ -111,6 +114,7 @@ class MembershipCalls(ConnectionCalls):
                 connected. What then is not acknowledged is given up: `deliver` raises NotAcknowledged.
         Raises:
             NotConnected: the other is no member.
+            Unsupported: under HyParView nobody makes another node leave.
         """
         self._check()
         who = name.name if isinstance(name, NodeSpec) else name
@@ -190,9 +194,36 @@ class MembershipCalls(ConnectionCalls):
         self.router.send((self._manager.wire_name, name), message)
 
     def reserve(self, tag: object) -> None:
-        """Reserve a slot of the active view for a tag. Raises NoAvailableSlots: a full mesh has no slots."""
+        """Keep a place in the active view for one peer of that tag. Raises NoAvailableSlots: a full mesh has none."""
         self._check()
-        raise NoAvailableSlots(tag)
+        self._manager.reserve(tag)
+
+    def reserved(self, tag: object) -> str | None:
+        """The name of the neighbor that has the place which is kept for the tag; None if it is free, or none is kept.
+
+        Raises Unsupported: a full mesh has no places.
+        """
+        self._check()
+        return self._partial().reserved(tag)
+
+    def active(self) -> list[NodeSpec]:
+        """The active view: this node and its neighbors, in Erlang's term order.
+
+        Raises Unsupported: a full mesh has no views.
+        """
+        self._check()
+        return self._partial().active()
+
+    def passive(self) -> list[NodeSpec]:
+        """The passive view: peers to replace neighbors from. Raises Unsupported: a full mesh has no views."""
+        self._check()
+        return self._partial().passive()
+
+    def _partial(self) -> HyParViewManager:
+        """The manager, if it keeps views. Raises Unsupported."""
+        if not isinstance(self._manager, HyParViewManager):
+            raise Unsupported(self.config.peer_service_manager, "it keeps no views")
+        return self._manager
 
     def distances(self) -> dict[str, float]:
         """Seconds to each neighbor and back, as measured last; empty unless `distance_enabled`."""

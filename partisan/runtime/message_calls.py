@@ -15,6 +15,7 @@ from partisan.errors import DrainTimeout, NoProc, NotAcknowledged
 from partisan.etf import Atom, ImproperList, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.causal import Causality
 from partisan.net.interposition import Interposition
 from partisan.runtime.parts import NodePart
 
@@ -29,6 +30,7 @@ class MessageCalls(NodePart):
     """The methods of a node that are about messages."""
 
     _acknowledged: Acknowledged
+    _causal: Causality
     _interposition: Interposition
     _ref_count: int
     _relief: dict[tuple[str, str], list[asyncio.Future[None]]]
@@ -49,6 +51,8 @@ class MessageCalls(NodePart):
         ack: bool = False,
         retransmission: bool = True,
         expiry: float | None = None,
+        causal_label: str | None = None,
+        clock: object = None,
     ) -> None:
         """Send a message with options. Named as in Partisan.
 
@@ -57,23 +61,31 @@ class MessageCalls(NodePart):
             ack: keep the message, and send it again, until the other node acknowledges it.
             retransmission: False with `ack` sends it once; it is still reported when no acknowledgement comes.
             expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
+            causal_label: deliver it in the causal order of this label, one of `causal_labels`.
+            clock: with `ack`: a term, under which it is acknowledged; copies of it are not told apart then.
         Raises:
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
-            ValueError: `expiry` is not above 0, or is given without `ack`; or `key` is given with it.
+            UnknownLabel: this node has no such causal label.
+            ValueError: `expiry` is not above 0, or it or `clock` is given without `ack`; or `key` with any of these; or
+                a message under that clock is not acknowledged yet.
         """
-        if expiry is not None and not ack:
-            raise ValueError("expiry is the time of an acknowledged message: say ack=True")
-        if ack and key is None and not (retransmission and expiry is None):
-            self._keep(
-                target,
-                message,
-                channel=channel,
-                partition_key=partition_key,
-                retransmission=retransmission,
-                expiry=expiry,
-            )
+        if not ack and (expiry is not None or clock is not None):
+            given = "clock" if expiry is None else "expiry"
+            raise ValueError(f"{given} is of an acknowledged message: say ack=True")
+        if key is not None and (causal_label is not None or clock is not None):
+            raise ValueError("a message that has to arrive supersedes none: key goes with neither label nor clock")
+        options: dict[str, Any] = {"channel": channel, "partition_key": partition_key}
+        if (
+            causal_label is None
+            and clock is None
+            and (not ack or key is not None or (retransmission and expiry is None))
+        ):
+            self.send(target, message, **options, key=key, ack=ack)
+        elif not ack:
+            self._keep(target, message, **options, ack=False, expiry=None, causal_label=causal_label)
         else:
-            self.send(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack)
+            options |= {"retransmission": retransmission, "expiry": expiry}
+            self._keep(target, message, **options, causal_label=causal_label, clock=clock)
 
     def cast_message(self, target: Target, message: object, **options: Any) -> None:
         """Send `{'$gen_cast', Message}`, what a gen_server takes as a cast, with the options of `forward_message`."""
@@ -87,27 +99,39 @@ class MessageCalls(NodePart):
         channel: str | None = None,
         partition_key: int | None = None,
         expiry: float | None = None,
+        causal_label: str | None = None,
+        clock: object = None,
     ) -> None:
         """Send a message with `ack`, and wait until the other node has it.
 
         Args:
-            channel, partition_key, expiry: as in `forward_message`.
+            channel, partition_key, expiry, causal_label, clock: as in `forward_message`.
         Raises:
             NotAcknowledged: no acknowledgement came within `expiry`, or the node has left.
             ValueError: `expiry` is not above 0.
         """
         tag: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._keep(target, message, channel=channel, partition_key=partition_key, expiry=expiry, tag=tag)
+        options: dict[str, Any] = {"channel": channel, "partition_key": partition_key, "expiry": expiry}
+        self._keep(target, message, **options, causal_label=causal_label, clock=clock, tag=tag)
         await tag
 
     def _keep(
-        self, target: Target, message: object, *, tag: asyncio.Future[None] | None = None, **options: Any
+        self,
+        target: Target,
+        message: object,
+        *,
+        tag: asyncio.Future[None] | None = None,
+        ack: bool = True,
+        causal_label: str | None = None,
+        **options: Any,
     ) -> None:
-        """Send with acknowledgement; what stays on this node is delivered at once."""
+        """Send with acknowledgement, or in causal order; what stays on this node is delivered at once."""
         self._check()
         expiry = options["expiry"]
         if expiry is not None and not expiry > 0.0:
             raise ValueError(f"expiry {expiry} is no time above 0 s")
+        if causal_label is not None:
+            self._causal.check(causal_label)
         node, name = self._place(target)
         if node == self.name:
             self.router.send(target, message)
@@ -116,7 +140,10 @@ class MessageCalls(NodePart):
             return
 
         def go_on(message: object) -> None:
-            self._acknowledged.send(node, name, message, tag=tag, **options)
+            if causal_label is not None:
+                self._causal.send(causal_label, node, name, message, ack=ack, tag=tag, **options)
+            else:
+                self._acknowledged.send(node, name, message, tag=tag, **options)
 
         if self.router.forwarding is None:
             go_on(message)
@@ -143,6 +170,11 @@ class MessageCalls(NodePart):
         """How many messages to the node wait for their acknowledgement."""
         self._check()
         return self._acknowledged.outstanding(name)
+
+    def causal_waiting(self, label: str) -> int:
+        """How many messages that have come in the causal order of the label wait for others. Raises UnknownLabel."""
+        self._check()
+        return self._causal.waiting(label)
 
     def make_ref(self) -> Reference:
         """A reference that this node has not made before.

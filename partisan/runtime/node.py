@@ -27,24 +27,29 @@ from partisan.config import Config
 from partisan.config_distribution import Distribution
 from partisan.errors import ConfigError, LocalProtocolError
 from partisan.etf import Pid, Reference
-from partisan.managers.pluggable import Audience, PluggableManager
+from partisan.managers.audience import Audience
+from partisan.managers.causal_store import CausalStore
+from partisan.managers.choice import OverlayExtra, extra_of, make_manager, wire_name_of
 from partisan.names import ListenAddress, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.causal import Causality
 from partisan.net.certificates import TlsMaterial
 from partisan.net.context import Context
 from partisan.runtime.application import ApplicationCalls
 from partisan.runtime.asking import NAME as RPC
+from partisan.runtime.broadcast_calls import BroadcastCalls
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.current import current
+from partisan.runtime.discovery_calls import DiscoveryCalls
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.far import Far, Unreached
-from partisan.runtime.membership_calls import MembershipCalls
 from partisan.runtime.monitors import Monitors
 from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
 from partisan.runtime.process_info import InfoCalls
-from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.python_peers import Handler, PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
 from partisan.runtime.remote import Remote
 from partisan.runtime.remote_calls import RemoteCalls
@@ -54,6 +59,7 @@ from partisan.runtime.timer_calls import Timer, TimerCalls
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
+from partisan.wire.causal import CAPABILITY as CAUSAL
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +68,7 @@ DISTRIBUTION = "partisan.dist.service"
 
 
 class Node(
-    MembershipCalls,
+    DiscoveryCalls,
     NodeMonitorCalls,
     RemoteCalls,
     SpawnCalls,
@@ -71,6 +77,7 @@ class Node(
     TimerCalls,
     OffloadCalls,
     Reconfigure,
+    BroadcastCalls,
 ):
     """A member of a cluster.
 
@@ -154,6 +161,7 @@ class Node(
             lane_up=self.table.is_connected,
         )
         self._begin_faults()
+        self._make_discovery()
         addresses = [ListenAddress.parse(text) for text in config.listen_addrs or (LOOPBACK,)]
         for address in addresses:
             check_reachable(address, tls=config.tls)
@@ -161,6 +169,7 @@ class Node(
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         try:
+            self._causal = self._context.causal = Causality(self._context, self._causal_store())
             self._make_overlay()
         except BaseException:
             self._acceptor.close()
@@ -174,7 +183,10 @@ class Node(
         self._watch()
         self._sampler.heed()
         self._tell_channels(config.channels)
+        self._causal.start()
         self._manager.start()
+        self.broadcasts.start()
+        self._discovery.start()
         if self._far is not None:
             try:
                 await self._far.start()
@@ -182,6 +194,13 @@ class Node(
                 await self.stop(grace=0.0)
                 raise
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
+
+    def _causal_store(self) -> CausalStore | None:
+        """Where clocks are kept, if they are. Raises StateError."""
+        config = self.config
+        if config.persist_dir is None or not config.causal.persist or not config.causal_labels:
+            return None
+        return CausalStore(config.persist_dir, self.name, self.loop)
 
     def _make_core(self) -> None:
         """Make what processes run on, and the way of their messages to other nodes."""
@@ -215,6 +234,7 @@ class Node(
             undeliverable=self._undeliverable,
         )
         self.scheduler.variables = ((current, self), (current_router_var, self.router))
+        self.router.optioned = self.forward_message
         self.send = self.router.send  # type: ignore[assignment,method-assign]  # without a detour from now on
 
     def _make_overlay(self) -> None:
@@ -228,19 +248,22 @@ class Node(
             spec=lambda: self.spec,
             undeliverable=self._undeliverable,
         )
-        self._python = PythonPeers(
-            self._context,
-            self.table,
-            PluggableManager.wire_name,
-            {CAPABILITY: self._requests, **self._remote.handlers},
-        )
+        self.broadcasts = Broadcasts(self._context)
+        extras: dict[str, Handler] = {CAPABILITY: self._requests, **self._remote.handlers, **self.broadcasts.extras}
+        if self.config.causal_labels:
+            extras[CAUSAL] = self._causal
+        overlay = extra_of(self.config)
+        if overlay is not None:
+            extras[overlay] = OverlayExtra(lambda: self._manager)
+        self._python = PythonPeers(self._context, self.table, wire_name_of(self.config), extras)
         self.scheduler.register(RPC, self._remote.asking.receive)
         self.scheduler.register(self._python.wire_name, self._python.receive)
         self._monitors = Monitors(self._context, self.table, self.make_ref)
         self.router.call_monitored = self._monitors.call
         self.scheduler.register(self._monitors.wire_name, self._monitors.receive)
         self._node_monitors = NodeMonitors(self.scheduler, self.table)
-        self._manager = PluggableManager(self._context, self.table, self.spec, self._audience())
+        self.scheduler.register(self.broadcasts.wire_name, self.broadcasts.receive)
+        self._manager = make_manager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
         self._context.manager = self._manager
         self._far = self._make_far(self.config.distribution)
@@ -269,9 +292,11 @@ class Node(
         def edge(node: str, up: bool) -> None:
             self._python.edge(node, up)
             self._acknowledged.edge(node, up)
+            self._causal.edge(node, up)
             self._requests.edge(node, up)
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
+            self.broadcasts.edge(node, up)
             self._remote.edge(node, up)
             self._watching.edge(node, up)
 
@@ -279,7 +304,7 @@ class Node(
             self._watching.lane(node, channel)
             self._acknowledged.look()
 
-        return Audience(edge, lane, self._watching.members, self._acceptor.part)
+        return Audience(edge, lane, self._watching.members, self._acceptor.part, self._python.has)
 
     def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
         """Send an extra to a Python node. Raises NotConnected, Overloaded."""
@@ -318,8 +343,10 @@ class Node(
         self._sampler.stop()
         self._acceptor.deafen()
         try:
+            await self._discovery.stop(max(0.0, end - self.loop.time()))
             await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
+            await self._causal.stop(max(0.0, end - self.loop.time()))
             await self._manager.stop(max(0.0, end - self.loop.time()))
             if self._far is not None:
                 await self._far.stop()
@@ -329,6 +356,7 @@ class Node(
             self._stop_offloading()
             self._acknowledged.stop()
             self._monitors.stop()
+            self.broadcasts.stop()
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()

@@ -11,9 +11,10 @@ from partisan._core.router import Router
 from partisan._core.scheduler import Scheduler
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
-from partisan.managers.pluggable import PluggableManager
+from partisan.managers.overlay import OverlayManager
 from partisan.names import NodeSpec
 from partisan.net.context import Context
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.far import Far
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
@@ -31,8 +32,9 @@ class NodePart:
     router: Router
     scheduler: Scheduler
     _context: Context
-    _manager: PluggableManager
+    _manager: OverlayManager
     _watching: Watching
+    broadcasts: Broadcasts
     _far: Far | None
     _rng: random.Random
     _running: bool

@@ -87,6 +87,12 @@ class PythonPeers:
         """The overlay's edge to the node has become usable, or no longer is."""
         if up or not self._table.is_connected(node):  # else it lives on under another spec
             self._extras.edge(node, up)
+            if not up:
+                self._let_go(node)
+
+    def has(self, node: str) -> bool:
+        """Whether the node has said that it runs this package."""
+        return bool(self._extras.agreed(node))
 
     async def agreement(self, node: str, timeout: float) -> None:
         """Return when extras are agreed with the node, or after so many seconds."""
@@ -97,9 +103,7 @@ class PythonPeers:
         await asyncio.wait([waiter], timeout=timeout)
 
     def _agreed(self, node: str, capabilities: frozenset[str]) -> None:
-        for waiter in self._waiters.pop(node, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        self._let_go(node)
         envelope = self._envelope if MSGPACK in capabilities else None
         for channel in self._channels:
             self._table.lane(node, channel).envelope = envelope
@@ -107,6 +111,11 @@ class PythonPeers:
         for name, handler in self._handlers.items():
             handler.agreed(node, name in capabilities)
         log.info("%s and %s agree on %s", self._context.node, node, ", ".join(sorted(capabilities)) or "nothing")
+
+    def _let_go(self, node: str) -> None:
+        for waiter in self._waiters.pop(node, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _envelope(self, target: Any, message: object) -> tuple[Any, ...] | None:
         """What is sent instead of a message; None for those that go plainly."""

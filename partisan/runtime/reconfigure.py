@@ -17,7 +17,9 @@ from partisan.errors import ConfigError
 from partisan.names import DEFAULT_CHANNEL, NodeSpec
 from partisan.net.acceptor import Acceptor
 from partisan.net.acknowledged import Acknowledged
+from partisan.net.causal import Causality
 from partisan.net.context import Context
+from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.options import channel_map
@@ -33,18 +35,25 @@ APPLIED: Final[Mapping[str, str]] = {
     "connect_timeout": "",  # of the next dial
     "handshake_timeout": "",  # of the next handshake
     "connection_ping": "_apply_ping",
-    "gossip": "_apply_gossip",
-    "periodic_enabled": "_apply_gossip",
-    "periodic_interval": "_apply_gossip",
-    "tombstone_age": "_apply_gossip",
+    "gossip": "_apply_overlay",
+    "periodic_enabled": "_apply_overlay",
+    "periodic_interval": "_apply_overlay",
+    "tombstone_age": "_apply_overlay",
+    "hyparview": "_apply_overlay",
+    "scamp_c": "_apply_overlay",
+    "scamp_lease": "_apply_overlay",
     "retransmit_interval": "_apply_acknowledged",
     "retransmit_backoff_max": "_apply_acknowledged",
     "retransmit_jitter": "_apply_acknowledged",
     "acknowledge_expiry": "_apply_acknowledged",
     "max_unacknowledged": "_apply_acknowledged",
     "max_unacknowledged_octets": "_apply_acknowledged",
+    "causal": "_apply_causal",
     "tls_client_options": "",  # read with what is checked, as files may be missing
     "tls_server_options": "",
+    "peer_discovery": "_apply_discovery",
+    "broadcast": "_apply_broadcast",
+    "plumtree": "_apply_broadcast",
     "busy_wait": "_apply_busy_wait",
     "egress_delay": "_apply_delays",
     "ingress_delay": "_apply_delays",
@@ -71,9 +80,11 @@ class Reconfigure(Watch, FaultCalls):
 
     spec: NodeSpec
     _acknowledged: Acknowledged
+    _causal: Causality
     _context: Context
     _acceptor: Acceptor
     _python: PythonPeers
+    broadcasts: Broadcasts
     _told: dict[str, int]  # channel -> the parallelism that peers were told last
 
     def reconfigure(self, **options: Any) -> Config:
@@ -103,6 +114,9 @@ class Reconfigure(Watch, FaultCalls):
             elif method:
                 getattr(self, method)()
         return config
+
+    def _apply_broadcast(self) -> None:
+        self.broadcasts.retune()
 
     def _check_told(self, config: Config) -> None:
         """Refuse to change a parallelism that peers were told of, where one of them is, or may be, a node of the BEAM.
@@ -171,11 +185,14 @@ class Reconfigure(Watch, FaultCalls):
         for link in list(self._context.traffic.links):
             link.retune()
 
-    def _apply_gossip(self) -> None:
+    def _apply_overlay(self) -> None:
         self._manager.retune()
 
     def _apply_acknowledged(self) -> None:
         self._acknowledged.retune()
+
+    def _apply_causal(self) -> None:
+        self._causal.retune()
 
     def _apply_delays(self) -> None:
         self._shape_traffic(self.config)

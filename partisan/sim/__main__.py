@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from partisan.sim import report
+from partisan.sim.makers import MAKERS
+from partisan.sim.record import Recorder, TraceError, replay
 from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
 
@@ -144,7 +146,27 @@ class HyParViewCodec(_SpecCodec):
         self.through: Callable[[Any], Any] = through
 
 
-CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec}
+class PlumtreeCodec(HyParViewCodec):
+    """Plumtree through `partisan.wire.plumtree`, over HyParView as above."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from partisan import etf
+        from partisan.machines.plumtree import Plumtree
+        from partisan.wire import plumtree
+
+        membership = self.through
+
+        def through(message: Any) -> Any:
+            if type(message) not in Plumtree.HEARS:
+                return membership(message)
+            term = etf.decode(etf.encode(plumtree.message_to_term(message)))
+            return plumtree.message_from_term(term, message.channel)
+
+        self.through = through
+
+
+CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec, "plumtree": PlumtreeCodec}
 """By the name that a scenario gives."""
 
 
@@ -168,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seed", type=int, default=1, metavar="S", help="of all chance; default 1")
     top.add_argument("--full", action="store_true", help="as thorough as what was published; slow")
     top.add_argument("--codec", action="store_true", help="send every message through the term format; slow")
+    top.add_argument("--baselines", action="store_true", help="also what it is compared with; slow")
+    top.add_argument("--trace", type=Path, metavar="FILE", help="write all that happens; `replay FILE` runs it again")
     top.add_argument("--jobs", type=_count, metavar="N", help="processes for the points; default: one a core")
     top.add_argument("--out", type=Path, metavar="DIR", help="write text, CSV, JSON, and PNG if matplotlib is here")
     top.add_argument("--json", type=Path, metavar="FILE", help="write one row a value")
@@ -178,11 +202,12 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _options(chosen: argparse.Namespace, scenario: Scenario) -> Options:
+def _options(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder | None) -> Options:
     """Raises ImportError if a codec is asked for and the core is not compiled."""
     codec = CODECS[scenario.codec]() if chosen.codec and scenario.codec else None
-    runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if Forked.is_possible() else InTurn()
-    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say)
+    forks = Forked.is_possible() and recorder is None  # a trace has one writer
+    runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if forks else InTurn()
+    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder)
 
 
 def _prepare_files(chosen: argparse.Namespace) -> None:
@@ -195,18 +220,36 @@ def _prepare_files(chosen: argparse.Namespace) -> None:
 
 def _run(chosen: argparse.Namespace, scenario: Scenario) -> None:
     _prepare_files(chosen)
-    options = _options(chosen, scenario)
+    if chosen.trace is None:
+        _simulate(chosen, scenario, None)
+        return
+    with chosen.trace.open("w") as file:
+        recorder = Recorder(file.write)
+        _simulate(chosen, scenario, recorder)
+    _say(f"wrote {recorder.events:,} events to {chosen.trace}")
+
+
+def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder | None) -> None:
+    options = _options(chosen, scenario, recorder)
+    before, turn = _memory(), _turn()
     began, used = time.perf_counter(), _used()
     thresholds = gc.get_threshold()
-    gc.set_threshold(100_000, 50, 100)  # what a simulation allocates lives long, and is in few cycles
+    gc.set_threshold(10_000_000, 5, 5)  # a run makes no cycles; but one network may follow another
     try:
         outcome = scenario.run(options)
+        if chosen.baselines and scenario.baselines is not None:
+            outcome.add(scenario.baselines(options))
     finally:
         gc.set_threshold(*thresholds)
     elapsed, used = time.perf_counter() - began, _used() - used
     rows = report.rows_of(outcome.measured, chosen.seed)
     print(report.text(rows))
-    _say(f"{outcome.events:,} events in {elapsed:.1f} s, {outcome.events / max(used, 1e-9):,.0f} a second of one core")
+    cost = max(used, 1e-9) / max(outcome.events, 1)
+    _say(f"{outcome.events:,} events in {elapsed:.1f} s, {1.0 / cost:,.0f} a second of one core")
+    _say(f"an event costs {cost / turn:,.0f} turns of an empty loop, of {turn * 1e9:.0f} ns here and now")
+    after = _memory()
+    if outcome.nodes and before is not None and after is not None:
+        _say(f"{(after - before) / outcome.nodes / 1024:.1f} KiB a node, with {outcome.nodes:,} of them")
     _say(f"seed {chosen.seed}, digest {outcome.digest}")
     if chosen.json is not None:
         chosen.json.write_text(report.to_json(rows))
@@ -223,8 +266,51 @@ def _used() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
+def _replay(arguments: Sequence[str]) -> int:
+    """Run a trace again; the status is 0 if every machine answered as it had."""
+    top = argparse.ArgumentParser(prog=f"{PROGRAM} replay", description="Run a trace that was written by --trace.")
+    top.add_argument("trace", type=Path, metavar="FILE")
+    chosen = top.parse_args(arguments)
+    try:
+        with chosen.trace.open() as file:
+            done = replay(file, MAKERS)
+    except (OSError, TraceError) as error:
+        _say(f"partisan.sim: {error}")
+        return 2
+    print(f"{done.protocol}: {done.events:,} events of {len(done.machines):,} nodes")
+    if done.divergence is None:
+        print("every machine answered as it was recorded")
+        return 0
+    at = done.divergence
+    print(f"line {at.line}: node {at.peer!r} takes {at.event!r}, and now answers {list(at.effects)!r}")
+    return 1
+
+
+def _memory() -> int | None:
+    """The most octets of memory that this process has had so far; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()  # `ru_maxrss` counts the parent's before `exec`
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:")), None)
+
+
+def _turn() -> float:
+    """Seconds of a processor that a turn of an empty loop takes: by it runs on different machines can be compared."""
+    turns, best = 300_000, 1.0
+    for _ in range(5):
+        began = time.process_time()
+        for _ in range(turns):
+            pass
+        best = min(best, (time.process_time() - began) / turns)
+    return best
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a scenario; return the exit status."""
+    """Run a scenario or a trace; return the exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] == "replay":
+        return _replay(given[1:])
     top = parser()
     chosen = top.parse_args(arguments)
     scenario = SCENARIOS[chosen.scenario]
@@ -232,6 +318,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         top.error(f"{scenario.name} takes {scenario.least} nodes at least")
     if chosen.codec and scenario.codec is None:
         top.error(f"the messages of {scenario.name} have no codec")
+    if chosen.trace is not None and not scenario.recorded:
+        top.error(f"{scenario.name} writes no trace")
+    if chosen.baselines and (scenario.baselines is None or chosen.codec):
+        top.error(f"there are no baselines of {scenario.name}" + (" with a codec" if scenario.baselines else ""))
     try:
         _run(chosen, scenario)
     except KeyboardInterrupt:

@@ -55,6 +55,9 @@ class Agenda:
         late, last = self._late, int(end * SLOTS)
         while True:
             current = self._current
+            if self._slot < last:  # all of it, without comparing times
+                while current or late:
+                    yield heappop(late) if late and (not current or late[0] < current[-1]) else current.pop()
             while current or late:
                 source = late if late and (not current or late[0] < current[-1]) else current
                 entry = source[0] if source is late else source[-1]

@@ -44,7 +44,7 @@ class Flooding:
         membership: the machine below, which takes everything else.
     """
 
-    MEMORY = 64
+    MEMORY = 16
 
     __slots__ = ("_heard", "_neighbors", "membership")
 

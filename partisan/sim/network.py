@@ -147,6 +147,7 @@ class Network:
         sent: type -> how many messages of it were sent on a connected edge.
         dropped: messages that had no connected edge, that a fault dropped, or whose receiver was gone.
         faults: the rules in force; `inject` adds one.
+        wrap: (peer, machine) -> what runs in its place from the next `boot` on; None leaves machines as they are.
     """
 
     def __init__(
@@ -175,7 +176,9 @@ class Network:
         self.sent: defaultdict[type, int] = defaultdict(int)
         self.dropped = 0
         self.faults = Faults()
+        self.wrap: Callable[[Peer, Driven], Driven] | None = None
         self.trace = Trace(detail)
+        self._note = self.trace.add
         self.latency = latency or Uniform(0.01, 0.05)
         self._fixed = self.latency.fixed
         self._build = build
@@ -224,7 +227,8 @@ class Network:
         if former is not None:
             # Whoever still takes the former life for alive is refused by this one as soon as it asks.
             self._lose(former, 0.0)
-        node = Node(peer, number, self._build(peer, Random(f"{self.seed}/{peer}/{birth}"), restored))
+        machine = self._build(peer, Random(f"{self.seed}/{peer}/{birth}"), restored)
+        node = Node(peer, number, machine if self.wrap is None else self.wrap(peer, machine))
         self.nodes[peer] = node
         self._step(node, Start())
         return node
@@ -264,14 +268,18 @@ class Network:
     def inject(self, rule: Rule) -> int:
         """Put a fault in force; return its number.
 
-        A cut or a partition breaks the edges that it concerns when `detection` seconds of it have passed.
+        A cut or a partition breaks the edges that it concerns when `detection` seconds of it have passed. A suspicion
+        breaks edges to nodes that live; they are dialled again.
 
         Raises:
-            ValueError: the rule is about octets or failure detectors, of which the simulator has none.
+            ValueError: the rule is about octets, of which the simulator has none.
         """
-        if isinstance(rule, Flip | Suspicion):
+        if isinstance(rule, Flip):
             raise ValueError(f"{rule.name} is not simulated")
         number = self.faults.add(rule)
+        if isinstance(rule, Suspicion):
+            self._later(max(self.now, rule.since), _CALL, lambda: self._suspect(number, rule), None, None)
+            return number
         self._slow = True
         if isinstance(rule, Cut) and self.detection < math.inf:
             self._later(max(self.now, rule.since) + self.detection, _CALL, self._break_what_is_cut, None, None)
@@ -324,7 +332,9 @@ class Network:
         now = self.now
         effects = node.machine.handle(event, now)
         kind = type(event)
-        self.trace.add(now, node.number, type(event.message) if kind is Received else kind, len(effects))
+        self._note(now, node.number, type(event.message) if kind is Received else kind, len(effects))
+        if not effects:
+            return
         if self.trace.detail:
             self.trace.tell(effects)
         edges, sent, fixed, slow = node.edges, self.sent, self._fixed, self._slow
@@ -347,12 +357,11 @@ class Network:
                 at = edge.last
             edge.last = at
             self._seq = seq = self._seq + 1
-            entry = (at, seq, _DELIVER, target, node.peer, message)
             bucket = self._buckets.get(int(at * SLOTS))
             if bucket is None:
-                self._agenda.add(entry)
+                self._agenda.add((at, seq, _DELIVER, target, node.peer, message))
             else:
-                bucket.append(entry)
+                bucket.append((at, seq, _DELIVER, target, node.peer, message))
 
     def _send_slowly(self, node: Node, edge: Edge, target: Node, message: object) -> None:
         """Send through the codec and the faults."""
@@ -384,7 +393,7 @@ class Network:
 
     def _on_disconnect(self, node: Node, effect: Disconnect) -> None:
         edge = node.edges.pop(effect.peer, None)
-        target = self.nodes.get(effect.peer)
+        target = self.nodes.get(effect.peer) if effect.both else None
         if edge is not None:
             if edge.node is not None:
                 edge.node.inward.pop(node, None)
@@ -468,6 +477,22 @@ class Network:
             for peer, edge in list(node.edges.items()):
                 if edge.node is not None and self._is_cut(node.peer, edge.target):
                     self._notice(node, (peer, "ping_timeout", edge.node), edge)
+
+    def _suspect(self, number: int, rule: Suspicion) -> None:
+        """Let the failure detectors of the rule's sources hold its destinations for dead now, and come again."""
+        if not self.faults.has(number) or rule.is_over(self.now):
+            return
+        for node in list(self.nodes.values()):
+            if rule.sources is None or self._name(node.peer) in rule.sources:
+                for peer, edge in list(node.edges.items()):
+                    lost = edge.node
+                    if lost is None or self._name(edge.target) not in (rule.destinations or ()):
+                        continue
+                    if not rule.is_over(self.now) and rule.strikes(self._rng):
+                        self.faults.count(rule)
+                        self._notice(node, (peer, "ping_timeout", lost), edge)
+        again = self.now + rule.every * (1.0 + 0.5 * self._rng.random())
+        self._later(again, _CALL, lambda: self._suspect(number, rule), None, None)
 
     def _is_cut(self, a: Peer, b: Peer) -> bool:
         """Whether nothing passes one way at least, so that no connection can be kept."""

@@ -2,6 +2,9 @@
 
 HyParView: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13 (the long version of DSN 2007), 10,000 nodes. Figures 2 and 4
 are read off plots, table 1 is text.
+
+Plumtree: the same, DI-FCUL TR-07-14 (the long version of SRDS 2007), 10,000 nodes. Table 1 is text, the figures are
+read off plots; where curves differ, or a value moves, that is a range.
 """
 
 from __future__ import annotations
@@ -26,6 +29,42 @@ _TABLE_1 = {
 }
 
 
+_TREES = ("plumtree s-s", "plumtree m-s")
+_TREE_FIGURES = ("redundancy", "last delivery hop", "payload", "control", "total")
+_TREE_TABLE: dict[str, tuple[float, float, float, float, float]] = {
+    "eager": (3.0, 9.0, 39_984.0, 0.0, 39_984.0),
+    "plumtree s-s": (0.0, 10.0, 9_999.0, 29_987.33, 39_986.33),
+    "plumtree m-s": (0.0, 60.0, 9_999.0, 29_990.0, 39_989.0),
+    "optimized s-s": (0.0, 8.5, 9_999.0, 29_989.33, 39_988.33),
+    "optimized m-s": (0.0, 17.0, 9_999.0, 38_976.0, 48_975.0),
+}
+_Key = tuple[str, str, int | str]
+_Value = float | tuple[float, float]
+
+_TREE_RELIABILITY: tuple[_Value, ...] = (100.0, 100.0, 99.7, 98.7, 95.0, (56.0, 84.0), (0.0, 31.0), 0.0, 0.0, 0.0)
+_TREE_HEALING: tuple[_Value, ...] = ((0.0, 1.0), 1.0, 1.0, 1.0, 1.0, (1.0, 2.0), 1.0, (1.0, 3.0), (2.0, 4.0))
+
+
+def _trees() -> dict[_Key, _Value]:
+    """Plumtree, ranges included."""
+    found: dict[_Key, _Value] = {}
+    for protocol, values in _TREE_TABLE.items():
+        points: tuple[int | str, ...] = ("stable", "stable", 10_000, 10_000, 10_000)
+        found |= {(protocol, f, p): v for f, p, v in zip(_TREE_FIGURES, points, values, strict=True)}
+        found[protocol, "reliability under failures", "mean"] = 100.0
+    for protocol in _TREES:
+        found |= {(protocol, "reliability", f): v for f, v in zip(_FAILURES, _TREE_RELIABILITY, strict=True)}
+        found |= {(protocol, "healing", f): v for f, v in zip(_FAILURES[:-1], _TREE_HEALING, strict=True)}
+        found |= {(protocol, "redundancy at first", cycle): v for cycle, v in enumerate((2.0, 0.9, 0.03), 1)}
+        found |= {(protocol, "redundancy after failures", f): v for f, v in ((40, 1.9), (60, 2.25), (80, 2.0))}
+        found[protocol, "redundancy under failures", "mean"] = (0.0, 0.1)
+    found["eager", "redundancy under failures", "mean"] = (2.93, 2.97)
+    found["plumtree m-s", "last delivery hop", "stable"] = (50.0, 77.0)
+    found["plumtree m-s", "last delivery hop under failures", "mean"] = (45.0, 70.0)
+    found["optimized m-s", "last delivery hop under failures", "mean"] = (17.0, 27.0)
+    return found
+
+
 def _published() -> dict[tuple[str, str, int | str], float]:
     found: dict[tuple[str, str, int | str], float] = {}
     for protocol, values in _RELIABILITY.items():
@@ -38,5 +77,8 @@ def _published() -> dict[tuple[str, str, int | str], float]:
     return found
 
 
-PUBLISHED = _published()
-"""(protocol, figure, point) -> the published value."""
+RANGES: dict[_Key, tuple[float, float]] = {key: v for key, v in _trees().items() if isinstance(v, tuple)}
+"""(protocol, figure, point) -> the least and the greatest published value, where there are several."""
+
+PUBLISHED = _published() | {key: sum(v) / 2 if isinstance(v, tuple) else v for key, v in _trees().items()}
+"""(protocol, figure, point) -> the published value; the middle of a range."""

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from partisan.sim.published import PUBLISHED
+from partisan.sim.published import PUBLISHED, RANGES
 from partisan.sim.scenario import Measured
 
 
@@ -47,15 +47,19 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.4g}"
 
 
+def _claim(row: Row) -> str:
+    """What was published: a number, or from where to where."""
+    between = RANGES.get((row.protocol, row.figure, row.point))
+    return _number(row.published) if between is None else f"{_number(between[0])} to {_number(between[1])}"
+
+
 def text(rows: Sequence[Row]) -> str:
     """One table a figure, aligned."""
     lines: list[str] = []
     for figure in dict.fromkeys(row.figure for row in rows):
         table = [("protocol", "point", "published", "measured")]
         table += [
-            (row.protocol, str(row.point), _number(row.published), _number(row.measured))
-            for row in rows
-            if row.figure == figure
+            (row.protocol, str(row.point), _claim(row), _number(row.measured)) for row in rows if row.figure == figure
         ]
         widths = [max(len(line[column]) for line in table) for column in range(4)]
         lines += [figure, *("  " + _aligned(line, widths) for line in table), ""]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from partisan.machines.machine import Peer
+from partisan.sim.record import Recorder
 
 State = TypeVar("State")
 Point = TypeVar("Point")
@@ -39,17 +40,20 @@ class Outcome:
         measured: in the order of the report.
         events: how many events machines have taken.
         digests: of the networks that were simulated, in order.
+        nodes: of the largest network; 0 says nothing.
     """
 
     measured: list[Measured] = field(default_factory=list)
     events: int = 0
     digests: list[str] = field(default_factory=list)
+    nodes: int = 0
 
     def add(self, other: Outcome) -> None:
         """Put another part behind this one."""
         self.measured += other.measured
         self.events += other.events
         self.digests += other.digests
+        self.nodes = max(self.nodes, other.nodes)
 
     @property
     def digest(self) -> str:
@@ -104,6 +108,7 @@ class Options:
         codec: sends every message through octets, if given.
         runner: measures points.
         say: told of progress.
+        recorder: writes a trace of one run, if given.
     """
 
     nodes: int | None = None
@@ -112,6 +117,7 @@ class Options:
     codec: Codec | None = None
     runner: Runner = field(default_factory=InTurn)
     say: Callable[[str], None] = _say_nothing
+    recorder: Recorder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,8 @@ class Scenario:
         run: simulates it.
         least: nodes that it takes at least.
         codec: which of the command line's codecs has its messages; None if it has none.
+        baselines: simulates what it is compared with; None if that is nothing.
+        recorded: whether it writes a trace when it is asked to.
     """
 
     name: str
@@ -131,3 +139,5 @@ class Scenario:
     run: Callable[[Options], Outcome]
     least: int = 2
     codec: str | None = None
+    baselines: Callable[[Options], Outcome] | None = None
+    recorded: bool = False

@@ -35,7 +35,7 @@ class Trace:
             code = self._code(kind)
         numbers = self._numbers
         numbers.append(now)
-        numbers.append(node * 0x1000000 + code * 0x10000 + effects)
+        numbers.append(node * 0x1000000 + code + effects)
         if len(numbers) >= _CHUNK:
             self._flush()
 
@@ -56,9 +56,10 @@ class Trace:
         return self._digest.hexdigest()
 
     def _code(self, kind: type) -> int:
-        code = self._codes[kind] = len(self._codes)
+        number = len(self._codes)
+        code = self._codes[kind] = number * 0x10000
         self._flush()
-        self._digest.update(f"{code} {kind.__qualname__}\n".encode())
+        self._digest.update(f"{number} {kind.__qualname__}\n".encode())
         return code
 
     def _flush(self) -> None:

@@ -56,6 +56,11 @@ def message_to_term(source: Atom, number: int, target: Any, message: Any) -> tup
     return (_FORWARD_MESSAGE, source, (None, [(source, number)]), target, message)
 
 
+def clocked_to_term(source: Atom, clock: Any, target: Any, message: Any) -> tuple[Any, ...]:
+    """As `message_to_term`, with a clock of one's own."""
+    return (_FORWARD_MESSAGE, source, clock, target, message)
+
+
 def number_from_message(term: object, peer: Atom) -> int | None:
     """Read the number of a message that wants an acknowledgement, and which the peer sent in its own name.
 

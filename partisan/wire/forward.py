@@ -7,7 +7,7 @@
 M is one of `{membership_strategy, P}`, `{ack, Clock}`, `{ping, SourceSpec, DestinationSpec, Time}` and its pong (a
 measurement of distance), `{relay_message, Node, M, TTL}`, or a `forward_message` again. A Message may be wrapped as
 `{'$partisan_padded', Padding, Message}`, or for causal delivery as
-`{causal, Label, Node, ServerRef, Dependencies, Clock, Message}`.
+`{causal, Label, Node, ServerRef, Dependencies, Clock, Message}` (`partisan.wire.causal`).
 
 The plain triple to a process that is neither padded nor causal is recognised where frames are read and does not pass
 here; it would be classified as well.
@@ -24,6 +24,7 @@ from typing import Any
 from partisan.etf import Atom
 from partisan.names import NodeSpec
 from partisan.wire.atom import MalformedMessage, malformed, node_of
+from partisan.wire.causal import Causal, causal_from_term, is_causal
 from partisan.wire.spec import spec_from_term, spec_to_term
 
 PLUGGABLE_MANAGER = Atom("partisan_pluggable_peer_service_manager")
@@ -31,30 +32,10 @@ PLUGGABLE_MANAGER = Atom("partisan_pluggable_peer_service_manager")
 
 _FORWARD_MESSAGE, _MEMBERSHIP_STRATEGY = Atom("forward_message"), Atom("membership_strategy")
 _ACK, _PING, _PONG, _RELAY_MESSAGE = Atom("ack"), Atom("ping"), Atom("pong"), Atom("relay_message")
-_PADDED, _CAUSAL = Atom("$partisan_padded"), Atom("causal")
+_PADDED = Atom("$partisan_padded")
 
 _NESTING = 16
 """How many forward_message or padding wrappers around one message are taken off (ours)."""
-
-VectorClock = tuple[tuple[str, int], ...]
-"""(node, count), in the order in which they came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Causal:
-    """What a causal message says about its order.
-
-    Attributes:
-        label: the term that names the order; an atom.
-        node: for whom the message is.
-        dependencies: (node, clock) of the message that node must have had before; at most one for each node.
-        clock: of this message.
-    """
-
-    label: Any
-    node: str
-    dependencies: tuple[tuple[str, VectorClock], ...]
-    clock: VectorClock
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +171,8 @@ def inbound_from_term(term: object, manager: Atom = PLUGGABLE_MANAGER) -> Inboun
 
 def _forward(target: Any, message: Any, acknowledge: tuple[str, tuple[Any, ...]] | None) -> Forward:
     message = without_padding(message)
-    if type(message) is tuple and len(message) == 7 and message[0] is _CAUSAL:
-        causal = _causal(message)
+    if is_causal(message):
+        causal = causal_from_term(message)
         if causal is not None:
             return Forward(message[3], without_padding(message[6]), acknowledge, causal)
     return Forward(target, message, acknowledge)
@@ -202,34 +183,6 @@ def without_padding(message: Any) -> Any:
     if type(message) is tuple and len(message) == 3 and message[0] is _PADDED:
         return message[2]
     return message
-
-
-def _causal(message: tuple[Any, ...]) -> Causal | None:
-    """Read the wrapper of a causal message; None if it only looks like one, so that it is an ordinary message."""
-    _, label, node, _, dependencies, clock, _ = message
-    if type(dependencies) is not list:
-        return None
-    try:
-        read = tuple(
-            (node_of(pair[0], "causal"), _clock(pair[1]))
-            for pair in dependencies
-            if type(pair) is tuple and len(pair) == 2
-        )
-        causal = Causal(label, node_of(node, "causal"), read, _clock(clock))
-    except MalformedMessage:
-        return None
-    return causal if len(read) == len(dependencies) and isinstance(label, Atom) else None
-
-
-def _clock(term: Any) -> VectorClock:
-    if type(term) is not list:
-        malformed("vector clock", term)
-    clock = []
-    for pair in term:
-        if type(pair) is not tuple or len(pair) != 2 or type(pair[1]) is not int or pair[1] < 0:
-            malformed("vector clock", term)
-        clock.append((node_of(pair[0], "vector clock"), pair[1]))
-    return tuple(clock)
 
 
 def _protocol_message(term: tuple[Any, ...]) -> Inbound:

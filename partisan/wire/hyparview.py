@@ -10,15 +10,17 @@
     {shuffle, [Spec], TTL, Spec}
     {shuffle_reply, [Spec], Spec}
     {inject_partition, Ref, Spec, TTL}, {resolve_partition, Ref}
+    {Step, Answer, OldSpec, InitiatorSpec, CandidateSpec, DisconnectSpec}
     greeting   {state, #{Spec => []}, Epoch}
 
 Spec is the sender's where nothing else is said; Id is `{Epoch, Count}`, Tag and Priority are atoms. Any other term
-crashes a real manager, and so does the short `neighbor_rejected`: it is read here and never written. The messages of
-X-BOT, `{Type, Answer, OldSpec, InitiatorSpec, CandidateSpec, DisconnectSpec}`, are not spoken yet.
+crashes a real manager, and so does the short `neighbor_rejected`: it is read here and never written. Step is one of
+X-BOT's: optimization, replace, switch, whose Answer is `undefined`, and each with `_reply`, whose Answer is a boolean;
+DisconnectSpec is `undefined` where nobody is given up.
 
 `relay_message` and `forward_message` are no affair of the membership: `partisan.wire.forward` reads them.
 
-Source: sections 1.1, 1.3 and 1.8 of the partisan 5.0.3 reference (upper layers).
+Source: sections 1.1, 1.3, 1.8 and 1.9 of the partisan 5.0.3 reference (upper layers).
 """
 
 from __future__ import annotations
@@ -45,6 +47,16 @@ from partisan.machines.hyparview import (
     ShuffleReply,
 )
 from partisan.machines.view import DisconnectId
+from partisan.machines.xbot import (
+    ENDS,
+    Optimization,
+    OptimizationReply,
+    Replace,
+    ReplaceReply,
+    Step,
+    Switch,
+    SwitchReply,
+)
 from partisan.names import NodeSpec
 from partisan.wire.atom import atom_of, malformed, name_of
 from partisan.wire.spec import spec_from_term, spec_to_term
@@ -70,6 +82,7 @@ Message = (
     | ShuffleReply
     | InjectPartition
     | ResolvePartition
+    | Step
 )
 
 
@@ -114,9 +127,11 @@ def state_from_term(term: object) -> HyParViewState:
 
 
 def sender_of(message: Message) -> NodeSpec | None:
-    """Who says it: the origin of a shuffle, nobody for the end of a partition."""
+    """Who says it: the origin of a shuffle, nobody for the end of a partition or for a step without its sender."""
     if isinstance(message, ResolvePartition):
         return None
+    if isinstance(message, Step):
+        return cast(NodeSpec, getattr(message, ENDS[type(message)][0]))
     return cast(NodeSpec, message.origin if isinstance(message, InjectPartition) else message.sender)
 
 
@@ -152,6 +167,36 @@ def _priority(term: object) -> str:
     if not isinstance(term, Atom) or term not in _PRIORITIES:
         malformed("neighbor_request", term)
     return _PRIORITIES[term]
+
+
+_STEPS: dict[str, type[Step]] = {
+    "optimization": Optimization,
+    "optimization_reply": OptimizationReply,
+    "replace": Replace,
+    "replace_reply": ReplaceReply,
+    "switch": Switch,
+    "switch_reply": SwitchReply,
+}
+
+
+def _write_step(tag: str) -> Callable[[Step], tuple[Any, ...]]:
+    def write(m: Step) -> tuple[Any, ...]:
+        peers = (spec_to_term(m.old), spec_to_term(m.initiator), spec_to_term(m.candidate))
+        return (Atom(tag), m.answer, *peers, None if m.disconnect is None else spec_to_term(m.disconnect))
+
+    return write
+
+
+def _read_step(tag: str, kind: type[Step]) -> Callable[..., Step]:
+    answers = (True, False) if tag.endswith("_reply") else (None,)
+
+    def read(answer: object, old: object, initiator: object, candidate: object, disconnect: object) -> Step:
+        if not any(answer is each for each in answers):
+            malformed(tag, answer)
+        peers = spec_from_term(old), spec_from_term(initiator), spec_from_term(candidate)
+        return kind(cast("bool | None", answer), *peers, None if disconnect is None else spec_from_term(disconnect))
+
+    return read
 
 
 _WRITE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
@@ -192,6 +237,7 @@ _WRITE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     ShuffleReply: lambda m: (Atom("shuffle_reply"), _specs_to_term(m.exchange), spec_to_term(m.sender)),
     InjectPartition: lambda m: (Atom("inject_partition"), m.ref, spec_to_term(m.origin), m.ttl),
     ResolvePartition: lambda m: (Atom("resolve_partition"), m.ref),
+    **{kind: _write_step(tag) for tag, kind in _STEPS.items()},
 }
 
 
@@ -254,4 +300,5 @@ _KINDS: dict[str, tuple[tuple[int, ...], Callable[..., Message]]] = {
     "shuffle_reply": ((3,), _shuffle_reply),
     "inject_partition": ((4,), _inject_partition),
     "resolve_partition": ((2,), ResolvePartition),
+    **{tag: ((6,), _read_step(tag, kind)) for tag, kind in _STEPS.items()},
 }

@@ -24,7 +24,12 @@ _EXTRAS = b"partisan_python"
 _BROADCAST = b"partisan_plumtree_broadcast"
 
 _BARE = {b"hello": "handshake", b"state": "handshake", b"ping": "keepalive", b"pong": "keepalive"}
-_EXTRA = {b"capabilities": "other", b"acks": "acknowledgement"}
+_EXTRA = {
+    b"capabilities": "other",
+    b"acks": "acknowledgement",
+    b"exchange": "broadcast",
+    b"client_server": "membership",
+}
 _PROTOCOL = {b"ack": "acknowledgement", b"relay_message": "user"}
 
 

@@ -14,12 +14,13 @@ import time
 from typing import Any
 
 import partisan
-from partisan import Atom, GenServer, Node, Pid, rpc
+from partisan import Atom, GenServer, Node, Pid, Reference, rpc
 from partisan.faults import Delayed
 from partisan.gen import NoReply
 from partisan.gen.server import call, cast, reply
 from partisan.machines.full import Gossip, Summary
 from partisan.machines.machine import Received
+from partisan.machines.scamp import Heartbeat
 from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
@@ -57,7 +58,7 @@ def now() -> tuple[int, int, int]:
 
 
 class Gossips(logging.Handler):
-    """Counts the gossip that the membership machine takes, as its driver logs it."""
+    """Counts the gossip and heartbeats that the membership machine takes, as its driver logs it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +70,7 @@ class Gossips(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         event = record.args[1] if record.args else None  # type: ignore[index]
-        self.count += isinstance(event, Received) and isinstance(event.message, Gossip | Summary)
+        self.count += isinstance(event, Received) and isinstance(event.message, Gossip | Summary | Heartbeat)
 
 
 class Commands:
@@ -80,6 +81,7 @@ class Commands:
         self.stored: list[Any] = []
         self.heard = Gossips()
         self.fault: Fault
+        self.partition: Reference
         self.downs: list[str] = []
         node.spawn(self._store, name=STORE)
         node.expose(now, "erlang:now")
@@ -170,6 +172,10 @@ class Commands:
         """How many messages to the peer wait for their acknowledgement."""
         return self.node.unacknowledged(name)
 
+    async def waiting(self, label: str) -> int:
+        """How many messages of the label wait for others."""
+        return self.node.causal_waiting(label)
+
     async def retransmissions(self) -> int:
         """How many messages were sent again."""
         return self.node.telemetry.counters().get(QUEUE_RETRANSMITTED, 0)
@@ -201,6 +207,18 @@ class Commands:
     async def pass_on(self, on: str) -> bool:
         """Drop and delay no more."""
         return self.node.remove_interposition("case", on=on)
+
+    async def inject(self, origin: str, ttl: int) -> None:
+        """Have nodes note a partition."""
+        self.partition = self.node.inject_partition(origin, ttl=ttl)
+
+    async def partitioned(self) -> list[str]:
+        """Who is noted as partitioned."""
+        return sorted({name for _, names in self.node.partitions() for name in names})
+
+    async def resolve(self) -> None:
+        """End the partition that was injected here."""
+        self.node.resolve_partition(self.partition)
 
     async def values(self) -> list[Any]:
         return self.stored

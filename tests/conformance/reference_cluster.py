@@ -54,12 +54,17 @@ async def members_agree(peers: Sequence[Peer]) -> None:
 async def check_forward_message(peers: Sequence[Peer], **options: Any) -> None:
     """Each sends each other a value of its own, which is then kept there, once."""
     for one, other in itertools.permutations(peers, 2):
-        value = random.random()
-        await one.tell("forward", other.name, value, options)
-        async with asyncio.timeout(WAIT):
-            while value not in (values := await other.tell("values")):
-                await asyncio.sleep(0.01)
-        assert values.count(value) == 1
+        await forward_once(one, other, **options)
+
+
+async def forward_once(one: Peer, other: Peer, **options: Any) -> None:
+    """One sends the other a value of its own, which is then kept there, once."""
+    value = random.random()
+    await one.tell("forward", other.name, value, options)
+    async with asyncio.timeout(WAIT):
+        while value not in (values := await other.tell("values")):
+            await asyncio.sleep(0.01)
+    assert values.count(value) == 1
 
 
 async def check_connections(peers: Sequence[Peer], expected: dict[str, int]) -> None:

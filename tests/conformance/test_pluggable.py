@@ -29,6 +29,8 @@ GROUPS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, int]]] = {
         {"undefined": 5, "partisan_membership": 1, "vnode": 5, "gossip": 5, "rpc": 5},
     ),
     "with_ack": ({}, {"ack": True}, PLAIN),
+    "with_causal_send": ({"causal_labels": ["default"]}, {"causal_label": "default"}, PLAIN),
+    "with_causal_send_and_ack": ({"causal_labels": ["default"]}, {"causal_label": "default", "ack": True}, PLAIN),
     "with_binary_padding": ({"binary_padding": True}, {}, PLAIN),
     "with_ingress_delay": ({"ingress_delay": 0.1}, {}, PLAIN),
     "with_egress_delay": ({"egress_delay": 0.1}, {}, PLAIN),
@@ -115,6 +117,20 @@ async def test_partisan_ack_test() -> None:
         await client.until([1], "values")
         await server.until(0, "wait_acknowledged", client.name)
         assert await client.tell("values") == [1]
+
+
+async def test_partisan_causal_test() -> None:
+    """Of two messages the second is received first: it waits, and both are delivered in order."""
+    causal = {"causal_label": "default", "ack": True}
+    async with cluster(causal_labels=["default"]) as [server, client, *_]:
+        await server.tell("omit", client.name)
+        await server.tell("forward", client.name, 1, causal)
+        assert await server.tell("heal") == 1
+        await server.tell("forward", client.name, 2, causal)
+        await client.until(1, "waiting", "default")
+        assert await client.tell("values") == []
+        await client.until([1, 2], "values")
+        assert await client.tell("waiting", "default") == 0
 
 
 async def test_partisan_forward_interposition_test() -> None:

@@ -17,9 +17,7 @@ def test_each_point_is_measured_between_each_pair_of_nodes() -> None:
     said: list[str] = []
     results = beam.run(1, 0.05, said.append)
     assert [(row.workload, row.transport) for row in results.rows()] == [
-        (workload, pair)
-        for workload in ("echo", "call", "oneway")
-        for pair in ("python-erl", "erl-python", "disterl")
+        (workload, pair) for workload in ("echo", "call", "oneway") for pair in ("python-erl", "erl-python", "disterl")
     ]
     assert all((row.messages_per_second or 0) > 0 for row in results.rows())
     assert len(results.goals()) == 4

@@ -172,7 +172,7 @@ class Network:
     def _on_disconnect(self, peer: Any, node: Node, effect: m.Disconnect) -> None:
         edge = node.edges.pop(effect.peer, None)
         target = effect.peer if edge is None else edge.target
-        if target in self.nodes:
+        if effect.both and target in self.nodes:
             self._later(GRACE, self._part, target, peer, node)
 
     def _part(self, peer: Any, target: Any, node: Node) -> None:

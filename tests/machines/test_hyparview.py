@@ -1,120 +1,44 @@
-"""HyParView, handler by handler: one node whose peers are played by the test."""
+"""HyParView, handler by handler: how nodes come and go. One node whose peers are played by the test."""
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 
 import pytest
 
-from partisan.errors import ConfigError, LocalProtocolError
+from partisan.errors import LocalProtocolError
 from partisan.machines.hyparview import (
     EDGE_TIMER,
-    HIGH,
-    LOW,
     PROMOTION_TIMER,
     SHUFFLE_TIMER,
     UNTAGGED,
     Declined,
     Farewell,
     ForwardJoin,
-    HyParView,
-    HyParViewConfig,
     HyParViewState,
-    InjectPartition,
     JoinRequest,
     Neighbor,
-    NeighborAccepted,
     NeighborRejected,
-    NeighborRequest,
-    ResolvePartition,
     Shuffle,
-    ShuffleReply,
 )
 from partisan.machines.machine import (
-    Connect,
     Connected,
-    Disconnect,
     Disconnected,
     GiveUp,
     Join,
     Joined,
     JoinFailed,
-    Leave,
     MembersChanged,
     NeighborDown,
     NeighborUp,
-    Notify,
-    Received,
-    Respec,
-    Retune,
     Save,
-    Send,
-    Start,
     StartTimer,
     StopTimer,
     TimedOut,
     Unreachable,
-    UpdateMembers,
     Violation,
 )
-
-NEVER = (1, 0)
-US = 100
-
-
-class Lone:
-    """One machine, called 100, and what it did last."""
-
-    def __init__(self, restored=None, seed=1, **options):
-        self.now = 0.0
-        self.machine = HyParView(US, HyParViewConfig(**options), random.Random(seed), restored)
-        self.effects = []
-        self.do(Start())
-
-    def do(self, event):
-        self.effects = self.machine.handle(event, self.now)
-        return self.effects
-
-    def up(self, peer, contact=None):
-        return self.do(Connected(peer, peer if contact is None else contact))
-
-    def hear(self, peer, message):
-        return self.do(Received(peer, message))
-
-    def befriend(self, *peers, tag=UNTAGGED):
-        for peer in peers:
-            self.hear(peer, Neighbor(peer, tag, NEVER, US))
-            self.up(peer)
-            assert peer in self.machine.active
-        return self
-
-    def know(self, *peers):
-        """Put peers into the passive view."""
-        self.hear(99, ShuffleReply(peers, 99))
-        assert set(peers).issubset(self.machine.passive)
-        return self
-
-    def sent(self, kind=object):
-        return [(e.peer, e.message) for e in self.effects if isinstance(e, Send) and isinstance(e.message, kind)]
-
-    def facts(self, kind=object):
-        return [e.fact for e in self.effects if isinstance(e, Notify) and isinstance(e.fact, kind)]
-
-    def connects(self):
-        return [e.peer for e in self.effects if isinstance(e, Connect)]
-
-    def disconnects(self):
-        return [e.peer for e in self.effects if isinstance(e, Disconnect)]
-
-    def refuses(self, what):
-        assert [fact.detail.partition(":")[0] for fact in self.facts(Violation)] == [what]
-        assert not self.sent()
-        assert not self.connects()
-
-
-def request(peer, priority=LOW, tag=UNTAGGED, last=NEVER, exchange=()):
-    return NeighborRequest(peer, priority, tag, last, exchange)
+from tests.machines.lone import NEVER, US, Lone
 
 
 class TestStarting:
@@ -404,6 +328,15 @@ class TestFarewell:
         assert node.disconnects() == [1]
         assert node.connects() == [8]  # not 1 at once
 
+    def test_one_refusal_ends_the_search_that_it_begins(self):
+        node = Lone().befriend(1, 2, 3, 4, 5).know(7, 8, 9)
+        node.hear(1, Farewell(1, (1, 1)))
+        [asked] = node.connects()
+        node.up(asked)
+        node.hear(asked, NeighborRejected(asked, ()))
+        assert node.disconnects() == [asked]
+        assert not node.connects()
+
     def test_a_stale_one_is_ignored(self):
         node = Lone().befriend(1)
         node.hear(1, Farewell(1, (2, 5)))
@@ -437,488 +370,3 @@ class TestFarewell:
         node.hear(1, Farewell(1, number))
         node.refuses("disconnect")
         assert node.machine.active == (1,)
-
-
-class TestLosingANeighbor:
-    def test_it_goes_from_both_views_and_a_passive_peer_is_asked_with_low_priority(self):
-        node = Lone().befriend(1, 2, 3, 4, 5).know(8)
-        node.do(Disconnected(1, "closed"))
-        assert node.facts() == [NeighborDown(1, "closed"), MembersChanged((2, 3, 4, 5, US))]
-        assert node.machine.passive == (8,)
-        assert node.disconnects() == [1]
-        assert node.connects() == [8]
-        node.up(8)
-        [(peer, asked)] = node.sent()
-        assert (peer, asked.sender, asked.priority, asked.last) == (8, US, LOW, NEVER)
-
-    def test_a_node_without_neighbors_asks_one_with_high_priority_and_the_others_with_low(self):
-        node = Lone().befriend(1).know(7, 8, 9)
-        node.do(Disconnected(1, "closed"))
-        assert sorted(node.connects()) == [7, 8, 9]
-        priorities = []
-        for peer in (7, 8, 9):
-            node.up(peer)
-            priorities += [message.priority for _, message in node.sent(NeighborRequest)]
-        assert sorted(priorities) == [HIGH, LOW, LOW]
-
-    def test_who_cannot_be_reached_is_purged_and_the_next_is_asked(self):
-        node = Lone(active_max_size=2).befriend(1).know(7, 8, 9)
-        node.do(Disconnected(1, "closed"))
-        tried = []
-        for event in (lambda p: Unreachable(p, "refused"), lambda p: TimedOut((EDGE_TIMER, p))):
-            [asked] = node.connects()
-            tried.append(asked)
-            node.do(event(asked))
-            assert asked not in node.machine.passive
-            assert node.disconnects() == [asked]
-        [last] = node.connects()
-        assert sorted([*tried, last]) == [7, 8, 9]
-        node.up(last)
-        [(_, asked)] = node.sent()
-        assert asked.priority == HIGH
-
-    def test_who_was_reached_and_then_lost_stays_known(self):
-        node = Lone(active_max_size=2).befriend(1).know(7)
-        node.do(Disconnected(1, "closed"))
-        node.up(7)
-        node.do(Disconnected(7, "closed"))
-        assert node.machine.passive == (7,)
-        assert not node.connects()  # until the next round
-
-    def test_who_does_not_answer_is_purged(self):
-        node = Lone(active_max_size=2).befriend(1).know(7)
-        node.do(Disconnected(1, "closed"))
-        node.up(7)
-        node.do(TimedOut((EDGE_TIMER, 7)))
-        assert node.machine.passive == ()
-
-    def test_the_news_of_an_edge_that_was_given_up_changes_nothing(self):
-        node = Lone().befriend(1)
-        for event in (Disconnected(9, "closed"), Unreachable(9, "refused"), Unreachable(1, "late"), Connected(9, 9)):
-            node.do(event)
-            assert not node.effects
-
-
-class TestRandomPromotion:
-    def test_below_the_smallest_size_one_peer_is_asked_with_high_priority(self):
-        node = Lone().befriend(1).know(7, 8)
-        node.do(TimedOut(PROMOTION_TIMER))
-        assert StartTimer(PROMOTION_TIMER, 5.0) in node.effects
-        [asked] = node.connects()
-        node.up(asked)
-        assert [message.priority for _, message in node.sent()] == [HIGH]
-
-    def test_with_room_one_peer_is_asked_with_low_priority(self):
-        node = Lone().befriend(1, 2, 3).know(7, 8)
-        node.do(TimedOut(PROMOTION_TIMER))
-        [asked] = node.connects()
-        node.up(asked)
-        assert [message.priority for _, message in node.sent()] == [LOW]
-
-    def test_without_room_nobody_is_asked(self):
-        node = Lone().befriend(1, 2, 3, 4, 5).know(7, 8)
-        node.do(TimedOut(PROMOTION_TIMER))
-        assert not node.connects()
-
-
-class TestANeighborRequest:
-    def test_one_of_high_priority_is_accepted_though_somebody_must_go(self):
-        node = Lone().befriend(1, 2, 3, 4, 5)
-        node.hear(7, request(7, HIGH, exchange=(7, 8)))
-        node.up(7)
-        assert len(node.sent(Farewell)) == 1
-        [(peer, accepted)] = node.sent(NeighborAccepted)
-        assert (peer, accepted.sender, accepted.last) == (7, US, NEVER)
-        assert US in accepted.exchange
-        assert 7 in node.machine.active
-        assert 8 in node.machine.passive
-
-    def test_one_of_low_priority_is_accepted_if_there_is_room(self):
-        node = Lone().befriend(1, 2, 3, 4)
-        node.hear(7, request(7))
-        node.up(7)
-        assert [peer for peer, _ in node.sent(NeighborAccepted)] == [7]
-
-    def test_one_of_low_priority_is_rejected_if_there_is_none_and_its_exchange_is_mixed_in(self):
-        node = Lone().befriend(1, 2, 3, 4, 5)
-        node.hear(7, request(7, exchange=(7, 8)))
-        node.up(7)
-        [(peer, rejected)] = node.sent()
-        assert (peer, type(rejected), rejected.sender) == (7, NeighborRejected, US)
-        assert US in rejected.exchange
-        assert node.disconnects() == [7]
-        assert node.machine.passive == (7, 8)
-
-    def test_the_last_place_goes_to_one_of_two_who_ask_at_once(self):
-        node = Lone().befriend(1, 2, 3, 4)
-        node.hear(7, request(7))
-        node.hear(8, request(8))
-        node.up(8)
-        assert node.sent(NeighborAccepted)
-        node.up(7)
-        assert [peer for peer, _ in node.sent(NeighborRejected)] == [7]
-        assert not node.sent(Farewell)
-
-    def test_one_that_crossed_our_farewell_is_rejected_whatever_its_priority(self):
-        node = Lone(active_max_size=2).befriend(1, 2)
-        node.hear(1, request(1, HIGH))
-        node.up(1)
-        assert [peer for peer, _ in node.sent(NeighborRejected)] == [1]
-
-    def test_a_neighbor_that_asks_is_told_that_it_is_one(self):
-        node = Lone().befriend(1, 2, 3, 4, 5)
-        node.hear(1, request(1))
-        assert [peer for peer, _ in node.sent(NeighborAccepted)] == [1]
-        assert len(node.machine.active) == 5
-
-    def test_requests_that_cross_make_one_edge(self):
-        node = Lone().befriend(1, 2, 3).know(7)
-        node.do(TimedOut(PROMOTION_TIMER))
-        node.up(7)
-        node.hear(7, request(7))
-        assert node.facts(NeighborUp) == [NeighborUp(7)]
-        node.hear(7, NeighborAccepted(7, UNTAGGED, NEVER, ()))
-        assert not node.effects
-        assert node.machine.active == (1, 2, 3, 7)
-
-
-class TestAnAnswer:
-    def ask(self, *friends, **options):
-        node = Lone(**options).befriend(*friends).know(7, 8)
-        node.do(TimedOut(PROMOTION_TIMER))
-        [self.asked] = node.connects()
-        node.up(self.asked)
-        return node
-
-    def test_an_acceptance_makes_a_neighbor(self):
-        node = self.ask(1)
-        node.hear(self.asked, NeighborAccepted(self.asked, UNTAGGED, NEVER, (20, 21)))
-        assert node.machine.active == (1, self.asked)
-        assert set(node.machine.passive) == {15 - self.asked, 20, 21}
-        assert not node.connects()
-
-    def test_an_acceptance_that_comes_when_the_view_is_full_is_declined(self):
-        node = self.ask(1, 2, 3, 4)
-        node.befriend(5)
-        node.hear(self.asked, NeighborAccepted(self.asked, UNTAGGED, NEVER, ()))
-        assert node.sent() == [(self.asked, Farewell(US, (1, 1)))]
-        assert node.disconnects() == [self.asked]
-        assert node.machine.active == (1, 2, 3, 4, 5)
-
-    def test_an_acceptance_that_nobody_asked_for_is_as_good_as_any_if_there_is_room(self):
-        node = Lone().befriend(1)
-        node.hear(9, NeighborAccepted(9, UNTAGGED, NEVER, ()))
-        node.up(9)
-        assert node.machine.active == (1, 9)
-
-    @pytest.mark.parametrize("exchange", [(), (20,)])
-    def test_a_rejection_ends_the_edge_and_after_a_loss_asks_the_next(self, exchange):
-        node = Lone(active_max_size=4).befriend(1, 2, 3).know(7, 8)
-        node.do(Disconnected(1, "closed"))
-        [asked] = node.connects()
-        node.up(asked)
-        node.hear(asked, NeighborRejected(asked, exchange))
-        assert node.disconnects() == [asked]
-        assert asked in node.machine.passive
-        assert len(node.connects()) == 1
-        assert asked not in node.connects()
-
-    def test_after_a_rejection_by_all_nobody_is_asked_until_the_next_round(self):
-        node = self.ask(1)
-        for peer in (self.asked, 15 - self.asked):
-            node.up(peer)
-            node.hear(peer, NeighborRejected(peer, ()))
-        assert not node.connects()
-        node.do(TimedOut(PROMOTION_TIMER))
-        assert len(node.connects()) == 1
-
-    def test_if_one_neighbor_alone_lacks_one_rejection_ends_the_round(self):
-        node = self.ask(1, 2, 3, 4)
-        node.hear(self.asked, NeighborRejected(self.asked, ()))
-        assert node.disconnects() == [self.asked]
-        assert not node.connects()
-        node.do(TimedOut(PROMOTION_TIMER))
-        assert len(node.connects()) == 1
-
-    def test_a_rejection_that_nobody_waits_for_asks_nobody(self):
-        node = Lone().befriend(1).know(7)
-        node.hear(9, NeighborRejected(9, ()))
-        assert not node.effects
-
-
-class TestShuffling:
-    def test_a_random_neighbor_gets_random_samples_of_both_views(self):
-        picked, sampled = Counter(), Counter()
-        for seed in range(100):
-            node = Lone(seed=seed).befriend(1, 2, 3, 4, 5).know(*range(10, 30))
-            node.do(TimedOut(SHUFFLE_TIMER))
-            assert StartTimer(SHUFFLE_TIMER, 10.0) in node.effects
-            [(peer, shuffle)] = node.sent()
-            assert (shuffle.ttl, shuffle.sender, shuffle.exchange[0]) == (6, US, US)
-            assert len(set(shuffle.exchange)) == 8
-            assert len([each for each in shuffle.exchange if each < 10]) == 3
-            picked[peer] += 1
-            sampled.update(shuffle.exchange[1:])
-        assert set(picked) == {1, 2, 3, 4, 5}
-        assert set(sampled) == {1, 2, 3, 4, 5, *range(10, 30)}
-
-    def test_a_node_without_neighbors_does_not_shuffle(self):
-        node = Lone()
-        assert node.do(TimedOut(SHUFFLE_TIMER)) == [StartTimer(SHUFFLE_TIMER, 10.0)]
-
-    def test_a_shuffle_goes_on_and_keeps_its_origin(self):
-        node = Lone().befriend(1, 2)
-        node.hear(1, Shuffle((9, 8), 4, 9))
-        assert node.sent() == [(2, Shuffle((9, 8), 3, 9))]
-        assert not node.machine.passive
-
-    def test_at_its_end_as_many_passive_peers_go_to_the_origin_and_no_edge_stays(self):
-        node = Lone().befriend(1, 2).know(20, 21, 22, 23)
-        node.hear(1, Shuffle((9, 8), 1, 9))
-        assert node.connects() == [9]
-        node.up(9)
-        [(peer, reply)] = node.sent()
-        assert (peer, reply.sender, len(reply.exchange)) == (9, US, 2)
-        assert {20, 21, 22, 23}.issuperset(reply.exchange)
-        assert node.disconnects() == [9]
-        assert set(node.machine.passive) == {20, 21, 22, 23, 9, 8}
-
-    def test_with_nowhere_to_go_it_ends_here_and_is_answered(self):
-        node = Lone().befriend(1)
-        node.hear(1, Shuffle((1, 8), 6, 1))
-        assert node.sent() == [(1, ShuffleReply((), US))]
-        assert node.machine.passive == (8,)
-        assert not node.disconnects()
-
-    def test_our_own_that_comes_back_is_not_answered(self):
-        node = Lone().befriend(1)
-        node.hear(1, Shuffle((US, 8), 0, US))
-        assert not node.effects
-
-    def test_what_was_given_away_makes_room_first(self):
-        node = Lone(passive_max_size=4, shuffle_k_active=0, shuffle_k_passive=2).befriend(1, 2, 3).know(20, 21, 22, 23)
-        node.do(TimedOut(SHUFFLE_TIMER))
-        [(_, shuffle)] = node.sent()
-        given = shuffle.exchange[1:]
-        node.hear(9, ShuffleReply((30, 31), 9))
-        assert set(node.machine.passive) == {20, 21, 22, 23}.difference(given) | {30, 31}
-
-    def test_the_passive_view_stays_within_its_size_and_takes_no_neighbor_and_not_ourselves(self):
-        node = Lone(passive_max_size=5).befriend(1, 2)
-        node.hear(1, ShuffleReply((US, 1, 2, 10, 10, *range(11, 40)), 1))
-        assert len(node.machine.passive) == 5
-        assert not {US, 1, 2}.intersection(node.machine.passive)
-
-    @pytest.mark.parametrize("message", [Shuffle(tuple(range(1000)), 1, 1), ShuffleReply(tuple(range(1000)), 1)])
-    def test_a_peer_that_advertises_a_thousand_neighbors_breaks_the_protocol(self, message):
-        node = Lone().befriend(1)
-        node.hear(1, message)
-        assert len(node.facts(Violation)) == 1
-        assert not node.machine.passive
-
-    @pytest.mark.parametrize("exchange", [None, [8], (8, "9"), (8, None), (8, [])])
-    def test_an_exchange_of_something_else_than_peers_is_a_violation(self, exchange):
-        for message, what in (
-            (Shuffle(exchange, 1, 1), "shuffle"),
-            (ShuffleReply(exchange, 1), "shuffle_reply"),
-            (request(1, exchange=exchange), "neighbor_request"),
-            (NeighborAccepted(1, UNTAGGED, NEVER, exchange), "neighbor_accepted"),
-            (NeighborRejected(1, exchange), "neighbor_rejected"),
-        ):
-            node = Lone().befriend(1)
-            node.hear(1, message)
-            node.refuses(what)
-
-    def test_a_passive_view_of_no_size_keeps_nobody(self):
-        node = Lone(passive_max_size=0).befriend(1)
-        node.hear(1, ShuffleReply((8, 9), 1))
-        assert node.machine.passive == ()
-
-
-class TestForgedSenders:
-    @pytest.mark.parametrize("sender", [2, US, "1", None, [1]])
-    @pytest.mark.parametrize(
-        ("what", "make"),
-        [
-            ("join", lambda who: JoinRequest(who, UNTAGGED, 1)),
-            ("forward_join", lambda who: ForwardJoin(9, UNTAGGED, 1, 3, who)),
-            ("neighbor", lambda who: Neighbor(who, UNTAGGED, NEVER, US)),
-            ("disconnect", lambda who: Farewell(who, (9, 9))),
-            ("neighbor_request", request),
-            ("neighbor_accepted", lambda who: NeighborAccepted(who, UNTAGGED, NEVER, ())),
-            ("neighbor_rejected", lambda who: NeighborRejected(who, ())),
-            ("shuffle_reply", lambda who: ShuffleReply((), who)),
-        ],
-    )
-    def test_a_message_in_the_name_of_another_is_a_violation(self, sender, what, make):
-        node = Lone().befriend(1, 2)
-        node.hear(1, make(sender))
-        node.refuses(what)
-        assert node.machine.active == (1, 2)
-
-    @pytest.mark.parametrize("sender", ["1", None, [1]])
-    def test_a_shuffle_of_an_origin_that_is_no_peer_is_a_violation(self, sender):
-        node = Lone().befriend(1)
-        node.hear(1, Shuffle((), 1, sender))
-        node.refuses("shuffle")
-
-    def test_where_the_connection_has_not_said_its_name_the_message_is_believed(self):
-        node = Lone()
-        node.hear(None, JoinRequest(1, UNTAGGED, 1))
-        assert node.connects() == [1]
-
-    def test_somebody_who_is_no_neighbor_and_shuffles_in_the_name_of_another_is_not_heard(self):
-        node = Lone().befriend(1)
-        node.hear(7, Shuffle((9,), 1, 9))
-        assert not node.effects
-
-
-class TestReservedPlaces:
-    def test_a_place_is_kept_free_for_a_peer_of_the_tag(self):
-        node = Lone(active_max_size=4, reservations=("blue",)).befriend(1, 2)
-        node.hear(3, request(3))
-        node.up(3)
-        assert node.sent(NeighborRejected)
-        node.hear(4, request(4, tag="blue"))
-        node.up(4)
-        assert node.machine.active == (1, 2, 4)
-        assert node.machine.reserved("blue") == 4
-
-    def test_who_has_a_reserved_place_is_never_dropped(self):
-        for seed in range(30):
-            node = Lone(seed=seed, active_max_size=4, reservations=("blue",)).befriend(1, tag="blue").befriend(2, 3)
-            node.befriend(4)
-            assert 1 in node.machine.active
-
-    def test_a_place_is_free_again_when_its_peer_has_gone(self):
-        node = Lone(active_max_size=4, reservations=("blue",)).befriend(1, tag="blue").befriend(2, 3)
-        node.do(Disconnected(1, "closed"))
-        assert node.machine.reserved("blue") is None
-        node.befriend(5)
-        assert len(node.machine.active) == 2
-        node.befriend(6, tag="blue")
-        assert node.machine.reserved("blue") == 6
-
-    def test_if_all_places_are_reserved_nobody_else_gets_in_and_is_told_so(self):
-        node = Lone(active_max_size=2, reservations=("blue",))
-        node.hear(1, Neighbor(1, UNTAGGED, NEVER, US))
-        node.up(1)
-        assert node.sent() == [(1, Farewell(US, (1, 1)))]
-        assert node.disconnects() == [1]
-
-    def test_more_reservations_than_places_are_refused(self):
-        with pytest.raises(ConfigError, match="reservations"):
-            Lone(active_max_size=3, reservations=("a", "b", "c"))
-        node = Lone(active_max_size=3, reservations=("a",))
-        assert node.machine.reserve("a")
-        assert node.machine.reserve("b")
-        assert not node.machine.reserve("c")
-
-
-class TestLeaving:
-    def test_all_neighbors_are_told_and_everything_is_given_up(self):
-        node = Lone().befriend(1, 2).know(7)
-        node.do(Join("somewhere"))
-        node.do(Leave())
-        assert [peer for peer, _ in node.sent(Farewell)] == [1, 2]
-        assert {1, 2, "somewhere"}.issubset(node.disconnects())
-        assert JoinFailed("somewhere", "left") in node.facts()
-        assert node.facts()[-1] == MembersChanged((US,))
-        assert node.machine.passive == ()
-
-    def test_who_has_left_turns_everybody_away_but_a_joiner(self):
-        node = Lone()
-        node.do(Leave())
-        node.hear(1, request(1, HIGH, exchange=(8,)))
-        node.up(1)
-        assert node.sent() == [(1, NeighborRejected(US, ()))]
-        node.hear(2, Neighbor(2, UNTAGGED, NEVER, US))
-        node.up(2)
-        assert [(peer, type(message)) for peer, message in node.sent()] == [(2, Farewell)]
-        node.hear(3, NeighborAccepted(3, UNTAGGED, NEVER, (8,)))
-        node.up(3)
-        assert [(peer, type(message)) for peer, message in node.sent()] == [(3, Farewell)]
-        node.hear(4, ShuffleReply((8,), 4))
-        assert node.machine.passive == ()
-        node.hear(5, JoinRequest(5, UNTAGGED, 1))
-        node.up(5)
-        assert node.machine.active == (5,)
-
-    def test_a_peer_that_is_made_to_leave_is_only_forgotten_here(self):
-        node = Lone().befriend(1, 2).know(7)
-        node.do(Leave(1))
-        assert [peer for peer, _ in node.sent(Farewell)] == [1]
-        node.do(Leave(7))
-        assert node.machine.active == (2,)
-        assert node.machine.passive == ()
-
-
-class TestCommands:
-    def test_an_update_of_the_members_fills_the_passive_view_and_asks_if_neighbors_lack(self):
-        node = Lone()
-        node.do(UpdateMembers((US, 1, 2)))
-        assert sorted(node.connects()) == [1, 2]
-        assert sorted(node.machine.passive) == [1, 2]
-
-    def test_a_node_that_is_alone_joins_a_contact_that_an_update_names(self):
-        node = Lone()
-        node.do(UpdateMembers(("somewhere", "elsewhere")))
-        assert node.connects() == ["somewhere"]
-
-    def test_smaller_views_take_effect_at_once(self):
-        node = Lone().befriend(1, 2, 3, 4, 5).know(*range(10, 20))
-        node.do(Retune(HyParViewConfig(active_max_size=3, passive_max_size=4, shuffle_interval=100.0)))
-        assert len(node.machine.active) == 2
-        assert len(node.machine.passive) == 4
-        assert len(node.sent(Farewell)) == 3
-        assert any(isinstance(e, StartTimer) and e.timer == SHUFFLE_TIMER for e in node.effects)
-
-    def test_another_value_of_our_own_is_told_as_a_farewell_and_a_beginning(self):
-        named = HyParViewConfig(name=lambda peer: peer[0])
-        node = HyParView(("us", 1), named, random.Random(1))
-        node.handle(Start(), 0.0)
-        node.handle(Received(("a", 1), Neighbor(("a", 1), UNTAGGED, NEVER, ("us", 1))), 0.0)
-        node.handle(Connected(("a", 1), ("a", 1)), 0.0)
-        effects = node.handle(Respec(("us", 2)), 0.0)
-        assert [e.message for e in effects if isinstance(e, Send)] == [
-            Farewell(("us", 1), (1, 1)),
-            Neighbor(("us", 2), UNTAGGED, NEVER, ("a", 1)),
-        ]
-        assert node.members == (("a", 1), ("us", 2))
-        assert node.handle(Respec(("them", 2)), 0.0) == []
-
-    def test_a_peer_that_comes_back_as_another_value_replaces_the_former(self):
-        named = HyParViewConfig(name=lambda peer: peer[0])
-        node = HyParView(("us", 1), named, random.Random(1))
-        node.handle(Start(), 0.0)
-        for value in (1, 2):
-            peer = ("a", value)
-            effects = node.handle(Received(peer, Neighbor(peer, UNTAGGED, NEVER, ("us", 1))), 0.0)
-            assert Connect(peer) in effects
-            node.handle(Connected(peer, peer), 0.0)
-            assert node.active == (peer,)
-        effects = node.handle(Connected(("a", 3), ("a", 2)), 0.0)
-        facts = [e.fact for e in effects if isinstance(e, Notify)]
-        assert facts[:2] == [NeighborDown(("a", 2), "replaced"), NeighborUp(("a", 3))]
-        assert node.active == (("a", 3),)
-        node.handle(Received(("b", 1), ShuffleReply((("a", 9), ("c", 1), ("c", 2)), ("b", 1))), 0.0)
-        assert node.passive == (("c", 1),)  # what others say of a name replaces nothing
-
-
-class TestPartitions:
-    def test_a_peer_may_not_inject_one_unless_that_is_allowed(self):
-        node = Lone().befriend(1)
-        node.hear(1, InjectPartition("ref", 1, 3))
-        node.refuses("inject_partition")
-
-    def test_one_floods_once_and_so_does_its_end(self):
-        node = Lone(partitions=True).befriend(1, 2)
-        node.hear(1, InjectPartition("ref", 1, 3))
-        assert node.sent() == [(1, InjectPartition("ref", US, 2)), (2, InjectPartition("ref", US, 2))]
-        assert node.machine.partitions == (("ref", 1), ("ref", 2), ("ref", US))
-        node.hear(2, InjectPartition("ref", 2, 2))
-        assert not node.effects
-        node.hear(1, ResolvePartition("ref"))
-        assert node.sent() == [(1, ResolvePartition("ref")), (2, ResolvePartition("ref"))]
-        node.hear(2, ResolvePartition("ref"))
-        assert not node.effects

@@ -53,6 +53,9 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
+from partisan.machines.xbot import ENDS, SWAP_TIMER, XBOT_TIMER, RoundTrip, Step
+from partisan.sim import topology
+from tests.machines.lone import active_views, reached
 
 QUIET = 40.0
 """Seconds after which nothing but shuffles and vain requests is under way."""
@@ -83,33 +86,13 @@ def joined(network, count, seed, pause=0.02, build=build):
     return net
 
 
-def asymmetric(net):
-    return [
-        (peer, other)
-        for peer, node in net.nodes.items()
-        for other in node.machine.active
-        if other not in net.nodes or peer not in net.nodes[other].machine.active
-    ]
-
-
-def reached(net):
-    """How many nodes can be reached from the first one along active views."""
-    found, border = set(), [next(iter(net.nodes))]
-    while border:
-        peer = border.pop()
-        if peer not in found and peer in net.nodes:
-            found.add(peer)
-            border += net.nodes[peer].machine.active
-    return len(found)
-
-
 def sound(net):
     for node in net.nodes.values():
         check(node.machine)
         up = {target for target, edge in node.edges.items() if edge.up}
         assert up.issuperset(node.machine.active)
         assert len(node.edges) <= node.machine.config.active_max_size + 3
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation | Declined)]
 
 
@@ -187,7 +170,7 @@ def test_views_that_only_one_side_has_become_symmetric(network):
         name = machine.active[0]
         del machine._active[name]
         del machine._edges[name]
-    assert asymmetric(net)
+    assert topology.asymmetric(active_views(net))
     net.run(200.0)
     sound(net)
 
@@ -241,9 +224,14 @@ def perform(net, step):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 1 << 32), st.lists(STEPS, max_size=30), st.integers(2, 5))
-def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(network, seed, steps, most):
-    net = network(seed, lambda peer, rng, restored: HyParView(peer, HyParViewConfig(most), rng, restored))
+@given(st.integers(0, 1 << 32), st.lists(STEPS, max_size=30), st.integers(2, 5), st.booleans())
+def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(network, seed, steps, most, xbot):
+    config = HyParViewConfig(most, xbot=xbot, xbot_interval=1.0, xbot_unbiased=0)
+
+    def build(peer, rng, restored):
+        return HyParView(peer, config, rng, restored, lambda other: float(abs(other - peer)))
+
+    net = network(seed, build)
     for peer in range(6):
         net.boot(peer)
     for step in steps:
@@ -251,8 +239,10 @@ def test_after_any_interleaving_views_are_sound_and_symmetric_once_all_is_quiet(
         for node in net.nodes.values():
             check(node.machine)
     net.heal()
+    for peer in net.nodes:
+        net.tell(peer, Retune(replace(config, xbot=False)))
     net.run(120.0)
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     for node in net.nodes.values():
         check(node.machine)
 
@@ -281,6 +271,7 @@ MESSAGES = st.one_of(
     st.builds(ShuffleReply, EXCHANGES, ANY),
     st.builds(InjectPartition, ANY, ANY, TTLS),
     st.builds(ResolvePartition, ANY),
+    *(st.builds(kind, st.one_of(st.none(), st.booleans()), ANY, ANY, ANY, ANY) for kind in ENDS),
     st.none(),
     st.text(max_size=3),
 )
@@ -291,14 +282,23 @@ CONFIGS = st.builds(
     active_min_size=st.integers(0, 4),
     passive_max_size=st.integers(0, 5),
     most_edges=st.integers(1, 8),
+    most_former=st.integers(0, 3),
     partitions=st.booleans(),
+    xbot=st.booleans(),
+    xbot_unbiased=st.integers(0, 2),
 )
 
 
 def in_its_own_name(pair):
     """The message as its sender would send it."""
     peer, message = pair
-    return Received(peer, replace(message, sender=peer) if hasattr(message, "sender") else message)
+    if isinstance(message, Step):
+        source, end = ENDS[type(message)]
+        answer = (message.answer is True) if type(message).__name__.endswith("Reply") else None
+        message = replace(message, **{"answer": answer, source: peer, end: 0})
+    elif hasattr(message, "sender"):
+        message = replace(message, sender=peer)
+    return Received(peer, message)
 
 
 HOSTILE = st.one_of(
@@ -313,7 +313,10 @@ HOSTILE = st.one_of(
     st.builds(Unreachable, CONTACTS, st.just("refused")),
     st.builds(
         TimedOut,
-        st.one_of(st.sampled_from([SHUFFLE_TIMER, PROMOTION_TIMER, "other"]), st.tuples(st.just(EDGE_TIMER), CONTACTS)),
+        st.one_of(
+            st.sampled_from([SHUFFLE_TIMER, PROMOTION_TIMER, XBOT_TIMER, SWAP_TIMER, "other"]),
+            st.tuples(st.just(EDGE_TIMER), CONTACTS),
+        ),
     ),
     st.builds(Join, CONTACTS),
     st.builds(GiveUp, CONTACTS),
@@ -321,6 +324,7 @@ HOSTILE = st.one_of(
     st.builds(UpdateMembers, st.lists(CONTACTS, max_size=4).map(tuple)),
     st.builds(Retune, CONFIGS),
     st.builds(Respec, PEERS),
+    st.builds(RoundTrip, PEERS, st.floats(0.0, 1.0)),
 )
 
 
@@ -332,6 +336,7 @@ class Driver:
         self.edges = {}
         self.up = set()
         self.deadlines = set()
+        self.most_edges = 0
 
     def tell(self, event, now):
         if isinstance(event, Connected):
@@ -355,7 +360,14 @@ class Driver:
         assert self.up == set(machine.active)
         assert {peer for peer, up in self.edges.items() if up}.issuperset(machine.active)
         assert set(self.edges) == {edge.peer for edge in machine._edges.values()}
+        self.most_edges = max(self.most_edges, machine.config.most_edges)  # a smaller bound closes none
+        assert len(machine._edges) <= len(machine._active) + self.most_edges + len(machine._joins)
+        assert len(machine._former) <= machine.config.most_former
+        assert len(machine._tried) <= 100
         needed = {*machine._active, *machine._pending, *machine._asked, *machine._joins.values()}
+        if machine._xbot is not None and machine._xbot._swap is not None:
+            needed.add(machine._xbot._swap.partner)
+            assert SWAP_TIMER in self.deadlines
         assert {name for name, edge in machine._edges.items() if edge.up} <= needed
         assert {(EDGE_TIMER, name) for name in machine._edges if name not in machine._active} <= self.deadlines
 
@@ -381,9 +393,14 @@ class Driver:
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.integers(0, 1 << 32), CONFIGS, st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60))
-def test_no_sequence_of_events_however_hostile_makes_it_raise_or_breaks_what_holds(seed, config, events):
-    driver = Driver(HyParView(0, config, random.Random(seed)))
+@given(
+    st.integers(0, 1 << 32),
+    CONFIGS,
+    st.one_of(st.none(), st.just(lambda peer: None if peer == 7 else 1.0 / (1 + peer))),
+    st.lists(st.tuples(HOSTILE, st.floats(0.0, 5.0)), max_size=60),
+)
+def test_no_sequence_of_events_however_hostile_makes_it_raise_or_breaks_what_holds(seed, config, oracle, events):
+    driver = Driver(HyParView(0, config, random.Random(seed), None, oracle))
     driver.tell(Start(), 0.0)
     now = 0.0
     for event, pause in events:
@@ -401,5 +418,45 @@ def test_hostile_walks_in_a_cluster_do_not_live_long_and_leave_views_sound(netwo
         net.tell(3, Received(victim, ForwardJoin(5, "undefined", 1, ttl, victim)))
     net.run(10.0)
     assert net.sent - before < 100  # whoever is evicted asks each of its passive peers once
-    assert not asymmetric(net)
+    assert not topology.asymmetric(active_views(net))
     assert len([fact for fact in net.facts[3] if isinstance(fact, Violation)]) == 2
+
+
+def storm(net, victim, kinds):
+    """Tell a node of thousands of peers that there are not, in the name of a neighbor and in theirs."""
+    [neighbor, *_] = net.nodes[victim].machine.active
+    for ghost in range(1000, 3000):
+        if "join" in kinds:
+            net.tell(victim, Received(ghost, JoinRequest(ghost, "undefined", 1)))
+        if "walk" in kinds:
+            net.tell(victim, Received(neighbor, ForwardJoin(ghost, "undefined", 1, 0, neighbor)))
+        if "request" in kinds:
+            net.tell(victim, Received(ghost, NeighborRequest(ghost, "high", "undefined", (1, 0), (ghost,))))
+        if "shuffle" in kinds:
+            net.tell(victim, Received(neighbor, Shuffle(tuple(range(ghost, ghost + 200)), 1, neighbor)))
+
+
+@pytest.mark.parametrize("kinds", ["join", "walk", "request", "shuffle", "join walk request shuffle"])
+def test_a_storm_of_peers_that_there_are_not_costs_no_neighbor_and_few_edges(network, kinds):
+    net = joined(network, 30, 8)
+    before = active_views(net)
+    storm(net, 3, kinds)
+    for node in net.nodes.values():
+        check(node.machine)
+    assert len(net.nodes[3].edges) <= 5 + net.nodes[3].machine.config.most_edges
+    net.run(QUIET)
+    after = active_views(net)
+    assert {*before[3]} <= {*after[3]}
+    assert len(net.nodes[3].edges) <= 6  # what could not be reached was given up
+    assert not topology.asymmetric(after)
+    assert reached(net) == 30
+
+
+def test_a_node_that_was_told_of_ghosts_alone_finds_its_way_back_when_all_its_neighbors_have_failed(network):
+    net = joined(network, 30, 8)
+    storm(net, 3, "join")  # they stay out of its views
+    for peer in net.nodes[3].machine.active:
+        net.crash(peer)
+    net.run(QUIET)
+    assert not topology.asymmetric(active_views(net))
+    assert reached(net) == len(net.nodes)

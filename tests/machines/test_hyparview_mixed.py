@@ -36,6 +36,7 @@ from partisan.machines.machine import (
     Violation,
 )
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
+from tests.machines.lone import reached
 
 etf = pytest.importorskip("partisan.etf", reason="needs the compiled codec")
 order = pytest.importorskip("partisan.wire.order")
@@ -297,16 +298,6 @@ def mixed(network, seed, is_real):
         net.run(0.3)
     net.run(60.0)
     return net
-
-
-def reached(net):
-    found, border = {}, [next(iter(net.nodes))]
-    while border:
-        peer = border.pop()
-        if peer not in found and peer in net.nodes:
-            found[peer] = None
-            border += net.nodes[peer].machine.active
-    return len(found)
 
 
 def asymmetric_with_ours(net):

@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from partisan.machines.client_server import (
+    ClientServer,
+    ClientServerConfig,
+    ClientServerState,
+    Introduction,
+    Parting,
+)
 from partisan.machines.full import FullConfig, FullMembership, Gossip, Summary
 from partisan.machines.hyparview import HyParView, HyParViewConfig, HyParViewState
 from partisan.machines.machine import Join, Leave, Violation
 from partisan.machines.membership import MembershipConfig
+from partisan.machines.scamp_v1 import ScampConfig, ScampV1, ScampV1State
+from partisan.machines.scamp_v2 import ScampV2, ScampV2State
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
@@ -21,6 +30,8 @@ etf = pytest.importorskip("partisan.etf", reason="needs the compiled codec")
 order = pytest.importorskip("partisan.wire.order")
 wire = pytest.importorskip("partisan.wire.full")
 hyparview = pytest.importorskip("partisan.wire.hyparview")
+scamp = pytest.importorskip("partisan.wire.scamp")
+star = pytest.importorskip("partisan.wire.client_server")
 records = pytest.importorskip("partisan.wire.records")
 
 CHANNELS = {"undefined": ChannelOptions(), "partisan_membership": ChannelOptions(1, False, True)}
@@ -114,3 +125,57 @@ def test_partial_views_are_the_same_if_every_message_is_encoded(network):
     encoded = story(through_hyparview)
     assert encoded == story()
     assert sum(len(active) == 3 for active, _ in encoded[2]) >= 14
+
+
+@pytest.mark.parametrize(("version", "kind"), [(1, ScampV1), (2, ScampV2)])
+def test_scamp_is_the_same_if_every_message_is_encoded(network, version, kind):
+    specs = [NodeSpec.of(f"n{n}@h", (ListenAddress("::1", 1000 + n),), CHANNELS) for n in range(20)]
+    config = ScampConfig(copies=2, lease=40.0, key=order.spec_key)
+
+    def encoded(message):
+        if isinstance(message, ScampV1State | ScampV2State):
+            return scamp.state_from_term(etf.decode(etf.encode(scamp.state_to_term(message))), version, 100)
+        return scamp.message_from_term(etf.decode(etf.encode(scamp.message_to_term(message))), version)
+
+    def story(*arguments):
+        net = network(5, lambda peer, rng, restored: kind(peer, config, rng, restored), *arguments)
+        for number, peer in enumerate(specs):
+            net.boot(peer)
+            if number:
+                net.tell(peer, Join(("contact", specs[number // 2])))
+            net.run(0.3)
+        net.run(30.0)
+        net.crash(specs[5])
+        net.tell(specs[7], Leave())
+        net.run(60.0)
+        assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
+        return net.sent, net.facts, [node.machine.view for node in net.nodes.values()]
+
+    assert story(encoded) == story()
+
+
+def test_a_star_forms_and_parts_also_if_every_message_is_encoded(network):
+    def through(message):
+        if isinstance(message, Introduction | Parting):
+            return star.message_from_term(etf.decode(etf.encode(star.message_to_term(message))))
+        members = star.members_from_term(etf.decode(etf.encode(star.members_to_term(message.members))))
+        return ClientServerState(message.tag, members)
+
+    def build(peer, rng, restored):
+        tag = "server" if peer in SPECS[:2] else "client"
+        return ClientServer(peer, ClientServerConfig(tag=tag, key=order.spec_key), rng, restored)
+
+    net = network(3, build, through)
+    for peer in SPECS:
+        net.boot(peer)
+    for peer in SPECS[1:]:
+        net.tell(peer, Join(("contact", SPECS[0])))
+    net.run(30.0)
+    assert net.nodes[SPECS[0]].machine.members == SPECS
+    assert all(net.nodes[peer].machine.members == (SPECS[0], peer) for peer in SPECS[1:])
+    net.tell(SPECS[0], Leave(SPECS[3]))
+    net.tell(SPECS[4], Leave())
+    net.run(30.0)
+    assert net.nodes[SPECS[0]].machine.members == SPECS[:3] + SPECS[5:]
+    assert net.nodes[SPECS[3]].machine.members == (SPECS[3],)
+    assert not [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]

@@ -95,6 +95,23 @@ class Commands:
         self._node.spawn(sender)
         await done
 
+    async def send_causal(self, to: str, first: int, count: int, ack: bool) -> None:
+        """Send numbered messages in the causal order `default`."""
+        me = self._node.name.encode()
+        for number in range(first, first + count):
+            self._node.send(("sink", to), (me, b"causal", number, b""), ack=ack, causal_label="default")
+
+    async def lose(self, to: str, times: int) -> None:
+        """Lose the next messages that are sent to the node."""
+        self._node.faults.omit(destination=to, kind="user", times=times)
+
+    async def waiting(self) -> int:
+        """How many messages wait for others in the causal order `default`."""
+        return self._node.causal_waiting("default")
+
+    async def unacknowledged(self, to: str) -> int:
+        return self._node.unacknowledged(to)
+
     async def supervise(self, manager: str, to: str, handler: str) -> None:
         """Have a process of its own supervise a handler of an event manager elsewhere."""
         done = self._node.loop.create_future()

@@ -102,6 +102,13 @@ PAGES = {
         Run("query, train, data = len, sorted, [2, 1]", "assert (rows, model) == (10, [1, 2])"),
     ],
     "monitors.md": [Run(after="await watcher()\nassert said[0][1:] == ('has ended:', Atom('noproc'))")],
+    "broadcast.md": [
+        Run(
+            after="theirs = keep_prices(b)\nplumtree.broadcast(Put(b'apple', 6), 'prices')\n"
+            "await eventually(lambda: theirs.get(b'apple') == 6)\nassert said == [(5, ([b.name], []))]"
+        ),
+        Run(outside=True),
+    ],
     "gen-server.md": [
         Run(
             after="await inside(b, lambda: Counter.start(name='counter'))\nawait use()\nassert said == [(15,)]\n"

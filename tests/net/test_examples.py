@@ -57,6 +57,15 @@ def test_the_door_opens_to_its_code_lets_the_visitor_in_and_locks_itself() -> No
     ]
 
 
+def test_a_growing_set_sheds_most_of_its_states_and_arrives_all_the_same() -> None:
+    assert output_of("growing_set.py").splitlines() == [
+        "both have 2000 elements",
+        "a@127.0.0.1: of 1000 states most were shed: True",
+        "b@127.0.0.1: of 1000 states most were shed: True",
+        "the last arrived: True",
+    ]
+
+
 def test_supervised_servers_crash_and_go_on() -> None:
     assert output_of("supervised.py").splitlines() == [
         "count: 15",

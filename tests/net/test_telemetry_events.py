@@ -261,6 +261,24 @@ async def octets_that_are_no_frame_are_rejected() -> Events:
     return events
 
 
+@proves("partisan.causal.refused", "partisan.causal.given_up", "partisan.causal.missing")
+async def causal_messages_that_wait_too_long_or_are_too_many_are_told() -> Events:
+    async with cluster("a", "b", causal_labels=["x"], causal={"patience": 0.2, "max_waiting": 2}) as (a, b):
+        events = Events(b)
+        sink = Sink(b)
+        a.send(("sink", B), 0, causal_label="x")
+        await sink.has(1)
+        with a.faults.omit(kind="user"):
+            a.send(("sink", B), "lost", causal_label="x")
+        for number in (1, 2):
+            a.send(("sink", B), number, causal_label="x")
+        await eventually(lambda: events.of(telemetry.CAUSAL_MISSING, node=a.name, label="x"))
+        assert await sink.has(2) == [0, 1]
+        assert events.of(telemetry.CAUSAL_GIVEN_UP, node=a.name, label="x")
+        assert events.of(telemetry.CAUSAL_REFUSED, node=a.name, label="x", reason="full")
+    return events
+
+
 @proves("partisan.request.refused")
 async def a_request_that_the_allow_list_does_not_have_is_refused() -> Events:
     async with cluster("a", "b") as (a, b):
@@ -316,6 +334,30 @@ async def a_mailbox_that_grows_large_is_reported_once() -> Events:
         for number in range(30):
             b.send("lazy", "again") if number == 0 else b.send("lazy", b"none")
         assert told() == [11, 11]
+    return events
+
+
+@proves("partisan.discovery.lookup", "partisan.discovery.skipped", "partisan.discovery.error")
+async def lookups_are_told() -> Events:
+    answers: list[Any] = [[7], None]
+
+    class Answers:
+        def __init__(self, config: Any, here: Any) -> None:
+            pass
+
+        async def lookup(self) -> Any:
+            return answers.pop(0) if len(answers) > 1 else answers[0]
+
+        async def close(self) -> None:
+            pass
+
+    options = {"enabled": True, "type": Answers, "initial_delay": 0.0, "polling_interval": 0.01}
+    node = Node("a@127.0.0.1:0", peer_discovery=options)
+    events = Events(node)
+    async with node:
+        await eventually(lambda: events.of(telemetry.DISCOVERY_ERROR, backend="Answers"))
+        assert measured(events, telemetry.DISCOVERY_LOOKUP, "nodes", backend="Answers") == [0]
+        assert len(events.of(telemetry.DISCOVERY_SKIPPED, backend="Answers", entry="7")) == 1
     return events
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -25,7 +26,17 @@ def run(*arguments, hash_seed="random"):
 
 
 def without_speed(done):
-    return [line for line in done.stderr.splitlines() if "a second" not in line]
+    costs = ("a second of one core", "an event costs", "KiB a node")
+    return [line for line in done.stderr.splitlines() if not any(cost in line for cost in costs)]
+
+
+def test_it_says_what_events_and_nodes_cost():
+    done = run("hyparview-paper", "--nodes", "100", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^[\d,]+ events in [\d.]+ s, [\d,]+ a second of one core$", done.stderr, re.M)
+    assert re.search(r"^an event costs [\d,]+ turns of an empty loop, of \d+ ns here and now$", done.stderr, re.M)
+    cost = re.search(r"^([\d.]+) KiB a node, with 100 of them$", done.stderr, re.M)
+    assert 4.0 < float(cost[1]) < 400.0
 
 
 def test_a_small_mesh_is_measured_and_written(tmp_path):

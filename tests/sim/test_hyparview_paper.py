@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from partisan.machines.hyparview import NeighborRequest
 from partisan.machines.machine import Join
 from partisan.sim import __main__ as command_line
 from partisan.sim import report, topology
@@ -76,6 +77,22 @@ def test_with_the_codec_the_same_happens():
     assert encoded.network.events == plain.network.events
     assert encoded.network.digest() == plain.network.digest()
     assert {*encoded.tally.reached.values()} == {24} == {*plain.tally.reached.values()}
+
+
+def test_joining_costs_few_requests_that_are_refused():
+    made = scenario.Overlay(Options(seed=3), 300)
+    made.form()
+    assert made.network.sent[NeighborRequest] < 6 * 300
+
+
+def test_a_cycle_fills_views_and_closes_no_more_triangles_than_chance_does():
+    made = scenario.Overlay(Options(seed=3), 300)
+    made.form()
+    made.retune(made.config)
+    made.cycles(20)
+    graph = made.graph()
+    assert sum(map(len, graph.values())) > 4.9 * 300
+    assert topology.clustering(graph) < 2 * 4 / 300
 
 
 def test_a_node_that_fails_comes_back_into_the_overlay():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from partisan.machines.faults import Cut, Delay, Duplication, Flip, Omission, Partition, Suspicion
+from partisan.machines.faults import Cut, Delay, Duplication, Flip, Omission, Partition
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -170,6 +170,16 @@ def test_who_had_an_edge_to_a_node_that_gave_it_up_hears_of_it_a_second_later_an
     seen = net.machine(1).seen[-2:]
     assert seen[0] == (began + 1.0, Disconnected(0, "closed"))
     assert seen[1] == (pytest.approx(began + 1.0 + RETRY), Connected(0, 0, "I am 0"))
+
+
+def test_an_edge_that_is_given_up_alone_leaves_the_other_direction():
+    net = joined()
+    do(net, 0, Disconnect(1, "done", both=False))
+    net.run(10.0)
+    assert net.machine(1).events(Disconnected) == []
+    do(net, 1, Send(0, "still"))
+    net.run(1.0)
+    assert net.machine(0).messages() == ["still"]
 
 
 def test_timers_fire_once_unless_they_are_stopped_and_a_restart_replaces():
@@ -358,7 +368,7 @@ def test_faults_know_nodes_and_messages_by_what_they_are_told():
     assert (net.machine(1).messages(), net.machine(0).messages()) == ([], ["kept"])
 
 
-@pytest.mark.parametrize("rule", [Flip(), Suspicion(destinations=("1",))])
+@pytest.mark.parametrize("rule", [Flip()])
 def test_a_fault_that_is_not_simulated_is_refused(rule):
     net = joined()
     with pytest.raises(ValueError, match="not simulated"):

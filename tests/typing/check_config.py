@@ -23,7 +23,7 @@ def options(config: Config) -> None:
     assert_type(config.tls_server_options, TlsServerConfig)
     assert_type(config.tls_server_options.certfile, str | None)
     assert_type(config.tls_server_options.versions, tuple[Literal["tlsv1.2", "tlsv1.3"], ...])
-    assert_type(config.tag, Literal["client", "server"] | None)
+    assert_type(config.tag, str | None)
 
 
 def events(telemetry: Telemetry) -> None:

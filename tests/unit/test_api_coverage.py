@@ -31,18 +31,18 @@ def test_every_name_has_a_place_or_a_reason(tmp_path: Path, monkeypatch: pytest.
     rows = re.findall(r"^\| `(\w+[\w.]*)` \| (.+) \|$", made, re.MULTILINE)
     assert len(rows) > 150
     assert ("join", "`partisan.peer_service.join`, `Node.join`") in rows
-    assert ("broadcast", "not yet: comes with the broadcast tree") in rows
+    assert ("transitive", "not yet: comes with relaying") in rows
 
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('"partisan.broadcast" =', '"partisan.broadcst" =', "partisan.broadcast is not there: why"),
+        ('"options.out_links" =', '"options.out_lnks" =', "options.out_links is not there: why"),
         ("update_members\n", "update_members upd_members\n", "peer_service.upd_members is not there: why"),
         ("[reasons]", '[reasons]\n"partisan.join" = "later"', "partisan.join is there and has a reason"),
         ("[reasons]", '[reasons]\n"options.channel" = "later"', "options.channel is there and has a reason"),
         ("[reasons]", '[reasons]\n"partisan.nowhere" = "later"', "never was asked for: partisan.nowhere"),
-        ('"options.clock" =', '"options.never" =', "options.clock is not there: why"),
+        ('"options.transitive" =', '"options.never" =', "options.transitive is not there: why"),
     ],
 )
 def test_a_list_that_is_not_in_step_is_refused(

@@ -38,6 +38,7 @@ FRAMES: list[tuple[Any, str]] = [
     ((FORWARD, Atom("partisan_monitor"), 1), "other"),
     ((FORWARD, Atom("partisan_python"), (Atom("capabilities"), 1)), "other"),
     ((FORWARD, Atom("partisan_python"), (Atom("acks"), [(1, 2)])), "acknowledgement"),
+    ((FORWARD, Atom("partisan_python"), (Atom("exchange"), Atom("map"), (0, ()), NODE)), "broadcast"),
     ((FORWARD, Atom("partisan_python"), (Atom("msgpack"), Atom("sink"), LONG)), "user"),
     ((Atom("hello"), NODE), "handshake"),
     ((Atom("hello"), NODE, None), "handshake"),

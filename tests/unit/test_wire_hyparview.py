@@ -11,6 +11,7 @@ import pytest
 from partisan.errors import MembershipTooLarge
 from partisan.etf import Atom, Codec, decode, encode, exactly_equal
 from partisan.machines import hyparview as m
+from partisan.machines import xbot as x
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 from partisan.wire.atom import MalformedMessage
 from partisan.wire.handshake import State, handshake_from_term
@@ -29,7 +30,9 @@ PARTISAN_WIRE = Codec(remote_refs=True)
 FILES = ["upper-hyparview", "upper-hyparview-small"]
 OTHERS = {"hello", "state", "forward_message", "relay_message"}
 
-A, B = (NodeSpec.of(f"{n}@h", (ListenAddress("127.0.0.1", 1000),), {"undefined": ChannelOptions()}) for n in "ab")
+A, B, C, D = (
+    NodeSpec.of(f"{n}@h", (ListenAddress("127.0.0.1", 1000),), {"undefined": ChannelOptions()}) for n in "abcd"
+)
 SPEC = spec_to_term(A)
 MESSAGES = [
     m.JoinRequest(A, "undefined", 3),
@@ -44,6 +47,13 @@ MESSAGES = [
     m.ShuffleReply((A,), B),
     m.InjectPartition(Atom("ref"), A, 2),
     m.ResolvePartition(Atom("ref")),
+    x.Optimization(None, A, B, C, None),
+    x.OptimizationReply(True, A, B, C, None),
+    x.OptimizationReply(False, A, B, C, D),
+    x.Replace(None, A, B, C, D),
+    x.ReplaceReply(True, A, B, C, D),
+    x.Switch(None, A, B, C, D),
+    x.SwitchReply(False, A, B, C, D),
 ]
 
 
@@ -73,7 +83,7 @@ def test_every_recorded_frame_is_read_and_written_back(name):
 
 def test_the_recordings_have_every_message_but_a_rejection():
     seen = {type(message_from_term(term)) for name in FILES for _, term in frames(name)}
-    assert {type(message) for message in MESSAGES} - seen == {m.NeighborRejected}
+    assert {type(message) for message in MESSAGES} - seen == {m.NeighborRejected, *x.ENDS}  # real X-BOT crashes
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -96,6 +106,29 @@ def test_a_message_survives_the_codec(message):
 
 def test_every_message_of_the_machine_has_its_term():
     assert {type(message) for message in MESSAGES} == set(m._HEARS)
+
+
+@pytest.mark.parametrize(
+    ("tag", "kind", "sender"),
+    [
+        ("optimization", x.Optimization, B),
+        ("optimization_reply", x.OptimizationReply, C),
+        ("replace", x.Replace, C),
+        ("replace_reply", x.ReplaceReply, D),
+        ("switch", x.Switch, D),
+        ("switch_reply", x.SwitchReply, A),
+    ],
+)
+def test_a_step_of_xbot_is_six_terms_in_the_order_of_the_reference(tag, kind, sender):
+    answer = True if tag.endswith("_reply") else None
+    term = (Atom(tag), answer, *map(spec_to_term, (A, B, C, D)))
+    message = message_from_term(decode(encode(term)))
+    assert type(message) is kind
+    assert (message.old, message.initiator, message.candidate, message.disconnect) == (A, B, C, D)
+    assert exactly_equal(message_to_term(message), term)
+    assert sender_of(message) == sender
+    with pytest.raises(MalformedMessage):
+        message_from_term((term[0], None if answer else False, *term[2:]))
 
 
 def test_the_rejection_that_crashes_a_real_manager_is_read_and_never_written():

@@ -17,10 +17,10 @@ from partisan.machines.keepalive import Ping, Pong
 from partisan.machines.orset import OrSet
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
 from partisan.wire.atom import MalformedMessage, atom_of, name_of, node_of
+from partisan.wire.causal import Causal
 from partisan.wire.forward import (
     PLUGGABLE_MANAGER,
     Ack,
-    Causal,
     Distance,
     Forward,
     Relay,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,19 @@ class Transport(ABC):
     @abstractmethod
     def start_client(self, facts: dict[str, Any]) -> Child:
         """Start the process that sends, given what the server announced."""
+
+    def spread(self) -> bool:
+        """Give each process a core of its own, so that where the system puts them is no part of a figure.
+
+        Returns whether that could be done: not on a single core, nor where the system has no such call.
+        """
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+        children = [child for child in (self._server, self._client) if child is not None]
+        if len(cores) < len(children):
+            return False
+        for core, child in zip(cores, children, strict=False):
+            os.sched_setaffinity(child.pid, {core})
+        return True
 
     def run(self, point: Point, seconds: float) -> Measurement:
         """Measure one point; on failure end both processes and raise MeasurementFailed."""

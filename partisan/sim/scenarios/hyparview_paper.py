@@ -9,8 +9,10 @@ From that state each point is measured on its own:
     healing       so many nodes fail at once; cycles go on, with 10 messages after each, until these reach as many as
                   before
 
-A cycle is the interval between shuffles. The paper has no random promotion, and views without ourselves. Messages take
-a constant time, so that hops are counted as in its rounds; a failure is noticed after `DETECTION`.
+A cycle is the interval between shuffles. In each a node with room asks one passive peer with low priority to be its
+neighbor (`random_promotion`): the paper does not say how views fill up that joins have left with room, but its figure 5
+shows them full. Views there are without ourselves. Messages take a constant time, so that hops are counted as in its
+rounds. A failure is noticed after `DETECTION`; the first message after it is sent before that, and is all but lost.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
 """
@@ -18,8 +20,9 @@ Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -27,7 +30,7 @@ from partisan.machines.hyparview import HyParView, HyParViewConfig
 from partisan.machines.machine import Join, Peer, Retune, Unreachable
 from partisan.sim import topology
 from partisan.sim.flood import Flood, Flooding, Heard
-from partisan.sim.latency import Constant
+from partisan.sim.latency import Constant, Latency
 from partisan.sim.network import Network
 from partisan.sim.scenario import Measured, Options, Outcome, Scenario
 
@@ -57,7 +60,8 @@ CONFIG = HyParViewConfig(
     shuffle_k_active=3,
     shuffle_k_passive=4,
     shuffle_interval=CYCLE,
-    random_promotion=False,
+    random_promotion_interval=CYCLE,
+    active_min_size=2,  # high priority for a node without neighbors alone
 )
 """Paper §5.1; the active view counts ourselves here, and holds 5 there."""
 
@@ -81,21 +85,32 @@ class Overlay:
     Args:
         options: of the scenario.
         count: nodes.
+        config: of every node.
+        latency: of messages.
+        cost: what a link from a node to another costs, for X-BOT.
     """
 
-    def __init__(self, options: Options, count: int) -> None:
+    def __init__(
+        self,
+        options: Options,
+        count: int,
+        config: HyParViewConfig = CONFIG,
+        latency: Latency | None = None,
+        cost: Callable[[Peer, Peer], float] | None = None,
+    ) -> None:
         codec = options.codec
         self.options = options
         self.peers: list[Peer] = list(range(count)) if codec is None else [codec.peer(n) for n in range(count)]
-        self.config = CONFIG if codec is None else replace(CONFIG, key=codec.key)
-        self.quiet = replace(self.config, shuffle_interval=_NEVER)
+        self.config = config if codec is None else replace(config, key=codec.key)
+        self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
+        self.cost = cost
         self.rng = Random(f"{options.seed}/scenario")
         self.tally = Tally()
         self.number = 0
         self.network = Network(
             self._build,
             options.seed,
-            latency=Constant(LATENCY),
+            latency=latency or Constant(LATENCY),
             detection=DETECTION,
             through=None if codec is None else codec.through,
             unreachable=Unreachable,
@@ -103,7 +118,8 @@ class Overlay:
         )
 
     def _build(self, peer: Peer, rng: Random, restored: Any) -> Flooding:
-        return Flooding(HyParView(peer, self.quiet, rng, restored))
+        oracle = None if self.cost is None else partial(self.cost, peer)
+        return Flooding(HyParView(peer, self.quiet, rng, restored, oracle))
 
     def form(self) -> None:
         """Let all nodes join, one by one."""
@@ -147,7 +163,7 @@ class Overlay:
 
     def outcome(self, measured: list[Measured], since: int) -> Outcome:
         """What has been measured, with the events that machines took since there had been so many."""
-        return Outcome(measured, self.network.events - since, [self.network.digest()])
+        return Outcome(measured, self.network.events - since, [self.network.digest()], len(self.peers))
 
 
 def _membership(machine: object) -> HyParView:

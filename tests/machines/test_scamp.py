@@ -1,0 +1,526 @@
+"""SCAMP: how views form, last and go, in both versions."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partisan.machines.machine import (
+    Connect,
+    Connected,
+    Disconnect,
+    Disconnected,
+    GiveUp,
+    Join,
+    Joined,
+    JoinFailed,
+    Leave,
+    MemberReplaced,
+    MembersChanged,
+    NeighborDown,
+    NeighborUp,
+    Notify,
+    Received,
+    Removed,
+    Respec,
+    Retune,
+    Send,
+    Start,
+    TimedOut,
+    UpdateMembers,
+    Violation,
+)
+from partisan.machines.membership import GOSSIP_TIMER
+from partisan.machines.scamp import AWAY, Heartbeat, ScampConfig, Subscription, Unsubscription
+from partisan.machines.scamp_v1 import ScampV1, ScampV1State
+from partisan.machines.scamp_v2 import Departure, Kept, Replacement, ScampV2, ScampV2State
+from partisan.sim.topology import reach
+
+VERSIONS = pytest.mark.parametrize("kind", [ScampV1, ScampV2], ids=["v1", "v2"])
+REAL = b"r" * 20
+"""The actor of a node of another implementation."""
+
+
+def named(peer):
+    return peer[0] if type(peer) is tuple else peer
+
+
+def cluster(network, kind, count, seed=1, gap=0.2, **options):
+    """Nodes that join one by one, each through one that is there."""
+    options = {"copies": 3, "lease": math.inf, "name": named} | options
+    config = ScampConfig(**options)
+    net = network(seed, lambda peer, rng, restored: kind(peer, config, rng, restored))
+    chance = random.Random(seed)
+    for peer in range(count):
+        net.boot(peer)
+        if peer:
+            net.tell(peer, Join(("contact", chance.randrange(peer))))
+        net.run(gap)
+    return net
+
+
+def views(net):
+    return {peer: dict.fromkeys(node.machine.view) for peer, node in net.nodes.items()}
+
+
+def holders(net, peer):
+    return [other for other, view in views(net).items() if peer in view]
+
+
+def violations(net):
+    return [fact for facts in net.facts.values() for fact in facts if isinstance(fact, Violation)]
+
+
+def all_reach_all(net):
+    graph = views(net)
+    return all(len(reach(graph, peer)) == len(graph) for peer in graph)
+
+
+def alone(kind, peer=0, **options):
+    """A machine that has started, with nobody else in the world."""
+    machine = kind(peer, ScampConfig(name=named, **options), random.Random(1))
+    machine.handle(Start(), 0.0)
+    return machine
+
+
+def state_of(kind, peer, actor=b"", view=()):
+    full = (*view, peer)
+    return ScampV1State(actor, full) if kind is ScampV1 else ScampV2State(peer, actor, full, ())
+
+
+def acquainted(kind, *peers, me=0, actor=None, now=0.0, **options):
+    """A machine that has these in view and connected; who they are by their actor."""
+    machine = alone(kind, me, **options)
+    for peer in peers:
+        machine.handle(Join(peer), now)
+        machine.handle(Connected(peer, peer, state_of(kind, peer, actor or alone(kind, peer).actor)), now)
+    assert machine.view == peers
+    return machine
+
+
+def sent(effects, kind=object):
+    return [(e.peer, e.message) for e in effects if type(e) is Send and isinstance(e.message, kind)]
+
+
+@VERSIONS
+class TestJoining:
+    def test_nodes_that_join_one_by_one_reach_each_other(self, network, kind):
+        for seed in range(5):
+            net = cluster(network, kind, 60, seed)
+            net.run(2.0)
+            assert all_reach_all(net)
+            assert not violations(net)
+
+    def test_views_grow_as_the_logarithm_of_the_membership(self, network, kind):
+        means = {}
+        for count in (40, 240):
+            net = cluster(network, kind, count, gap=0.1)
+            means[count] = sum(map(len, views(net).values())) / count
+        assert means[40] < means[240] < means[40] * math.log(240) / math.log(40) * 1.5
+        assert 1.5 * math.log(240) < means[240] < 5 * math.log(240)
+
+    def test_two_nodes_have_each_other(self, network, kind):
+        net = cluster(network, kind, 2, gap=1.0)
+        assert [node.machine.members for node in net.nodes.values()] == [(0, 1), (0, 1)]
+        assert Joined(("contact", 0), 0) in net.facts[1]
+
+    def test_two_clusters_become_one(self, network, kind):
+        net = cluster(network, kind, 40)
+        for peer in range(20):
+            net.crash(peer)
+        for peer in range(20):
+            net.boot(100 + peer)
+            if peer:
+                net.tell(100 + peer, Join(("contact", 99 + peer)))
+            net.run(0.2)
+        net.tell(100, Join(("contact", 30)))
+        net.run(2.0)
+        graph = views(net)
+        assert max(graph) > 100
+        assert len(reach(graph, 119)) == len(graph) == 40
+
+    def test_a_contact_multiplies_a_subscription_that_its_subscriber_sends(self, network, kind):
+        machine = acquainted(kind, 1, 2, copies=4)
+        effects = machine.handle(Received(9, Subscription(9)), 1.0)
+        copies = sent(effects, Subscription)
+        assert len(copies) == 2 + 4
+        assert {peer for peer, _ in copies} == {1, 2}
+        assert {message for _, message in copies} == {Subscription(9)}
+        assert 9 not in machine.view
+
+    def test_it_multiplies_those_of_one_node_once_in_half_a_lease(self, network, kind):
+        machine = acquainted(kind, 1, 2, copies=4, lease=100.0)
+        machine.handle(Received(9, Subscription(9)), 1.0)
+        for now in (2.0, 50.0):
+            assert len(sent(machine.handle(Received(9, Subscription(9)), now), Subscription)) <= 1
+        assert len(sent(machine.handle(Received(9, Subscription(9)), 51.1), Subscription)) == 6
+
+    def test_a_subscription_before_the_connection_has_said_a_name_is_taken_for_its_subscribers(self, network, kind):
+        machine = acquainted(kind, 1, 2, copies=4)
+        assert len(sent(machine.handle(Received(None, Subscription(9)), 1.0), Subscription)) == 6
+
+    def test_a_copy_under_way_is_kept_with_a_chance_that_falls_with_the_view(self, network, kind):
+        def kept(size):
+            count = 0
+            for seed in range(300):
+                machine = kind(0, ScampConfig(name=named), random.Random(seed))
+                machine.handle(Start(), 0.0)
+                for peer in range(1, size + 1):
+                    machine.handle(Join(peer), 0.0)
+                    machine.handle(Connected(peer, peer, state_of(kind, peer)), 0.0)
+                effects = machine.handle(Received(1, Subscription(99)), 1.0)
+                assert (99 in machine.view) != bool(sent(effects, Subscription))
+                count += 99 in machine.view
+            return count / 300
+
+        assert kept(1) == pytest.approx(1 / 2, abs=0.1)
+        assert kept(9) == pytest.approx(1 / 10, abs=0.06)
+
+    def test_a_copy_of_somebody_who_is_known_goes_on_and_dies_out(self, network, kind):
+        machine = acquainted(kind, 1, 2, 3, most_passed=4)
+        passed = [sent(machine.handle(Received(2, Subscription(1)), 1.0), Subscription) for _ in range(10)]
+        assert [len(each) for each in passed] == [1] * 4 + [0] * 6
+        assert all(peer != 1 for each in passed for peer, _ in each)
+        machine.handle(TimedOut(GOSSIP_TIMER), 10.0)
+        assert sent(machine.handle(Received(2, Subscription(1)), 11.0), Subscription)
+
+    def test_a_full_view_refuses_and_says_so(self, network, kind):
+        machine = acquainted(kind, 1, 2, max_members=3)
+        for peer in (1, 2):
+            machine.handle(Disconnected(peer, "closed"), 1.0)
+        effects = machine.handle(Received(9, Subscription(9)), 1.0)
+        assert [type(effect.fact) for effect in effects if type(effect) is Notify] == [Violation]
+        assert machine.view == (1, 2)
+
+    def test_an_update_of_the_members_makes_a_node_join_only_if_it_is_alone(self, network, kind):
+        machine = alone(kind)
+        effects = machine.handle(UpdateMembers((0, 5, 6)), 1.0)
+        assert len([effect for effect in effects if type(effect) is Connect]) == 1
+        machine = acquainted(kind, 1)
+        assert machine.handle(UpdateMembers((0, 5, 6)), 1.0) == []
+        machine.handle(UpdateMembers((5, 6)), 1.0)
+        assert machine.view == ()
+
+
+@VERSIONS
+class TestRounds:
+    def test_everybody_in_view_hears_a_heartbeat_in_every_round(self, network, kind):
+        machine = acquainted(kind, 1, 2)
+        assert sent(machine.handle(TimedOut(GOSSIP_TIMER), 10.0), Heartbeat) == [(1, Heartbeat(0)), (2, Heartbeat(0))]
+
+    def test_who_hears_none_for_long_subscribes_again_and_who_hears_one_does_not(self, network, kind):
+        for silent in (True, False):
+            machine = acquainted(kind, 1, 2, silence=3, lease=1e6)
+            again = []
+            for now in (10.0, 20.0, 30.0, 40.0):
+                if not silent:
+                    machine.handle(Received(7, Heartbeat(7)), now)
+                again += sent(machine.handle(TimedOut(GOSSIP_TIMER), now + 0.1), Subscription)
+            assert [message for _, message in again] == [Subscription(0)] * silent * 2
+
+    def test_without_rounds_nobody_is_isolated(self, network, kind):
+        machine = acquainted(kind, 1, 2, fanout=0)
+        assert not sent(machine.handle(TimedOut(GOSSIP_TIMER), 1000.0))
+
+    def test_an_isolated_node_is_found_again(self, network, kind):
+        net = cluster(network, kind, 30, copies=2)
+        victim = 17
+        for peer in holders(net, victim):
+            net.nodes[peer].machine.handle(Received(victim, Unsubscription(victim)), net.now)
+            net.nodes[peer].edges.pop(victim, None)
+        assert not holders(net, victim)
+        net.run(60.0)
+        assert holders(net, victim)
+
+    def test_a_subscription_ends_with_its_lease_unless_it_is_renewed(self, network, kind):
+        machine = acquainted(kind, 1, 2, lease=100.0)
+        machine.handle(Received(1, Subscription(1)), 60.0)  # goes on to 2
+        machine.handle(TimedOut(GOSSIP_TIMER), 99.0)
+        assert machine.view == (1, 2)
+        effects = machine.handle(TimedOut(GOSSIP_TIMER), 100.0)
+        assert machine.view == (2,)  # whoever is up last stays
+        assert Disconnect(1, "expired", both=False) in effects
+
+    def test_who_died_is_forgotten_when_the_lease_ends_and_the_living_are_not(self, network, kind):
+        net = cluster(network, kind, 40, lease=60.0)
+        for peer in range(30, 40):
+            net.crash(peer)
+        net.run(200.0)
+        graph = views(net)
+        assert all(peer < 30 for view in graph.values() for peer in view)
+        assert all_reach_all(net)
+        assert all(holders(net, peer) for peer in graph)
+        assert not violations(net)
+
+    def test_a_node_that_restarts_with_its_memory_has_its_view(self, network, kind):
+        net = cluster(network, kind, 20)
+        before = net.nodes[9].machine.view
+        net.crash(9)
+        net.boot(9, net.saved[9])
+        assert sorted(net.nodes[9].machine.view) == sorted(before)
+        net.run(30.0)
+        assert all_reach_all(net)
+
+    def test_a_node_that_restarts_without_memory_is_found_by_those_who_have_it(self, network, kind):
+        net = cluster(network, kind, 20, copies=2)
+        assert holders(net, 9)
+        net.crash(9)
+        net.run(1.0)
+        net.boot(9)
+        assert net.nodes[9].machine.view == ()
+        net.run(60.0)
+        assert net.nodes[9].machine.view
+        assert all_reach_all(net)
+
+    def test_options_may_change(self, network, kind):
+        machine = acquainted(kind, 1, 2, copies=1)
+        machine.handle(Retune(ScampConfig(name=named, copies=7)), 1.0)
+        assert len(sent(machine.handle(Received(9, Subscription(9)), 1.0), Subscription)) == 9
+
+
+@VERSIONS
+class TestLeaving:
+    def test_who_leaves_is_alone_and_nobody_has_it(self, network, kind):
+        net = cluster(network, kind, 30)
+        net.tell(11, Leave())
+        net.run(15.0)
+        machine = net.nodes[11].machine
+        assert machine.members == (11,)
+        assert machine.actor.startswith(AWAY)
+        assert not net.nodes[11].edges
+        assert holders(net, 11) == []
+        del net.nodes[11]
+        assert all_reach_all(net)
+
+    def test_who_left_can_join_again(self, network, kind):
+        net = cluster(network, kind, 20)
+        net.tell(11, Leave())
+        net.run(15.0)
+        net.tell(11, Join(("contact", 3)))
+        net.run(15.0)
+        assert holders(net, 11)
+        assert not net.nodes[11].machine.is_away
+        assert all_reach_all(net)
+
+    def test_who_is_made_to_leave_is_told_and_alone(self, network, kind):
+        net = cluster(network, kind, 20)
+        victim = net.nodes[5].machine.view[0]
+        net.tell(5, Leave(victim))
+        net.run(15.0)
+        assert Removed("removed") in net.facts[victim]
+        assert net.nodes[victim].machine.view == ()
+        assert holders(net, victim) == []
+
+    def test_others_can_join_through_who_left(self, network, kind):
+        net = cluster(network, kind, 3)
+        net.tell(1, Leave())
+        net.run(15.0)
+        net.boot(9)
+        net.tell(9, Join(("contact", 1)))
+        net.run(1.0)
+        assert net.nodes[1].machine.members == (1, 9)
+        assert not net.nodes[1].machine.is_away
+
+    def test_real_nodes_do_not_draw_back_who_left_them(self, network, kind):
+        machine = acquainted(kind, 1, actor=REAL)
+        machine.handle(Leave(), 1.0)
+        for message in (Subscription(1), Heartbeat(1), Subscription(5)):
+            assert not sent(machine.handle(Received(1, message), 2.0))
+            assert machine.members == (0,)
+        machine.handle(Join(1), 3.0)
+        machine.handle(Connected(1, 1, state_of(kind, 1, REAL)), 3.0)
+        assert machine.members == (0, 1)
+
+    def test_another_value_of_ones_name_is_told_and_taken(self, network, kind):
+        here, there, moved = (0, "a"), (1, "a"), (0, "b")
+        machine = acquainted(kind, there, me=here)
+        effects = machine.handle(Respec(moved), 1.0)
+        assert (there, Heartbeat(moved)) in sent(effects)
+        assert machine.members == (moved, there)
+        other = acquainted(kind, here, me=there)
+        facts = [e.fact for e in other.handle(Received(here, Heartbeat(moved)), 1.0) if type(e) is Notify]
+        assert MemberReplaced(here, moved) in facts
+        assert other.view == (moved,)
+
+
+def test_a_leaver_of_version_1_tells_python_nodes_alone(network):
+    machine = acquainted(ScampV1, 1)
+    machine.handle(Join(2), 0.0)
+    machine.handle(Connected(2, 2, state_of(ScampV1, 2, REAL)), 0.0)
+    assert machine.foreign([0, 1, 2, 3]) == ([2], [3])
+    for event in (Received(1, Unsubscription(1)), Leave(2), Leave()):
+        assert all(peer != 2 for peer, _ in sent(machine.handle(event, 1.0), Unsubscription))
+
+
+def test_version_1_passes_on_that_somebody_left_and_only_once(network):
+    machine = acquainted(ScampV1, 1, 2, 3)
+    effects = machine.handle(Received(1, Unsubscription(2)), 1.0)
+    assert sent(effects, Unsubscription) == [(3, Unsubscription(2))]
+    assert machine.view == (1, 3)
+    assert not sent(machine.handle(Received(3, Unsubscription(2)), 1.0))
+
+
+def test_who_is_kept_by_version_2_knows_by_whom(network):
+    net = cluster(network, ScampV2, 40)
+    net.run(5.0)
+    for peer, node in net.nodes.items():
+        assert sorted(node.machine.in_view) == holders(net, peer)
+
+
+def test_a_leaver_of_version_2_is_replaced_but_for_c_and_one(network):
+    net = cluster(network, ScampV2, 60, copies=2)
+    net.run(5.0)
+    graph = views(net)
+    leaver = max(graph, key=lambda peer: len(holders(net, peer)))
+    held, arcs = len(holders(net, leaver)), sum(map(len, graph.values()))
+    assert held > 4
+    net.tell(leaver, Leave())
+    net.run(15.0)
+    after = sum(len(view) for view in views(net).values())
+    lost = arcs - after - len(graph[leaver])
+    assert 3 <= lost <= 3 + held // 2  # c + 1, and those that had the replacement already
+    assert holders(net, leaver) == []
+
+
+def test_version_2_asks_a_real_node_to_leave_without_what_crashes_it(network):
+    machine = acquainted(ScampV2, 1, actor=REAL)
+    effects = machine.handle(Leave(1), 1.0)
+    assert sent(effects) == [(1, Unsubscription(1))]
+
+
+def test_a_real_node_hears_once_that_it_is_kept(network):
+    machine = acquainted(ScampV2, 1, actor=REAL)
+    assert not sent(machine.handle(Received(1, Subscription(1)), 1.0), Kept)
+    machine = acquainted(ScampV2, 1)
+    assert sent(machine.handle(Received(1, Subscription(1)), 1.0), Kept) == [(1, Kept(0))]
+
+
+def test_nobody_else_can_replace_a_peer_or_speak_for_it(network):
+    machine = acquainted(ScampV2, 1, 2)
+    for message in (Replacement(1, 9), Kept(1), Heartbeat(1), Heartbeat(0)):
+        effects = machine.handle(Received(2, message), 1.0)
+        assert [type(effect.fact) for effect in effects] == [Violation]
+    assert machine.view == (1, 2)
+    machine.handle(Received(1, Replacement(1, 9)), 1.0)
+    assert machine.view == (2, 9)
+
+
+def test_a_departure_is_for_who_is_named(network):
+    machine = acquainted(ScampV2, 1, 2)
+    assert machine.handle(Received(1, Departure(2)), 1.0) == []
+    machine.handle(Received(1, Departure(0)), 1.0)
+    assert machine.view == ()
+
+
+@VERSIONS
+@pytest.mark.parametrize("found", [0, 7, 2])
+def test_a_peer_at_whose_address_somebody_else_is_leaves_the_view(kind, found):
+    machine = acquainted(kind, 2)
+    machine.handle(Received(5, Subscription(5)), 1.0)
+    machine.handle(Disconnected(2, "closed"), 1.0)
+    machine.handle(Received(6, Subscription(6)), 1.0)
+    assert 6 in machine.view
+    machine.handle(Connected(found, 6, None), 2.0)
+    assert machine.view == (2,)
+
+
+@VERSIONS
+def test_a_state_of_the_other_version_is_refused(kind):
+    other = ScampV2 if kind is ScampV1 else ScampV1
+    machine = alone(kind)
+    machine.handle(Join(1), 0.0)
+    effects = machine.handle(Connected(1, 1, state_of(other, 1)), 0.0)
+    facts = [effect.fact for effect in effects if type(effect) is Notify]
+    assert [type(fact) for fact in facts] == [Violation, JoinFailed]
+
+
+PEERS = st.one_of(st.integers(0, 7), st.sampled_from(["x", None, (1, "a"), (3,)]))
+MESSAGES = st.one_of(
+    st.builds(Subscription, PEERS),
+    st.builds(Unsubscription, PEERS),
+    st.builds(Heartbeat, PEERS),
+    st.builds(Kept, PEERS),
+    st.builds(Departure, PEERS),
+    st.builds(Replacement, PEERS, PEERS),
+    st.integers(),
+)
+ACTORS = st.sampled_from([b"", REAL, AWAY + b"1" * 8, b"\xffpartisan_py" + b"1" * 8])
+STATES = st.one_of(
+    st.none(),
+    st.builds(ScampV1State, ACTORS, st.lists(PEERS, max_size=3).map(tuple)),
+    st.builds(ScampV2State, PEERS, ACTORS, st.lists(PEERS, max_size=3).map(tuple), st.just(())),
+)
+EVENTS = st.one_of(
+    st.builds(Received, st.one_of(st.none(), st.integers(0, 7)), MESSAGES),
+    st.builds(Received, st.integers(1, 7), MESSAGES),
+    st.builds(Connected, st.integers(0, 7), st.integers(0, 7), STATES),
+    st.integers(1, 7).map(lambda peer: Connected(peer, peer, None)),
+    st.builds(Disconnected, st.integers(0, 7), st.just("closed")),
+    st.builds(Join, st.integers(0, 7)),
+    st.builds(GiveUp, st.integers(0, 7)),
+    st.builds(Leave, st.one_of(st.none(), st.integers(0, 7))),
+    st.builds(UpdateMembers, st.lists(st.integers(0, 7), max_size=3).map(tuple)),
+    st.just(TimedOut(GOSSIP_TIMER)),
+)
+
+
+class Watch:
+    """Checks after every event what must hold."""
+
+    def __init__(self, machine, most):
+        self.machine, self.most = machine, most
+        self.edges, self.up, self.members = {}, {}, None
+
+    def __call__(self, effects):
+        for effect in effects:
+            if type(effect) is Connect:
+                self.edges[effect.peer] = None
+            elif type(effect) is Disconnect:
+                self.edges.pop(effect.peer, None)
+            elif type(effect) is Notify:
+                self.hear(effect.fact)
+        machine = self.machine
+        names = [named(peer) for peer in machine.view]
+        assert 0 not in names
+        assert len(set(names)) == len(names) < self.most
+        assert machine.members == tuple(sorted([*machine.view, machine.myself]))
+        assert set(machine.view) <= set(self.edges)
+        assert len(self.edges) <= 7
+        assert set(self.up) <= set(machine.view)
+
+    def hear(self, fact):
+        if type(fact) is NeighborUp:
+            assert fact.peer not in self.up
+            self.up[fact.peer] = None
+        elif type(fact) is NeighborDown:
+            del self.up[fact.peer]
+        elif type(fact) is MembersChanged:
+            assert fact.members != self.members
+            self.members = fact.members
+
+
+@VERSIONS
+@settings(max_examples=300, deadline=None)
+@given(seed=st.integers(0, 99), events=st.lists(st.tuples(EVENTS, st.floats(0.0, 20.0)), max_size=40))
+def test_whatever_happens_views_stay_sound(kind, seed, events):
+    config = ScampConfig(name=named, lease=50.0, copies=2, max_members=5)
+    machine = kind(0, config, random.Random(seed))
+    watch = Watch(machine, 5)
+    now = 0.0
+    watch(machine.handle(Start(), now))
+    for event, after in events:
+        now += after
+        if type(event) is Connected and event.contact not in watch.edges:
+            continue
+        if type(event) is Connected and event.contact != event.peer:
+            watch.edges.pop(event.contact)
+            watch.edges[event.peer] = None
+        watch(machine.handle(event, now))
+    state = machine.greeting
+    restored = kind(0, config, random.Random(1), state)
+    assert restored.members == machine.members
+    assert len(machine._passed) <= 5 >= len(machine._spread)

@@ -1,0 +1,49 @@
+"""What the partial views of several nodes are together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from support import eventually
+
+from partisan import Node
+
+Views = Mapping[str, Iterable[str]]
+"""Name of a node -> names in its active view, itself included."""
+
+
+def views_of(nodes: Iterable[Node]) -> dict[str, list[str]]:
+    """What each node has in its active view."""
+    return {node.name: node.members() for node in nodes}
+
+
+def one_sided(views: Views) -> list[tuple[str, str]]:
+    """Pairs of which the first has the second in its view, and not the other way round."""
+    return [(one, other) for one, view in views.items() for other in view if one not in views.get(other, ())]
+
+
+def reached(views: Views) -> int:
+    """How many nodes can be reached from the first of them by their views."""
+    first = next(iter(views))
+    seen, waiting = {first}, [first]
+    while waiting:
+        for name in views.get(waiting.pop(), ()):
+            if name in views and name not in seen:
+                seen.add(name)
+                waiting.append(name)
+    return len(seen)
+
+
+def sound(views: Views) -> bool:
+    """Whether the views are symmetric, and connect all nodes."""
+    return not one_sided(views) and reached(views) == len(views)
+
+
+async def settle(nodes: Iterable[Node], timeout: float = 30.0) -> None:
+    """Wait until the views of these nodes, and only of these, are sound."""
+    nodes = list(nodes)
+    try:
+        await eventually(lambda: sound(views_of(nodes)), timeout=timeout)
+    except AssertionError:
+        views = views_of(nodes)
+        raise AssertionError(f"{one_sided(views)} one-sided, {reached(views)} of {len(views)} reached") from None

@@ -1,0 +1,104 @@
+"""The scenario of the Plumtree paper, small: trees save what they should, and break and heal as they should."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from partisan.machines.plumtree_messages import Push
+from partisan.sim import __main__ as command_line
+from partisan.sim import report
+from partisan.sim.published import RANGES
+from partisan.sim.scenario import InTurn, Options
+from partisan.sim.scenarios import plumtree_paper as scenario
+
+NODES = 100
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    if not command_line.Forked.is_possible():
+        pytest.skip("no fork here")
+    return scenario.run(Options(NODES, seed=5, runner=command_line.Forked(2)))
+
+
+def values(outcome, figure):
+    return {(each.protocol, each.point): each.measured for each in outcome.measured if each.figure == figure}
+
+
+def test_there_is_a_value_beside_each_published_one(outcome):
+    rows = report.rows_of(outcome.measured, 5)
+    found = {(row.protocol, row.figure) for row in rows if row.published is not None}
+    protocols = {*scenario.VARIANTS}
+    published = {(protocol, figure) for protocol, figure, point in report.PUBLISHED if protocol in protocols}
+    assert found | {(p, f) for p in protocols for f in ("payload", "control", "total")} == published
+    assert all(low <= report.PUBLISHED[key] <= high for key, (low, high) in RANGES.items())
+    assert "45 to 70" in report.text(rows)
+
+
+def test_a_tree_has_no_redundancy_and_the_flood_has_three(outcome):
+    redundancy = values(outcome, "redundancy")
+    assert redundancy.pop(("eager", "stable")) == pytest.approx(3.0, abs=0.1)
+    assert {*redundancy.values()} == {0.0}
+    assert len(redundancy) == 4
+
+
+def test_every_link_carries_the_payload_or_two_announcements(outcome):
+    payload, control = values(outcome, "payload"), values(outcome, "control")
+    links = (payload["eager", NODES] + NODES - 1) / 2
+    for name in ("plumtree s-s", "plumtree m-s"):
+        assert payload[name, NODES] == NODES - 1
+        assert control[name, NODES] == pytest.approx(2 * (links - (NODES - 1)), abs=2)
+    assert (
+        values(outcome, "total")["plumtree s-s", NODES]
+        == payload["plumtree s-s", NODES] + control["plumtree s-s", NODES]
+    )
+
+
+def test_all_are_reached_while_nothing_or_little_fails(outcome):
+    assert {*values(outcome, "reliability, stable").values()} == {100.0}
+    assert all(value > 99.0 for value in values(outcome, "reliability under failures").values())
+
+
+def test_many_failures_break_it_and_cycles_mend_it(outcome):
+    reliability, healing = values(outcome, "reliability"), values(outcome, "healing")
+    for name in ("plumtree s-s", "plumtree m-s"):
+        assert reliability[name, 10] > 95.0
+        assert reliability[name, 90] < 50.0
+        assert healing[name, 50] <= 2
+
+
+def test_a_point_is_the_same_measured_in_this_process(outcome):
+    [part] = InTurn().points(
+        lambda: scenario.prepare(Options(NODES), "5/0"), scenario.measure, [("massive", "plumtree m-s", 70)]
+    )
+    assert part.measured[0].measured == values(outcome, "reliability")["plumtree m-s", 70]
+    assert part.digests[0] in outcome.digests
+
+
+def test_another_seed_moves_the_figures(outcome):
+    other = scenario.prepare(Options(NODES), "6/0")
+    assert scenario.measure(other, ("massive", "plumtree m-s", 70)).digests[0] not in outcome.digests
+
+
+def cluster(codec):
+    made = scenario.Cluster(Options(30, codec=codec), 3)
+    made.form(cycles=1)
+    made.use(replace(scenario.VARIANTS["optimized m-s"], config=replace(scenario.CONFIG, optimization=1)))
+    for _ in range(3):
+        made.broadcast(5.0)
+    made.fail(6, 5.0)
+    made.broadcast(5.0)
+    return made
+
+
+def test_with_the_codec_the_same_happens():
+    pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+    bare = command_line.PlumtreeCodec()
+    bare.through = lambda message: message
+    plain, encoded = cluster(bare), cluster(command_line.PlumtreeCodec())
+    assert encoded.network.digest() == plain.network.digest()
+    assert encoded.network.sent == plain.network.sent
+    assert encoded.network.sent[Push] > 100
+    assert encoded.reliability(4) == 100.0
