@@ -16,7 +16,8 @@ from partisan.runtime.payload import PayloadCodec
 
 MSGPACK = {"data": {"payload": "msgpack"}}
 PYTHON, CAPABILITIES, TAG = Atom("partisan_python"), Atom("capabilities"), Atom("msgpack")
-EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "links", "spawn")]  # what every node of ours offers
+# What every node of ours offers.
+EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "links", "spawn")]
 PAYLOADS = PayloadCodec(Codec(remote_refs=True))
 
 MESSAGES: list[Any] = [

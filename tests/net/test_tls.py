@@ -248,7 +248,7 @@ async def test_an_encrypted_key_is_read_with_its_password(authority: Authority) 
     options = authority.one_sided(shown)
     options["tls_server_options"]["password"] = "open sesame"
     async with cluster("a", "b", **options) as nodes:
-        assert "open sesame" not in repr(nodes[0].config)
+        assert "sesame" not in repr(nodes[0].config)
 
 
 def broken(authority: Authority, tmp_path: Path) -> dict[str, tuple[dict[str, Any], str]]:
