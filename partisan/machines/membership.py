@@ -15,7 +15,8 @@ A strategy
 
 What a peer sends it checks itself, and blames by `_violation`: a handler never raises. It names the frozen dataclasses
 that it greets with and sends in `messages`; their fields may be peers, numbers, bytes, str, bool, None, and tuples and
-dicts of these. docs/membership.md has an example, and how to choose a strategy.
+dicts of these. docs/membership.md has an example, and how to choose a strategy. One by which a node knows a few others
+only is a class on top of `PartialView` (`machines/partial.py`).
 
 Source: the behaviour partisan_membership_strategy of partisan 5.0.3, and sections 3.6 to 3.8 of its reference for what
 the manager does around it.
@@ -46,6 +47,7 @@ from partisan.machines.machine import (
     Retune,
     Start,
     TimedOut,
+    Unreachable,
     UpdateMembers,
 )
 from partisan.names import Contact, NodeSpec
@@ -98,12 +100,16 @@ class Membership(Machine, ABC):
         members: ourselves included, in the order of the configured key.
         messages: the dataclasses that a strategy of its own sends, its greeting first.
         mutual: whether who is our member has us for one, so that an edge is needed both ways or not at all.
+        partial: whether a node need not know all others.
+        expels: whether a node can make another one leave.
     """
 
     config: MembershipConfig
     members: tuple[Peer, ...]
     messages: ClassVar[tuple[type, ...]] = ()
     mutual: ClassVar[bool] = True
+    partial: ClassVar[bool] = False
+    expels: ClassVar[bool] = True
 
     def __init__(self, myself: Peer, config: MembershipConfig, rng: Random) -> None:
         super().__init__(myself, config, rng)
@@ -117,6 +123,7 @@ class Membership(Machine, ABC):
             Respec: self._on_respec,
             Connected: self._on_connected,
             Disconnected: self._on_disconnected,
+            Unreachable: self._on_unreachable,
             TimedOut: self._on_timed_out,
         }
         self._edges: dict[Peer, None] = {}
@@ -186,7 +193,8 @@ class Membership(Machine, ABC):
         for peer in found:  # first, so that a driver can use the connections to a peer's former value for it
             self._keep(peer)
         for former in absent:
-            self._drop(former, gone)
+            if former not in self._pending:  # somebody waits for that edge
+                self._drop(former, gone)
         named = {self.config.name(peer): peer for peer in found if peer != self.myself}
         for former in absent:
             if self.config.name(former) in named:
@@ -321,6 +329,9 @@ class Membership(Machine, ABC):
         if event.peer in self._up:
             del self._up[event.peer]
             self._notify(NeighborDown(event.peer, event.reason))
+
+    def _on_unreachable(self, event: Unreachable, now: float) -> None:
+        """A member stays one: the driver goes on dialling."""
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
         if event.timer != GOSSIP_TIMER:

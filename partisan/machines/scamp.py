@@ -46,8 +46,9 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from partisan.machines.machine import Connected, Join, Peer, Removed, Start, UpdateMembers
-from partisan.machines.membership import Membership, MembershipConfig
+from partisan.machines.machine import Connected, Join, Peer, Removed, Start
+from partisan.machines.membership import MembershipConfig
+from partisan.machines.partial import PartialView
 
 if TYPE_CHECKING:
     from random import Random
@@ -104,7 +105,7 @@ class Heartbeat:
     sender: Peer
 
 
-class Scamp(Membership):
+class Scamp(PartialView):
     """What both versions have in common.
 
     Args:
@@ -116,6 +117,7 @@ class Scamp(Membership):
 
     config: ScampConfig
     mutual: ClassVar[bool] = False
+    expels: ClassVar[bool] = True
 
     def __init__(self, myself: Peer, config: ScampConfig, rng: Random, restored: Any = None) -> None:
         super().__init__(myself, config, rng)
@@ -372,17 +374,6 @@ class Scamp(Membership):
         self._come_back()
         self._former.clear()
         super()._on_join(event, now)
-
-    def _on_update_members(self, event: UpdateMembers, now: float) -> None:
-        """A node that is alone joins one of these: views are the protocol's affair. Without us among them, we leave."""
-        name = self.config.name
-        others = [peer for peer in event.members if name(peer) != self._name]
-        if event.members and len(others) == len(event.members):
-            self._leave_ourselves(now)
-        elif others and not self._view and not self._pending:
-            chosen = self._rng.choice(others)
-            self._update[chosen] = None
-            self._on_join(Join(chosen), now)
 
     def _on_connected(self, event: Connected, now: float) -> None:
         super()._on_connected(event, now)

@@ -82,10 +82,14 @@ class OverlayManager(ABC):
         StateError: what was saved cannot be used.
     Attributes:
         wire_name: the registered name that peers address the manager by.
+        partial: whether a node need not know all others.
+        mutual: whether who is a member has this node for one.
         extra: the extra by which its kind tell each other what Partisan has no words for, if there is one.
     """
 
     wire_name: ClassVar[str]
+    partial: bool = True
+    mutual: bool = True
     extra: ClassVar[str | None] = None
 
     def __init__(

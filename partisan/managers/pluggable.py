@@ -12,8 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from partisan._core.connections import ConnectionTable
+from partisan.errors import Unsupported
 from partisan.machines.farewells import Farewells
-from partisan.machines.machine import MembersChanged, Removed
+from partisan.machines.machine import MembersChanged, Removed, Unreachable
 from partisan.machines.membership import Membership
 from partisan.managers.audience import Audience
 from partisan.managers.overlay import OverlayManager
@@ -38,6 +39,7 @@ class PluggableManager(OverlayManager):
         super().__init__(context, table, spec, audience, chosen(context.config))
         self._tell |= {Removed: self._removed}
         self._farewells = Farewells()
+        self.partial, self.mutual = self._machine.partial, self._machine.mutual
 
     def foreign(self) -> tuple[list[str], list[str]]:
         """Names of members that run Partisan itself, and of nodes that may: members and diallers that did not say."""
@@ -45,7 +47,7 @@ class PluggableManager(OverlayManager):
         return real, unheard + [name for name in self._diallers if name not in self._known]
 
     async def _dialled_back(self, name: str, end: float) -> None:
-        if self._machine.mutual:  # else it has no reason to
+        if not self._machine.partial:  # else it has no reason to
             await super()._dialled_back(name, end)
 
     # Farewells.
@@ -60,8 +62,12 @@ class PluggableManager(OverlayManager):
             super().update_members(contacts)
 
     async def leave(self, name: str | None) -> None:
-        """Leave the cluster, or make a member leave it. Raises NotConnected if the other is none."""
-        with self._leaving() if name is None or name == self._spec.name else contextlib.nullcontext():
+        """Leave the cluster, or make a member leave it. Raises NotConnected: it is none; Unsupported: nobody can."""
+        ourselves = name is None or name == self._spec.name
+        if not ourselves and not self._machine.expels:
+            why = "can only leave by itself: no node knows all that have it in a view"
+            raise Unsupported(self._glue.name, f"{name} {why}")
+        with self._leaving() if ourselves else contextlib.nullcontext():
             await super().leave(name)
 
     @contextlib.contextmanager
@@ -88,6 +94,10 @@ class PluggableManager(OverlayManager):
     def _members_changed(self, fact: MembersChanged) -> None:
         self._farewells.joined(member.name for member in fact.members)
         super()._members_changed(fact)
+
+    def _unreachable(self, target: Target, error: Exception) -> None:
+        super()._unreachable(target, error)
+        self._driver.handle(Unreachable(target, str(error)))
 
     # The wire.
 

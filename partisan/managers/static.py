@@ -68,6 +68,7 @@ class StaticManager(StarManager):
     """The links of one node; see `OverlayManager` for the arguments. Raises ConfigError, StateError."""
 
     wire_name: ClassVar[str] = "partisan_static_peer_service_manager"
+    mutual = False
 
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
         super().__init__(context, table, spec, audience, StaticGlue(context.config.max_members))

@@ -25,10 +25,12 @@ else:
     from partisan.testing.clusters import free_port as free_port
     from partisan.testing.clusters import fully_meshed as fully_meshed
     from partisan.testing.clusters import held as held
+    from partisan.testing.clusters import join_all as join_all
     from partisan.testing.clusters import running as running
     from partisan.testing.network import cut as cut
     from partisan.testing.network import heal as heal
     from partisan.testing.network import slow as slow
+    from partisan.testing.overlays import formed as formed
     from partisan.testing.probes import Events as Events
     from partisan.testing.probes import Probe as Probe
     from partisan.testing.processes import NodeProcess as NodeProcess

@@ -1,18 +1,22 @@
-"""Nodes in this program, on free ports of the loopback: alone or joined and fully meshed, ended with their block."""
+"""Nodes in this program, on free ports of the loopback: alone or joined, ended with their block."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, TypeAlias
 
 from partisan import Node
+from partisan.testing.overlays import formed, missing, view_of
 from partisan.testing.probes import probes
 from partisan.testing.waiting import eventually
 
 FAST = {"connection_interval": 0.05, "connection_jitter": 0.02, "reconnect_backoff_max": 0.2}
 """Options with which a lost connection is dialled again soon."""
+
+Each: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""Name of a node -> its options."""
 
 GRACE = 0.5
 """Seconds that a node has to stop: it waits little for silent peers."""
@@ -64,7 +68,7 @@ def held(node: Node) -> dict[str, int]:
 
 @contextlib.asynccontextmanager
 async def running(
-    *names: str, clean: bool = False, settle: float = SETTLE, **options: Any
+    *names: str, clean: bool = False, settle: float = SETTLE, each: Each | None = None, **options: Any
 ) -> AsyncIterator[list[Node]]:
     """Start nodes, each a cluster of one, on free ports; stop them at the end.
 
@@ -72,9 +76,11 @@ async def running(
         names: without host: `a` is `a@127.0.0.1`.
         clean: fail if the block leaves a node with more than it began with: see `held`.
         settle: seconds that what is about to end has for it.
+        each: name -> options of that node besides.
         options: of every node; those of `FAST` are their defaults here.
     """
-    nodes = [Node(f"{name}@127.0.0.1:0", **{**FAST, **options}) for name in names]
+    own = each or {}
+    nodes = [Node(f"{name}@127.0.0.1:0", **{**FAST, **options, **own.get(name, {})}) for name in names]
     async with contextlib.AsyncExitStack() as stack:
         for node in nodes:
             await stack.enter_async_context(node)
@@ -85,15 +91,32 @@ async def running(
 
 @contextlib.asynccontextmanager
 async def cluster(
-    *names: str, clean: bool = False, settle: float = SETTLE, **options: Any
+    *names: str, clean: bool = False, settle: float = SETTLE, each: Each | None = None, **options: Any
 ) -> AsyncIterator[list[Node]]:
-    """As `running`, of nodes that are joined: each is connected with each on every channel."""
-    async with running(*names, **options) as nodes:
-        for node in nodes[1:]:
-            await node.join(address_of(nodes[0]))
-        await eventually(lambda: fully_meshed(*nodes), timeout=30.0)
+    """As `running`, of nodes that have joined the first and become one overlay of whatever kind, as `formed` says.
+
+    So by default each is connected with each on every channel.
+    """
+    async with running(*names, each=each, **options) as nodes:
+        await join_all(*nodes)
         async with _left_clean(nodes, settle if clean else None):
             yield nodes
+
+
+async def join_all(*nodes: Node, timeout: float = 30.0) -> None:
+    """Let nodes join the first of them, and wait until they are `formed`. Raises AssertionError, which says what lacks.
+
+    Static links have one direction: there the first joins the others as well.
+    """
+    for node in nodes[1:]:
+        await node.join(address_of(nodes[0]), timeout=timeout)
+        if node.config.peer_service_manager == "static":
+            await nodes[0].join(address_of(node), timeout=timeout)
+    try:
+        await eventually(lambda: formed(*nodes), timeout=timeout)
+    except AssertionError:
+        lacks = missing({node.name: view_of(node) for node in nodes})
+        raise AssertionError(f"not within {timeout} s: {'; '.join(lacks)}") from None
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Any
 import partisan
 from partisan.faults import faults
 from partisan.testing.clusters import held
+from partisan.testing.overlays import View, view_of
 
 
 async def join(contact: str) -> str:
@@ -29,10 +30,9 @@ def connected() -> list[str]:
     return sorted(partisan.nodes())
 
 
-def meshed(names: list[str]) -> bool:
-    """Whether exactly these are members, and every connection to them is up."""
-    node = partisan.node()
-    return members() == sorted(names) and all(node.is_fully_connected(name) for name in names)
+def view() -> View:
+    """As `partisan.testing.overlays.view_of`."""
+    return view_of(partisan.node())
 
 
 def counters() -> dict[str, Any]:

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Literal
 
 from partisan.runtime.allow import name_for
-from partisan.testing.clusters import FAST
+from partisan.testing.clusters import FAST, Each
+from partisan.testing.overlays import missing
 from partisan.testing.waiting import PATIENCE, eventually
 
 LONGEST = 1 << 26
@@ -93,6 +94,11 @@ class NodeProcess:
     def address(self) -> str:
         """What another node joins it by."""
         return f"{self.name}:{self.port}"
+
+    @property
+    def is_static(self) -> bool:
+        """Whether it has static links, which are made from either end."""
+        return self._options.get("peer_service_manager") == "static"
 
     def is_alive(self) -> bool:
         """Whether the process runs, as far as is known."""
@@ -272,28 +278,42 @@ class NodeProcess:
         return await self.run(f"{_COMMANDS}:{command}", *args)
 
 
-async def meshed(*nodes: NodeProcess) -> None:
-    """Wait until exactly these are members of each other, with every connection that they want."""
-    names = [node.name for node in nodes]
-    for node in nodes:
-        await eventually(lambda node=node: node.run(f"{_COMMANDS}:meshed", names), timeout=PATIENCE)  # type: ignore[misc]
+async def joined(*nodes: NodeProcess) -> None:
+    """Let nodes join the first of them, and wait until they are one overlay: see `partisan.testing.formed`."""
+    first, *others = nodes
+    for node in others:
+        await node.join(first)
+        if node.is_static:
+            await first.join(node)
+
+    async def lack() -> list[str]:
+        views = await asyncio.gather(*(node.run(f"{_COMMANDS}:view") for node in nodes))
+        return missing({node.name: view for node, view in zip(nodes, views, strict=True)})
+
+    async def formed() -> bool:
+        return not await lack()
+
+    try:
+        await eventually(formed, timeout=PATIENCE)
+    except AssertionError:
+        raise AssertionError(f"not within {PATIENCE} s: {'; '.join(await lack())}") from None
 
 
 @contextlib.asynccontextmanager
-async def process_cluster(*names: str, **options: Any) -> AsyncIterator[list[NodeProcess]]:
-    """Start a node process for each name, joined and fully meshed; end them all with the block.
+async def process_cluster(*names: str, each: Each | None = None, **options: Any) -> AsyncIterator[list[NodeProcess]]:
+    """Start a node process for each name, joined as those of `cluster` are; end them all with the block.
 
     Args:
+        each: name -> options of that node besides.
         options: as of `NodeProcess`.
     """
-    nodes = [NodeProcess(name, **options) for name in names]
+    own = each or {}
+    nodes = [NodeProcess(name, **{**options, **own.get(name, {})}) for name in names]
     try:
         for started in await asyncio.gather(*(node.start() for node in nodes), return_exceptions=True):
             if isinstance(started, BaseException):
                 raise started
-        for node in nodes[1:]:
-            await node.join(nodes[0])
-        await meshed(*nodes)
+        await joined(*nodes)
         yield nodes
     except BaseException:
         await asyncio.gather(*(node.kill() for node in nodes))

@@ -38,6 +38,7 @@ from partisan.machines.scamp_v2 import Departure, Kept, Replacement, ScampV2, Sc
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
 from random_gossip import RandomGossip, Table
+from ring import Near, Ring
 
 
 @dataclass(frozen=True, order=True)
@@ -74,10 +75,15 @@ def scamp_v2(peer, rng, restored):
     return ScampV2(peer, ScampConfig(name=named, lease=25.0), rng, restored)
 
 
+def ring(peer, rng, restored):
+    """The example of an overlay of one's own."""
+    return Ring(peer, MembershipConfig(name=named), rng, restored)
+
+
 WHOLE = {"full": full, "forgetful": forgetful, "random gossip": random_gossip}
 """Memberships in which every node comes to know all."""
 
-MACHINES = {**WHOLE, "scamp v1": scamp_v1, "scamp v2": scamp_v2}
+MACHINES = {**WHOLE, "scamp v1": scamp_v1, "scamp v2": scamp_v2, "ring": ring}
 QUIET = 30.0
 """Seconds, three gossip periods: enough for whatever is still to be told."""
 
@@ -116,6 +122,11 @@ GARBAGE = st.one_of(
     ),
     st.builds(Table, st.dictionaries(st.text(), st.tuples(st.integers()))),
     st.builds(
+        Near,
+        st.one_of(st.none(), st.dictionaries(st.one_of(st.text(), st.integers(0, 9)), st.integers(-1, 20))),
+        st.sampled_from(["join", "here", "gone", b"", None]),
+    ),
+    st.builds(
         Gossip,
         st.integers(0, 3),
         st.binary(),
@@ -150,7 +161,7 @@ def perform(net, step):
         net.tell(rest[0], Join(("contact", rest[1])))
     elif here and verb == "leave":
         net.tell(rest[0], Leave())
-    elif here and verb == "remove":
+    elif here and verb == "remove" and net.nodes[rest[0]].machine.expels:
         net.tell(rest[0], Leave(rest[1]))
     elif here and verb == "crash":
         net.crash(rest[0])
