@@ -67,6 +67,7 @@ class NodeProcess:
         name: `name@host`.
         port: where it listens; known when it has started.
         pid: of the operating system.
+        options: of the node.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class NodeProcess:
         self.port = 0
         self.pid = 0
         self._start = {"name": name, "loop": loop, "path": list(sys.path if path is None else path)}
-        self._options = {**FAST, **options}
+        self.options = {**FAST, **options}
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -98,7 +99,7 @@ class NodeProcess:
     @property
     def is_static(self) -> bool:
         """Whether it has static links, which are made from either end."""
-        return self._options.get("peer_service_manager") == "static"
+        return self.options.get("peer_service_manager") == "static"
 
     def is_alive(self) -> bool:
         """Whether the process runs, as far as is known."""
@@ -117,7 +118,7 @@ class NodeProcess:
             start_new_session=True,
         )
         self.pid = self._process.pid
-        self._write({**self._start, "port": port, "options": self._options})
+        self._write({**self._start, "port": port, "options": self.options})
         assert self._process.stdout is not None  # it is a pipe
         async with asyncio.timeout(PATIENCE):
             line = await self._process.stdout.readline()

@@ -41,6 +41,12 @@ def heard(key: str) -> list[str]:
     return [node.name for node in nodes if Atom(key) in node.broadcasts.handler(NAME)]
 
 
+def lacks(keys: list[str]) -> dict[str, list[str]]:
+    """Name of each node here -> the keys under which it has not heard anything."""
+    handlers = {node.name: node.broadcasts.handler(NAME) for node in nodes}
+    return {name: [key for key in keys if Atom(key) not in known] for name, known in handlers.items()}
+
+
 def views() -> dict[str, View]:
     """What each node here has for neighbors."""
     return {node.name: view_of(node) for node in nodes}
