@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,14 +43,15 @@ async def test_a_cluster_is_formed_and_no_longer_when_one_that_connects_it_is_go
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-async def test_a_cluster_of_processes_is_formed(overlay: str, loop_name: str) -> None:
-    if loop_name == "uvloop":
-        pytest.skip("the processes choose their own loop")
-    options = OVERLAYS[overlay]
+def test_a_cluster_of_processes_is_formed(overlay: str) -> None:
     each = {"c": {"tag": "client"}} if overlay == "client_server" else None
-    async with process_cluster("a", "b", "c", **{**options, "each": each}) as (a, b, c):
-        known = {name for process in (a, b, c) for name in await process.members()}
-        assert known == {"a@127.0.0.1", "b@127.0.0.1", "c@127.0.0.1"}
+
+    async def main() -> None:
+        async with process_cluster("a", "b", "c", **{**OVERLAYS[overlay], "each": each}) as (a, b, c):
+            known = {name for process in (a, b, c) for name in await process.members()}
+            assert known == {"a@127.0.0.1", "b@127.0.0.1", "c@127.0.0.1"}
+
+    asyncio.run(main())
 
 
 async def test_what_a_cluster_lacks_is_said() -> None:

@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 
 from partisan.errors import LocalProtocolError
 from partisan.machines.lww_map import LwwMap, Put
-from partisan.machines.machine import Join, JoinFailed, Leave, NeighborDown, Unreachable, UpdateMembers
+from partisan.machines.machine import (
+    Connected,
+    Disconnect,
+    Join,
+    Joined,
+    JoinFailed,
+    Leave,
+    NeighborDown,
+    Notify,
+    Received,
+    Start,
+    Unreachable,
+    UpdateMembers,
+)
 from partisan.machines.membership import MembershipConfig
 from partisan.machines.plumtree import Plumtree
 from partisan.machines.plumtree_messages import PlumtreeConfig
@@ -23,7 +36,7 @@ from partisan.sim.topology import asymmetric, reach
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 
-from ring import Ring
+from ring import Near, Ring
 
 ROUND = MembershipConfig().period
 
@@ -170,7 +183,20 @@ def test_nobody_makes_another_leave_and_an_update_of_the_members_is_for_who_is_a
     assert not graph(net)[3]
 
 
-def test_a_join_of_a_neighbor_that_has_another_in_its_place_by_then_is_done_all_the_same():
+def test_a_join_of_a_member_that_is_none_before_it_was_reached_is_done_all_the_same():
+    order = sorted(range(1, 40), key=place)
+    machine = Ring(0, MembershipConfig(), Random(1), Near(dict.fromkeys(order[::5], 0)))
+    machine.handle(Start(), 0.0)
+    contact = machine.members[1]
+    machine.handle(Join(contact), 1.0)
+    machine.handle(Received(machine.members[2], Near(dict.fromkeys(order, 0))), 2.0)
+    assert contact not in machine.members
+    effects = machine.handle(Connected(contact, contact, Near({})), 3.0)
+    assert Notify(Joined(contact, contact)) in effects
+    assert Disconnect(contact, "far") in effects
+
+
+def test_a_join_of_a_far_node_is_done_and_makes_it_no_neighbor():
     net = formed(40)
     joiner = next(peer for peer in range(40) if peer not in graph(net)[0] and peer)
     net.facts.clear()
