@@ -184,12 +184,12 @@ def test_nobody_makes_another_leave_and_an_update_of_the_members_is_for_who_is_a
 
 
 def test_a_join_of_a_member_that_is_none_before_it_was_reached_is_done_all_the_same():
-    order = sorted(range(1, 40), key=place)
-    machine = Ring(0, MembershipConfig(), Random(1), Near(dict.fromkeys(order[::5], 0)))
+    near = rings(range(40))[0]
+    machine = Ring(0, MembershipConfig(), Random(1), Near({peer: 0 for peer in range(1, 40) if peer not in near}))
     machine.handle(Start(), 0.0)
     contact = machine.members[1]
     machine.handle(Join(contact), 1.0)
-    machine.handle(Received(machine.members[2], Near(dict.fromkeys(order, 0))), 2.0)
+    machine.handle(Received(near[0], Near(dict.fromkeys(near, 0))), 2.0)
     assert contact not in machine.members
     effects = machine.handle(Connected(contact, contact, Near({})), 3.0)
     assert Notify(Joined(contact, contact)) in effects
