@@ -59,7 +59,7 @@ class Ring(PartialView):
         self._doubts = {peer: rounds for peer, rounds in self._doubts.items() if peer != teller}
         ages = dict(self._ages)
         named = {self.config.name(peer): peer for peer in ages}
-        for peer, age in {**told, teller: 0}.items():
+        for peer, age in {**{peer: age + 1 for peer, age in told.items()}, teller: 0}.items():
             name = self.config.name(peer)
             held = named.get(name, peer)
             if name == self._name or peer in self._doubts or age > min(self.old, ages.get(held, self.old)):

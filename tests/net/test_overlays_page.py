@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ def lines(text: str) -> list[str]:
 
 def test_the_code_of_the_walk_is_the_example_and_nothing_is_left_out() -> None:
     *walk, _simulated, _live = BLOCKS
-    assert lines("\n".join(walk)) == lines(EXAMPLE)
+    methods = [textwrap.indent(block, "    ") for block in walk[2:]]
+    assert lines("\n".join(walk[:2] + methods)) == lines(EXAMPLE)
 
 
 def test_the_page_says_how_long_the_example_is() -> None:

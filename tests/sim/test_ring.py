@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from random import Random
@@ -46,9 +47,9 @@ def ring(peer, rng, restored):
     return Stack(Ring(peer, MembershipConfig(), rng, restored), broadcast)
 
 
-def formed(count, seed=1):
-    """So many nodes that join the first of them at once."""
-    net = Network(ring, seed=seed, unreachable=Unreachable)
+def formed(count, seed=1, told=True):
+    """So many nodes that join the first of them at once; they are told of dials that fail, or not."""
+    net = Network(ring, seed=seed, unreachable=Unreachable if told else None)
     for peer in range(count):
         net.boot(peer)
     for peer in range(1, count):
@@ -131,6 +132,17 @@ def test_the_dead_are_forgotten_by_all_and_found_again_when_they_come_back():
         net.boot(peer, net.saved[peer])
     net.run(ROUND)
     assert is_ring(net, range(60))
+
+
+@pytest.mark.parametrize("detection", [1.0, math.inf])
+def test_who_is_silent_is_forgotten_though_nobody_finds_that_it_cannot_be_reached(detection):
+    net = formed(60, told=False)
+    silent = range(0, 60, 6)
+    for peer in silent:
+        net.crash(peer, detection)
+    net.run(2 * Ring.old * ROUND)
+    assert is_ring(net, {*range(60)}.difference(silent))
+    assert not any(peer % 6 == 0 for node in net.nodes.values() for peer in node.machine.greeting.ages)
 
 
 def test_a_node_that_comes_back_without_memory_is_taken_in_by_those_who_know_it():
