@@ -241,7 +241,13 @@ class Dialer:
 
     def _answered(self, edge: Edge, unanswered: set[DialledLink], link: DialledLink) -> None:
         unanswered.discard(link)
-        if not unanswered and edge in self._settling:
+        if not unanswered:
+            self._context.loop.call_soon(
+                self._settle_further, edge
+            )  # a link that is lost is the edge's until it said so
+
+    def _settle_further(self, edge: Edge) -> None:
+        if edge in self._settling:
             self._settle(edge)
 
     def _part_all(self, edge: Edge) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from scripted import HELLO, Host, Peer, host, member
 from support import FAST, Sink, address_of, cluster, eventually, running
 
 from partisan import Atom, ConnectFailed, Node
+from partisan._core.connections import ConnectionTable
 from partisan.errors import LocalProtocolError
 from partisan.net.link import DialledLink
 
@@ -138,3 +140,29 @@ async def test_what_is_held_because_connections_change_hands_is_written_before_t
         first.answering.set()
         await asyncio.wait_for(stopping, 20.0)
         assert b.messages() == [0, 1]
+
+
+class Holding:
+    """A table of connections that holds messages, as one does while slots change hands."""
+
+    def __init__(self, table: ConnectionTable) -> None:
+        self._table = table
+
+    def holds(self, node: str) -> bool:
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+
+async def test_an_edge_that_is_given_up_while_messages_are_held_is_over_when_its_connections_are_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running("a", "b") as (a, b):
+        await a.join(address_of(b))
+        dialer = a._manager._dialer
+        monkeypatch.setattr(dialer, "_table", Holding(dialer._table))
+        dialer.drop(b.spec, "a test")
+        assert dialer._settling
+        await b.stop(grace=0.0)
+        await eventually(lambda: not dialer._settling)
