@@ -48,6 +48,8 @@ CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
 ASAN_SKIPS := $(addprefix --ignore=,tests/net/test_processes.py tests/net/test_silent_connections.py \
+	tests/net/test_every_manager.py tests/net/test_many_processes.py tests/net/test_ring.py \
+	tests/net/test_testing_overlays.py \
 	tests/net/test_testing_page.py tests/net/test_testing_processes.py tests/unit/test_wire_messages.py)
 
 .PHONY: compile debug trace asan run test test-interop test-debug test-asan test-sdist soak fuzz bench types lint docs clean

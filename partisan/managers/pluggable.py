@@ -95,6 +95,10 @@ class PluggableManager(OverlayManager):
         self._farewells.joined(member.name for member in fact.members)
         super()._members_changed(fact)
 
+    def _gone(self, name: str) -> None:
+        if not self.partial:  # else it may have lost its place only, and what it has not acknowledged waits
+            super()._gone(name)
+
     def _unreachable(self, target: Target, error: Exception) -> None:
         super()._unreachable(target, error)
         self._driver.handle(Unreachable(target, str(error)))

@@ -9,12 +9,12 @@ from typing import Any
 from zlib import crc32
 
 import pytest
-from support import address_of, eventually, running
+from support import Sink, address_of, eventually, running
 
 from partisan import Node, NotConnected
 from partisan.errors import Unsupported
 from partisan.plumtree import LwwMap, Put
-from partisan.testing import NodeProcess
+from partisan.testing import NodeProcess, cut
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 sys.path.insert(0, str(EXAMPLES))
@@ -72,6 +72,22 @@ async def test_the_class_itself_may_be_given_and_who_leaves_is_alone() -> None:
         await eventually(lambda: is_ring(*others) and a.members() == [a.name], timeout=30.0)
         await a.update_members([a.name, address_of(others[2])])
         await eventually(lambda: is_ring(*nodes), timeout=30.0)
+
+
+async def test_what_a_neighbor_that_loses_its_place_has_not_acknowledged_waits_for_it() -> None:
+    order = sorted((f"{name}@127.0.0.1" for name in "abcdefg"), key=lambda name: crc32(name.encode()))
+    at = {name: name.partition("@")[0] for name in order}
+    first, *between, last = order[:4]
+    async with running(at[first], at[last], **QUICK) as (a, b):
+        await ring_of([a, b])
+        sink = Sink(b)
+        with cut(a, b):
+            a.send(("sink", b.name), 1, ack=True)
+            async with running(*(at[name] for name in [*between, *order[4:]]), **QUICK) as others:
+                await asyncio.gather(*(node.join(address_of(a), timeout=30.0) for node in others))
+                await eventually(lambda: b.name not in a.members(), timeout=30.0)
+        await a.join(address_of(b))
+        assert await sink.has(1) == [1]
 
 
 async def test_a_node_that_comes_back_at_another_address_takes_its_place_again() -> None:
