@@ -116,6 +116,8 @@ class HyParViewManager(OverlayManager):
 
     wire_name: ClassVar[str] = "partisan_hyparview_peer_service_manager"
 
+    _calls = ("reserve",)
+
     _machine: HyParView
 
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:

@@ -11,14 +11,16 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from partisan.machines.record import PLAIN, Forms
 from partisan.sim import report
 from partisan.sim.makers import MAKERS
-from partisan.sim.record import Recorder, TraceError, replay
+from partisan.sim.moments import Moment, moments_of
+from partisan.sim.record import Recorder, Replayed, TraceError, replay
 from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
 
@@ -266,24 +268,63 @@ def _used() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _replay(arguments: Sequence[str]) -> int:
-    """Run a trace again; the status is 0 if every machine answered as it had."""
-    top = argparse.ArgumentParser(prog=f"{PROGRAM} replay", description="Run a trace that was written by --trace.")
-    top.add_argument("trace", type=Path, metavar="FILE")
-    chosen = top.parse_args(arguments)
+def _forms() -> Forms:
+    """How the traces of nodes are read; those of simulations need nothing that is compiled."""
     try:
-        with chosen.trace.open() as file:
-            done = replay(file, MAKERS)
+        from partisan.wire.trace import forms_of_terms
+    except ImportError:
+        return PLAIN
+    return forms_of_terms()
+
+
+def _files(places: Sequence[Path]) -> Iterator[Path]:
+    """The files, and those in the directories, by their names."""
+    for place in places:
+        yield from sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else (place,)
+
+
+def _replay(arguments: Sequence[str]) -> int:
+    """Run traces again; the status is 0 if every machine answered as it had."""
+    top = argparse.ArgumentParser(
+        prog=f"{PROGRAM} replay", description="Run traces again that were written by --trace, or by nodes."
+    )
+    top.add_argument("traces", type=Path, metavar="FILE", nargs="+", help="a trace, or a directory of traces")
+    top.add_argument("--events", action="store_true", help="print the events of all files, in the order of their times")
+    chosen = top.parse_args(arguments)
+    paths, forms = list(_files(chosen.traces)), _forms()
+    status, path = 0, None
+    try:
+        if chosen.events:
+            print_events(paths, forms)
+        for path in paths:
+            with path.open() as file:
+                status = max(status, _say_replayed(path, replay(file, MAKERS, forms=forms), len(paths) > 1))
     except (OSError, TraceError) as error:
-        _say(f"partisan.sim: {error}")
+        _say(f"partisan.sim: {error}" if path is None or len(paths) == 1 else f"partisan.sim: {path}: {error}")
         return 2
-    print(f"{done.protocol}: {done.events:,} events of {len(done.machines):,} nodes")
+    return status
+
+
+def _say_replayed(path: Path, done: Replayed, named: bool) -> int:
+    where = f"{path}: " if named else ""
+    print(f"{where}{done.protocol}: {done.events:,} events of {len(done.machines):,} machines")
     if done.divergence is None:
-        print("every machine answered as it was recorded")
+        print(f"{where}every machine answered as it was recorded")
         return 0
     at = done.divergence
-    print(f"line {at.line}: node {at.peer!r} takes {at.event!r}, and now answers {list(at.effects)!r}")
+    answer = f"raises {at.raised!r}" if at.raised is not None else f"answers {list(at.effects)!r}"
+    print(f"{where}line {at.line}: node {at.peer!r} takes {at.event!r}, and now {answer}")
     return 1
+
+
+def print_events(paths: Sequence[Path], forms: Forms) -> None:
+    """Print what all machines took, in the order of time; of nodes' clocks, which may differ. Raises TraceError."""
+    moments: list[Moment] = []
+    for path in paths:
+        with path.open() as file:
+            moments += moments_of(file, forms)
+    for moment in sorted(moments, key=lambda each: each.at):
+        print(moment)
 
 
 def _memory() -> int | None:
