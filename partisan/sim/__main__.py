@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from partisan.machines.faults import flipped
 from partisan.machines.record import PLAIN, Forms
 from partisan.sim import report
 from partisan.sim.makers import MAKERS
@@ -95,7 +96,16 @@ def _result(done: Any, child: Any, point: object) -> Any:
 
 
 class _SpecCodec:
-    """Nodes as they are in life; here, as the simulator runs without a compiled core, and this does not."""
+    """Nodes as they are in life; here, as the simulator runs without a compiled core, and this does not.
+
+    Attributes:
+        peer, key: see `Codec`.
+        encode: message -> octets; None if it has no wire.
+        decode: (octets, the message that they were) -> message.
+    """
+
+    encode: Callable[[Any], bytes | None]
+    decode: Callable[[bytes, Any], Any]
 
     def __init__(self) -> None:
         from partisan.names import ChannelOptions, ListenAddress, NodeSpec
@@ -110,6 +120,16 @@ class _SpecCodec:
         self.peer: Callable[[int], NodeSpec] = peer
         self.key: Callable[[Any], Any] = order.spec_key
 
+    def through(self, message: Any) -> Any:
+        """See `Codec`."""
+        octets = self.encode(message)
+        return message if octets is None else self.decode(octets, message)
+
+    def flip(self, message: Any, positions: tuple[float, ...]) -> Any:
+        """See `Codec`."""
+        octets = self.encode(message)
+        return message if octets is None else self.decode(flipped(octets, positions), message)
+
 
 class FullCodec(_SpecCodec):
     """Full membership through `partisan.wire.full` and the term format."""
@@ -120,12 +140,15 @@ class FullCodec(_SpecCodec):
         from partisan.machines.full import Gossip, Summary
         from partisan.wire import full
 
-        def through(message: Any) -> Any:
-            if isinstance(message, Gossip | Summary):
-                return full.gossip_from_term(etf.decode(etf.encode(full.gossip_to_term(message))))
-            return full.state_from_term(etf.decode(etf.encode(full.state_to_term(message))))
+        def encode(message: Any) -> bytes:
+            is_gossip = isinstance(message, Gossip | Summary)
+            return bytes(etf.encode(full.gossip_to_term(message) if is_gossip else full.state_to_term(message)))
 
-        self.through: Callable[[Any], Any] = through
+        def decode(octets: bytes, message: Any) -> Any:
+            term = etf.decode(octets)
+            return full.gossip_from_term(term) if isinstance(message, Gossip | Summary) else full.state_from_term(term)
+
+        self.encode, self.decode = encode, decode
 
 
 class HyParViewCodec(_SpecCodec):
@@ -138,14 +161,19 @@ class HyParViewCodec(_SpecCodec):
         from partisan.sim.flood import Flooded
         from partisan.wire import hyparview
 
-        def through(message: Any) -> Any:
+        def encode(message: Any) -> bytes | None:
             if isinstance(message, Flooded):
-                return message
-            if isinstance(message, HyParViewState):
-                return hyparview.state_from_term(etf.decode(etf.encode(hyparview.state_to_term(message))))
-            return hyparview.message_from_term(etf.decode(etf.encode(hyparview.message_to_term(message))))
+                return None
+            is_state = isinstance(message, HyParViewState)
+            return bytes(
+                etf.encode(hyparview.state_to_term(message) if is_state else hyparview.message_to_term(message))
+            )
 
-        self.through: Callable[[Any], Any] = through
+        def decode(octets: bytes, message: Any) -> Any:
+            term, is_state = etf.decode(octets), isinstance(message, HyParViewState)
+            return hyparview.state_from_term(term) if is_state else hyparview.message_from_term(term)
+
+        self.encode, self.decode = encode, decode
 
 
 class PlumtreeCodec(HyParViewCodec):
@@ -157,15 +185,19 @@ class PlumtreeCodec(HyParViewCodec):
         from partisan.machines.plumtree import Plumtree
         from partisan.wire import plumtree
 
-        membership = self.through
+        encode_membership, decode_membership = self.encode, self.decode
 
-        def through(message: Any) -> Any:
+        def encode(message: Any) -> bytes | None:
             if type(message) not in Plumtree.HEARS:
-                return membership(message)
-            term = etf.decode(etf.encode(plumtree.message_to_term(message)))
-            return plumtree.message_from_term(term, message.channel)
+                return encode_membership(message)
+            return bytes(etf.encode(plumtree.message_to_term(message)))
 
-        self.through = through
+        def decode(octets: bytes, message: Any) -> Any:
+            if type(message) not in Plumtree.HEARS:
+                return decode_membership(octets, message)
+            return plumtree.message_from_term(etf.decode(octets), message.channel)
+
+        self.encode, self.decode = encode, decode
 
 
 CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec, "plumtree": PlumtreeCodec}
