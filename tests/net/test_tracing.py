@@ -117,6 +117,19 @@ async def test_the_traces_of_partial_views_are_answered_as_they_were_recorded(tm
     assert '"c":"reserve"' in (tmp_path / "a").read_text()
 
 
+@pytest.mark.parametrize("overlay", ["client_server", "static"])
+async def test_the_traces_of_other_overlays_are_answered_too(tmp_path: Path, overlay: str) -> None:
+    options = {"peer_service_manager": overlay, **({"tag": "server"} if overlay == "client_server" else {})}
+    async with traced(tmp_path, "a", "b", **options) as (a, b):
+        await b.join(address_of(a))
+        await eventually(lambda: len(b.members()) == 2)
+        await b.leave()
+    for name in "ab":
+        done = replayed(tmp_path / name)
+        assert done.divergence is None
+        assert overlay in done.protocol
+
+
 async def test_what_was_saved_options_that_change_and_another_spec_are_in_the_trace(tmp_path: Path) -> None:
     saved = {"persist_dir": str(tmp_path / "state"), **FAST}
     async with Node("a@127.0.0.1", **saved) as a, running("b") as [b]:
