@@ -580,6 +580,9 @@ class Config:
             raise ConfigError("retransmit_backoff_max", problem)
         if self.peer_service_manager == "hyparview":
             check_hyparview(self.hyparview, self.reservations)
+            if self.hyparview.xbot_enabled and self.mixed_cluster:
+                problem = "nodes of Partisan 5.0.3 do not take part: say mixed_cluster=False"
+                raise ConfigError("hyparview.xbot_enabled", problem)
         if self.peer_service_manager == "client_server" and self.tag not in (None, "client", "server"):
             raise ConfigError("tag", f"{self.tag!r} is no role under client_server: client, server or none")
         if self.contacts and self.peer_service_manager != "static":
