@@ -458,6 +458,14 @@ class Config:
         "Whether nodes of Partisan 5.0.3 may be members: while one is, or a member did not say yet what it runs, a "
         "parallelism does not change, which they would not survive. False does not look.",
     )
+    trace_file: str | None = option(
+        None,
+        "The file to which the node writes what its overlay and its monitors are told, for `python -m partisan.sim "
+        "replay` (docs/tracing.md); one that is there becomes `.old`. Without one nothing is written.",
+    )
+    trace_payloads: bool = option(
+        False, "Whether a trace has what is the program's own, as the reasons for which processes ended."
+    )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 
     inheriting: frozenset[str] = field(init=False, repr=False, compare=False)
@@ -572,6 +580,9 @@ class Config:
             raise ConfigError("retransmit_backoff_max", problem)
         if self.peer_service_manager == "hyparview":
             check_hyparview(self.hyparview, self.reservations)
+            if self.hyparview.xbot_enabled and self.mixed_cluster:
+                problem = "nodes of Partisan 5.0.3 do not take part: say mixed_cluster=False"
+                raise ConfigError("hyparview.xbot_enabled", problem)
         if self.peer_service_manager == "client_server" and self.tag not in (None, "client", "server"):
             raise ConfigError("tag", f"{self.tag!r} is no role under client_server: client, server or none")
         if self.contacts and self.peer_service_manager != "static":

@@ -191,6 +191,26 @@ class HyParViewOptions:
         live=True,
         positive=True,
     )
+    xbot_enabled: bool = option(
+        False,
+        "Whether neighbors are exchanged for nearer ones (X-BOT); among Python nodes alone, so `mixed_cluster` must be "
+        "off.",
+        source="partisan 5.0.3",
+        live=True,
+    )
+    xbot_interval: float = option(
+        10.0,
+        "Time between two attempts (partisan 5.0.3: 6 to 65 s, drawn once).",
+        unit="s",
+        live=True,
+        positive=True,
+    )
+    xbot_oracle: Any = option(  # noqa: RUF009 - its default is None
+        None,
+        "What tells how much a link costs: a function of a peer's `NodeSpec` that returns a number, the less the "
+        "better, or None if it does not know; or the place of one as `module:function`. Without one it is the round "
+        "trip, which is measured.",
+    )
 
 
 def check_hyparview(options: HyParViewOptions, reservations: tuple[str, ...]) -> None:

@@ -29,8 +29,11 @@ from partisan.machines.hyparview import (
     ResolvePartition,
 )
 from partisan.machines.machine import Disconnect, Received, Unreachable
+from partisan.machines.record import Outside
+from partisan.machines.xbot import RoundTrip
 from partisan.managers.audience import Audience
 from partisan.managers.glue import spec_among
+from partisan.managers.link_cost import RoundTrips, oracle_of
 from partisan.managers.overlay import OverlayManager
 from partisan.names import Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
@@ -69,6 +72,8 @@ class HyParViewGlue:
             shuffle_k_active=given.shuffle_k_active,
             shuffle_k_passive=given.shuffle_k_passive,
             patience=given.patience,
+            xbot=given.xbot_enabled,
+            xbot_interval=given.xbot_interval,
             tag=config.tag or UNTAGGED,
             reservations=config.reservations,
             partitions=config.testing,
@@ -116,15 +121,55 @@ class HyParViewManager(OverlayManager):
 
     wire_name: ClassVar[str] = "partisan_hyparview_peer_service_manager"
 
+    _calls = ("reserve",)
+
     _machine: HyParView
 
     def __init__(self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience) -> None:
+        self._oracle = oracle_of(context.config)
         super().__init__(context, table, spec, audience, HyParViewGlue())
         self._tell |= {Declined: self._declined}
+        self._round_trips = RoundTrips(
+            context, self._dialer.connections, lambda: list(self._machine.active), self._measured
+        )
         self._neighbors: set[str] = set()  # names; of whom the machine has said that they are up
         context.acknowledged.only_to_python()
 
+    @property
+    def _protocol(self) -> str:
+        return NAME if self._oracle is None else f"{NAME}+oracle"
+
+    def _build(self, options: Any, rng: Random, restored: Any, outside: Outside | None) -> HyParView:
+        oracle = self._oracle
+        return HyParView(self._spec, options, rng, restored, outside(oracle) if oracle and outside else oracle)
+
     # What the node asks.
+
+    def start(self) -> None:
+        super().start()
+        self._measure_or_not()
+
+    def retune(self) -> None:
+        super().retune()
+        self._measure_or_not()
+
+    async def stop(self, grace: float) -> None:
+        self._round_trips.stop()
+        await super().stop(grace)
+
+    def _measure_or_not(self) -> None:
+        """Round trips are measured if somebody needs them."""
+        if self._wants_round_trips:
+            self._round_trips.start()
+        else:
+            self._round_trips.stop()
+
+    @property
+    def _wants_round_trips(self) -> bool:
+        return self._oracle is None and self._context.config.hyparview.xbot_enabled
+
+    def _measured(self, peer: NodeSpec, seconds: float) -> None:
+        self._driver.handle(RoundTrip(peer, seconds))
 
     def foreign(self) -> tuple[list[str], list[str]]:
         """No names, and those of peers that did not say that they run this package: a real node never says anything."""
@@ -223,6 +268,11 @@ class HyParViewManager(OverlayManager):
             super()._send_forwarded(node, term)
 
     # What the dialer tells.
+
+    def connected(self, peer: Target, target: Target, tag: str, state: object) -> None:
+        super().connected(peer, target, tag, state)
+        if self._wants_round_trips and isinstance(peer, NodeSpec) and self._dialer.keeps(peer.name):
+            self._round_trips.measure(peer)
 
     def _unreachable(self, target: Target, error: Exception) -> None:
         if isinstance(target, Contact):

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from random import Random
 from typing import Any, ClassVar
 
 from partisan import telemetry
@@ -53,9 +54,10 @@ from partisan.machines.machine import (
     UpdateMembers,
     Violation,
 )
+from partisan.machines.record import Outside
 from partisan.managers.audience import Audience
 from partisan.managers.diallers import Diallers
-from partisan.managers.glue import Glue
+from partisan.managers.glue import Glue, OverlayMachine
 from partisan.managers.joins import Joins, why_failed
 from partisan.managers.measuring import Measuring
 from partisan.managers.state_file import StateFile
@@ -92,6 +94,9 @@ class OverlayManager(ABC):
     mutual: bool = True
     extra: ClassVar[str | None] = None
 
+    _calls: ClassVar[tuple[str, ...]] = ()
+    """Methods of the machine that change it, besides `handle`."""
+
     def __init__(
         self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience, glue: Glue
     ) -> None:
@@ -104,7 +109,7 @@ class OverlayManager(ABC):
         self._file: StateFile | None = None
         if config.persist_dir is not None and config.persist_state:
             self._file = StateFile(config.persist_dir, spec.name, glue.name, context.loop)
-        self._machine = glue.build(spec, glue.options(config), context.rng, self._restored())
+        self._machine = self._made(glue.options(config), self._restored())
         self._dialer = Dialer(context, table, self)
         self._joins = Joins(context.node, context.loop, self._dialer.awaits_hello)
         self._diallers = Diallers(context.loop)
@@ -132,6 +137,29 @@ class OverlayManager(ABC):
         self._known: dict[str, NodeSpec] = {spec.name: spec}
         self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._written: tuple[object, object] = (None, None)  # the message last made a term, and that
+
+    def _made(self, options: Any, restored: object) -> OverlayMachine:
+        """The machine, of which a trace is written if the node is traced."""
+        context = self._context
+        if context.tracing is None:
+            return self._build(options, context.rng, restored, None)
+        return context.tracing.machine(
+            self._protocol,
+            self._spec,
+            options,
+            restored,
+            lambda rng, outside: self._build(options, rng, restored, outside),
+            self._calls,
+        )
+
+    @property
+    def _protocol(self) -> str:
+        """A hook: by which `partisan.sim.makers` knows the machine."""
+        return self._glue.name
+
+    def _build(self, options: Any, rng: Random, restored: object, outside: Outside | None) -> OverlayMachine:
+        """A hook: make the machine; what it asks by passes through `outside` if there is that."""
+        return self._glue.build(self._spec, options, rng, restored)
 
     def _restored(self) -> object:
         """The state that a former life of the node saved."""

@@ -19,6 +19,7 @@ from partisan.throttle import ThrottledLog
 if TYPE_CHECKING:
     from partisan.net.acknowledged import Acknowledged
     from partisan.net.causal import Causality
+    from partisan.net.tracing import Tracing
 
 
 class Manager(Protocol):
@@ -61,6 +62,7 @@ class Context:
         telemetry: where events go.
         rng: ids and jitter; seeded from the system's entropy.
         tls: what connections need for TLS, or None where they are plain.
+        tracing: where machines are written to, or None.
         manager: the peer service manager; set before the first connection.
         acknowledged: delivery with acknowledgement; set before the first connection.
         causal: delivery in causal order; set before the first connection.
@@ -77,6 +79,7 @@ class Context:
     telemetry: Telemetry
     rng: random.Random
     tls: TlsMaterial | None = None
+    tracing: Tracing | None = None
     manager: Manager = field(init=False)
     acknowledged: Acknowledged = field(init=False)
     causal: Causality = field(init=False)

@@ -113,7 +113,7 @@ class Monitors:
         self._witnesses: dict[Reference, Witness] = {}
         self._late: dict[str, deque[Send]] = {}  # node -> what its full queues have not taken, in order
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.machine = Monitor(context.node, MonitorConfig(), context.rng, make_ref)
+        self.machine = self._made(MonitorConfig())
         self._driver = Driver(self.machine, context.loop, {Send: self._send, Notify: self._notify})
         self._facts: dict[type, Callable[[Any], None]] = {
             Fired: lambda fact: self._fire(fact.key, fact.reason),
@@ -123,6 +123,19 @@ class Monitors:
             Unwatch: lambda fact: self._witnesses.pop(fact.reference).unwatch(),
             Violation: self._violation,
         }
+
+    def _made(self, config: MonitorConfig) -> Monitor:
+        """The machine, of which a trace is written if the node is traced."""
+        context, make_ref = self._context, self._make_ref
+        if context.tracing is None:
+            return Monitor(context.node, config, context.rng, make_ref)
+        return context.tracing.machine(
+            "monitor",
+            context.node,
+            config,
+            None,
+            lambda rng, outside: Monitor(context.node, config, rng, outside(make_ref)),
+        )
 
     # What others ask.
 

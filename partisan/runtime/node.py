@@ -56,6 +56,7 @@ from partisan.runtime.remote_calls import RemoteCalls
 from partisan.runtime.requests import CAPABILITY, Requests
 from partisan.runtime.spawn_opt import SpawnCalls
 from partisan.runtime.timer_calls import Timer, TimerCalls
+from partisan.runtime.trace_calls import TraceCalls
 from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
@@ -78,6 +79,7 @@ class Node(
     OffloadCalls,
     Reconfigure,
     BroadcastCalls,
+    TraceCalls,
 ):
     """A member of a cluster.
 
@@ -169,10 +171,12 @@ class Node(
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
         try:
+            self._context.tracing = self._make_tracing()
             self._causal = self._context.causal = Causality(self._context, self._causal_store())
             self._make_overlay()
         except BaseException:
             self._acceptor.close()
+            self._abandon_trace()
             raise
         self._sampler = Sampler(self._context, self.table, self.scheduler)
         self._sampler.monitors = lambda: self.scheduler.census()["monitors"]
@@ -364,6 +368,7 @@ class Node(
             for waiters in self._relief.values():
                 for waiter in waiters:
                     waiter.cancel()
+            await self._end_trace(max(0.0, end - self.loop.time()))
 
     async def __aenter__(self) -> Node:
         await self.start()

@@ -11,14 +11,17 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, TypeVar
 
+from partisan.machines.faults import flipped
+from partisan.machines.record import PLAIN, Forms
 from partisan.sim import report
 from partisan.sim.makers import MAKERS
-from partisan.sim.record import Recorder, TraceError, replay
+from partisan.sim.moments import Moment, moments_of
+from partisan.sim.record import Recorder, Replayed, TraceError, replay
 from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
 
@@ -93,7 +96,16 @@ def _result(done: Any, child: Any, point: object) -> Any:
 
 
 class _SpecCodec:
-    """Nodes as they are in life; here, as the simulator runs without a compiled core, and this does not."""
+    """Nodes as they are in life; here, as the simulator runs without a compiled core, and this does not.
+
+    Attributes:
+        peer, key: see `Codec`.
+        encode: message -> octets; None if it has no wire.
+        decode: (octets, the message that they were) -> message.
+    """
+
+    encode: Callable[[Any], bytes | None]
+    decode: Callable[[bytes, Any], Any]
 
     def __init__(self) -> None:
         from partisan.names import ChannelOptions, ListenAddress, NodeSpec
@@ -108,6 +120,16 @@ class _SpecCodec:
         self.peer: Callable[[int], NodeSpec] = peer
         self.key: Callable[[Any], Any] = order.spec_key
 
+    def through(self, message: Any) -> Any:
+        """See `Codec`."""
+        octets = self.encode(message)
+        return message if octets is None else self.decode(octets, message)
+
+    def flip(self, message: Any, positions: tuple[float, ...]) -> Any:
+        """See `Codec`."""
+        octets = self.encode(message)
+        return message if octets is None else self.decode(flipped(octets, positions), message)
+
 
 class FullCodec(_SpecCodec):
     """Full membership through `partisan.wire.full` and the term format."""
@@ -118,12 +140,15 @@ class FullCodec(_SpecCodec):
         from partisan.machines.full import Gossip, Summary
         from partisan.wire import full
 
-        def through(message: Any) -> Any:
-            if isinstance(message, Gossip | Summary):
-                return full.gossip_from_term(etf.decode(etf.encode(full.gossip_to_term(message))))
-            return full.state_from_term(etf.decode(etf.encode(full.state_to_term(message))))
+        def encode(message: Any) -> bytes:
+            is_gossip = isinstance(message, Gossip | Summary)
+            return bytes(etf.encode(full.gossip_to_term(message) if is_gossip else full.state_to_term(message)))
 
-        self.through: Callable[[Any], Any] = through
+        def decode(octets: bytes, message: Any) -> Any:
+            term = etf.decode(octets)
+            return full.gossip_from_term(term) if isinstance(message, Gossip | Summary) else full.state_from_term(term)
+
+        self.encode, self.decode = encode, decode
 
 
 class HyParViewCodec(_SpecCodec):
@@ -136,14 +161,19 @@ class HyParViewCodec(_SpecCodec):
         from partisan.sim.flood import Flooded
         from partisan.wire import hyparview
 
-        def through(message: Any) -> Any:
+        def encode(message: Any) -> bytes | None:
             if isinstance(message, Flooded):
-                return message
-            if isinstance(message, HyParViewState):
-                return hyparview.state_from_term(etf.decode(etf.encode(hyparview.state_to_term(message))))
-            return hyparview.message_from_term(etf.decode(etf.encode(hyparview.message_to_term(message))))
+                return None
+            is_state = isinstance(message, HyParViewState)
+            return bytes(
+                etf.encode(hyparview.state_to_term(message) if is_state else hyparview.message_to_term(message))
+            )
 
-        self.through: Callable[[Any], Any] = through
+        def decode(octets: bytes, message: Any) -> Any:
+            term, is_state = etf.decode(octets), isinstance(message, HyParViewState)
+            return hyparview.state_from_term(term) if is_state else hyparview.message_from_term(term)
+
+        self.encode, self.decode = encode, decode
 
 
 class PlumtreeCodec(HyParViewCodec):
@@ -155,15 +185,19 @@ class PlumtreeCodec(HyParViewCodec):
         from partisan.machines.plumtree import Plumtree
         from partisan.wire import plumtree
 
-        membership = self.through
+        encode_membership, decode_membership = self.encode, self.decode
 
-        def through(message: Any) -> Any:
+        def encode(message: Any) -> bytes | None:
             if type(message) not in Plumtree.HEARS:
-                return membership(message)
-            term = etf.decode(etf.encode(plumtree.message_to_term(message)))
-            return plumtree.message_from_term(term, message.channel)
+                return encode_membership(message)
+            return bytes(etf.encode(plumtree.message_to_term(message)))
 
-        self.through = through
+        def decode(octets: bytes, message: Any) -> Any:
+            if type(message) not in Plumtree.HEARS:
+                return decode_membership(octets, message)
+            return plumtree.message_from_term(etf.decode(octets), message.channel)
+
+        self.encode, self.decode = encode, decode
 
 
 CODECS: dict[str, Callable[[], Codec]] = {"full": FullCodec, "hyparview": HyParViewCodec, "plumtree": PlumtreeCodec}
@@ -266,24 +300,63 @@ def _used() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _replay(arguments: Sequence[str]) -> int:
-    """Run a trace again; the status is 0 if every machine answered as it had."""
-    top = argparse.ArgumentParser(prog=f"{PROGRAM} replay", description="Run a trace that was written by --trace.")
-    top.add_argument("trace", type=Path, metavar="FILE")
-    chosen = top.parse_args(arguments)
+def _forms() -> Forms:
+    """How the traces of nodes are read; those of simulations need nothing that is compiled."""
     try:
-        with chosen.trace.open() as file:
-            done = replay(file, MAKERS)
+        from partisan.wire.trace import forms_of_terms
+    except ImportError:
+        return PLAIN
+    return forms_of_terms()
+
+
+def _files(places: Sequence[Path]) -> Iterator[Path]:
+    """The files, and those in the directories, by their names."""
+    for place in places:
+        yield from sorted(each for each in place.iterdir() if each.is_file()) if place.is_dir() else (place,)
+
+
+def _replay(arguments: Sequence[str]) -> int:
+    """Run traces again; the status is 0 if every machine answered as it had."""
+    top = argparse.ArgumentParser(
+        prog=f"{PROGRAM} replay", description="Run traces again that were written by --trace, or by nodes."
+    )
+    top.add_argument("traces", type=Path, metavar="FILE", nargs="+", help="a trace, or a directory of traces")
+    top.add_argument("--events", action="store_true", help="print the events of all files, in the order of their times")
+    chosen = top.parse_args(arguments)
+    paths, forms = list(_files(chosen.traces)), _forms()
+    status, path = 0, None
+    try:
+        if chosen.events:
+            print_events(paths, forms)
+        for path in paths:
+            with path.open() as file:
+                status = max(status, _say_replayed(path, replay(file, MAKERS, forms=forms), len(paths) > 1))
     except (OSError, TraceError) as error:
-        _say(f"partisan.sim: {error}")
+        _say(f"partisan.sim: {error}" if path is None or len(paths) == 1 else f"partisan.sim: {path}: {error}")
         return 2
-    print(f"{done.protocol}: {done.events:,} events of {len(done.machines):,} nodes")
+    return status
+
+
+def _say_replayed(path: Path, done: Replayed, named: bool) -> int:
+    where = f"{path}: " if named else ""
+    print(f"{where}{done.protocol}: {done.events:,} events of {len(done.machines):,} machines")
     if done.divergence is None:
-        print("every machine answered as it was recorded")
+        print(f"{where}every machine answered as it was recorded")
         return 0
     at = done.divergence
-    print(f"line {at.line}: node {at.peer!r} takes {at.event!r}, and now answers {list(at.effects)!r}")
+    answer = f"raises {at.raised!r}" if at.raised is not None else f"answers {list(at.effects)!r}"
+    print(f"{where}line {at.line}: node {at.peer!r} takes {at.event!r}, and now {answer}")
     return 1
+
+
+def print_events(paths: Sequence[Path], forms: Forms) -> None:
+    """Print what all machines took, in the order of time; of nodes' clocks, which may differ. Raises TraceError."""
+    moments: list[Moment] = []
+    for path in paths:
+        with path.open() as file:
+            moments += moments_of(file, forms)
+    for moment in sorted(moments, key=lambda each: each.at):
+        print(moment)
 
 
 def _memory() -> int | None:

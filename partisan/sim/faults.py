@@ -131,6 +131,13 @@ class SimulatedFaults:
         """Let messages arrive later by up to `jitter` seconds, whatever overtakes them."""
         return self._add(rules.Reordering, limits, jitter=jitter)
 
+    def flip(self, bits: int = 1, positions: Iterable[float] = (), **limits: Any) -> Fault:
+        """Invert bits of messages, at positions drawn by chance or at those given (of at least 0, below 1).
+
+        Raises ValueError if the network has no octets: see `flip` of `Network`.
+        """
+        return self._add(rules.Flip, limits, bits=bits, positions=tuple(positions))
+
     def suspect(self, peer: Names, *, source: Names | None = None, every: float = 1.0, times: int | None = 1) -> Fault:
         """Hold a living peer for dead, in all or some nodes: at once, and `times` in all, about `every` seconds."""
         return self._put(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from partisan.machines.client_server import ClientServer
 from partisan.machines.full import FullMembership
 from partisan.machines.hyparview import HyParView
+from partisan.machines.monitor import Monitor
 from partisan.machines.scamp_v1 import ScampV1
 from partisan.machines.scamp_v2 import ScampV2
 from partisan.machines.static import Static
 from partisan.sim.flood import Flooding
-from partisan.sim.record import Make
+from partisan.sim.record import Answered, Make
 
 MAKERS: dict[str, Make] = {
     "full": lambda config: lambda peer, rng, saved: FullMembership(peer, config, rng, saved),
@@ -18,6 +19,10 @@ MAKERS: dict[str, Make] = {
     "hyparview": lambda config: lambda peer, rng, saved: HyParView(peer, config, rng, saved),
     "client_server": lambda config: lambda peer, rng, saved: ClientServer(peer, config, rng, saved),
     "static": lambda config: lambda peer, rng, saved: Static(peer, config, rng, saved),
+    "hyparview+oracle": lambda config: (
+        lambda peer, rng, saved: Answered(lambda answers: HyParView(peer, config, rng, saved, answers))
+    ),
+    "monitor": lambda config: lambda peer, rng, saved: Answered(lambda answers: Monitor(peer, config, rng, answers)),
     "hyparview+flood": lambda config: lambda peer, rng, saved: Flooding(HyParView(peer, config, rng, saved)),
 }
 """Protocol -> options -> what builds its machines."""

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Protocol, TypeAlias
 
+from partisan.errors import PartisanError
 from partisan.machines.faults import Cut, Delivery, Faults, Flip, Rule, Suspicion
 from partisan.machines.machine import (
     Connect,
@@ -132,6 +133,8 @@ class Network:
         latency: how long messages take; dialling takes a message there and one back.
         detection: seconds until a crash is noticed; infinite if never.
         through: what becomes of messages and greetings on their way, as a codec and back; None leaves them as they are.
+        flip: (message, positions from 0 to below 1) -> what is read of it when these of its bits are inverted, None if
+            nobody takes that; raises PartisanError if it ends the connection. None has no octets, and refuses `Flip`.
         resolve: contact -> the peer that it stands for.
         name: peer -> the name by which rules of faults know it.
         classify: message -> channel and kind, as rules of faults know them.
@@ -158,6 +161,7 @@ class Network:
         latency: Latency | None = None,
         detection: float = 1.0,
         through: Callable[[Any], Any] | None = None,
+        flip: Callable[[Any, tuple[float, ...]], Any] | None = None,
         resolve: Callable[[Peer], Peer] | None = None,
         name: Callable[[Peer], str] = str,
         classify: Classify = _membership,
@@ -183,6 +187,7 @@ class Network:
         self._fixed = self.latency.fixed
         self._build = build
         self._through = through
+        self._flip = flip
         self._resolve = resolve
         self._name = name
         self._classify = classify
@@ -272,10 +277,10 @@ class Network:
         breaks edges to nodes that live; they are dialled again.
 
         Raises:
-            ValueError: the rule is about octets, of which the simulator has none.
+            ValueError: the rule is about octets, of which the network has none: it was given no `flip`.
         """
-        if isinstance(rule, Flip):
-            raise ValueError(f"{rule.name} is not simulated")
+        if isinstance(rule, Flip) and self._flip is None:
+            raise ValueError(f"{rule.name} is not simulated without a codec")
         number = self.faults.add(rule)
         if isinstance(rule, Suspicion):
             self._later(max(self.now, rule.since), _CALL, lambda: self._suspect(number, rule), None, None)
@@ -373,7 +378,26 @@ class Network:
         if not verdict:
             self.dropped += 1
         for delivery in verdict:
-            self._later(self._arrival(node, edge, target, delivery), _DELIVER, target, node.peer, message)
+            at = self._arrival(node, edge, target, delivery)
+            if delivery.flips:
+                self._send_flipped(node, edge, target, message, delivery.flips, at)
+            else:
+                self._later(at, _DELIVER, target, node.peer, message)
+
+    def _send_flipped(
+        self, node: Node, edge: Edge, target: Node, message: object, flips: tuple[float, ...], at: float
+    ) -> None:
+        """Send what is read of a message with wrong bits; what cannot be read ends the connection, as in life."""
+        try:
+            read = None if self._flip is None else self._flip(message, flips)
+        except PartisanError:
+            self.dropped += 1
+            self._later(at, _NOTICE, node, (target.peer, "closed", target), edge)
+        else:
+            if read is None:
+                self.dropped += 1
+            else:
+                self._later(at, _DELIVER, target, node.peer, read)
 
     def _arrival(self, node: Node, edge: Edge, target: Node, delivery: Delivery) -> float:
         at = self.now + self.latency.seconds(node.peer, target.peer, self._rng) + delivery.after

@@ -1,43 +1,31 @@
-r"""A run in a file, and the file run again.
+"""A run in a file, and the file run again; `partisan.machines.record` says what is in it.
 
-A machine is decided by its options, its chance, what it had saved, and the events that it takes, with their times. A
-trace has just these, so it can be replayed without the network that made it, be that simulated or of sockets; whoever
-writes one calls `Recorder`, and needs to know no more. A trace is lines of JSON:
-
-    {"partisan_trace": 1, "protocol": NAME, "config": VALUE, "seed": SEED}     first
-    {"n": NODE, "chance": SEED, "saved": VALUE}                                NODE begins a life
-    {"n": NODE, "t": SECONDS, "e": VALUE, "x": DIGEST}                         it takes an event
-
-NODE is a VALUE as well; SECONDS are what the machine was told. DIGEST is of the effects that it answered, as 16
-hexadecimal digits: replay compares them. A later life of a node takes the place of the former. The end of a life is not
-told, as nothing follows.
-
-A VALUE is a number, a string, true, false or null; or an object of one key: `{"b": HEX}` octets, `{"l": [...]}` a list,
-`{"t": [...]}` a tuple, `{"d": [[KEY, VALUE], ...]}` a mapping, `{"f": "inf"}` a number that JSON has not,
-`{"c": ["module:Class", FIELD, ...]}` a dataclass of `partisan.machines`, `partisan.names` or `partisan.sim`, and
-`{"o": VALUE}` an OR-set. Functions among options are left out, and are the default ones again.
-
-Reading a trace makes no other objects, and imports nothing but these modules.
+Reading a trace makes objects of `partisan.machines`, `partisan.names` and `partisan.sim` alone, and of terms; it
+imports nothing but these modules.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
-import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from random import Random
 from typing import Any, TypeAlias
 
+from partisan.errors import PartisanError
+from partisan.machines import record
 from partisan.machines.machine import Effect, Event, Peer
 from partisan.machines.orset import OrSet
+from partisan.machines.record import HIDDEN, LEFT_OUT, PLAIN, VERSION, Forms, digest_of
+from partisan.machines.record import to_json as to_json
 from partisan.sim.network import Build, Driven
 
-VERSION = 1
 _ROOTS = ("partisan.machines.", "partisan.names", "partisan.sim.")
-_LEFT_OUT: dict[str, Any] = {"-": 0}
+
+CALLS = ("reserve",)
+"""Methods that a trace may call."""
 
 Make: TypeAlias = Callable[[Any], Build]
 """options -> what builds machines of a protocol; `replay` is given one by name."""
@@ -55,32 +43,7 @@ class TraceError(ValueError):
         self.line = line
 
 
-def to_json(value: Any) -> Any:
-    """Return what stands for the value in a trace. Raises TypeError if nothing does."""
-    kind = type(value)
-    if value is None or kind is bool or kind is int or kind is str:
-        return value
-    if kind is float:
-        return value if math.isfinite(value) else {"f": repr(value)}
-    if kind is bytes:
-        return {"b": value.hex()}
-    if kind is list:
-        return {"l": [to_json(each) for each in value]}
-    if kind is tuple:
-        return {"t": [to_json(each) for each in value]}
-    if isinstance(value, OrSet):
-        return {"o": to_json(dict(value.items()))}
-    if isinstance(value, Mapping):
-        return {"d": [[to_json(key), to_json(each)] for key, each in value.items()]}
-    if is_dataclass(value) and not isinstance(value, type):
-        name = f"{kind.__module__}:{kind.__qualname__}"
-        return {"c": [name, *(to_json(getattr(value, each.name)) for each in fields(value) if each.init)]}
-    if callable(value):
-        return _LEFT_OUT
-    raise TypeError(f"a {kind.__name__} has no place in a trace: {value!r:.80}")
-
-
-def from_json(value: Any) -> Any:
+def from_json(value: Any, forms: Forms = PLAIN) -> Any:
     """Return the value that this stands for. Raises ValueError if it stands for none."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -88,12 +51,12 @@ def from_json(value: Any) -> Any:
         raise ValueError(f"no value: {value!r:.80}")
     ((tag, inside),) = value.items()
     try:
-        return _READ[tag](inside)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        return _READ[tag](inside, forms)
+    except (KeyError, TypeError, AttributeError, IndexError, PartisanError) as error:
         raise ValueError(f"no value: {value!r:.80}: {error}") from error
 
 
-def _class(inside: list[Any]) -> Any:
+def _class(inside: list[Any], forms: Forms) -> Any:
     place, *values = inside
     module, _, name = place.partition(":")
     if not module.startswith(_ROOTS):
@@ -109,76 +72,47 @@ def _class(inside: list[Any]) -> Any:
         raise ValueError(f"{place!r} has {len(wanted)} fields, not {len(values)}")
     given: dict[str, Any] = {}
     for each, part in zip(wanted, values, strict=True):
-        if part == _LEFT_OUT:
+        if part == LEFT_OUT:
             if each.default is MISSING:
                 raise ValueError(f"{place!r} needs {each.name}")
         else:
-            given[each.name] = from_json(part)
+            given[each.name] = from_json(part, forms)
     return kind(**given)
 
 
-_READ: dict[str, Callable[[Any], Any]] = {
-    "b": bytes.fromhex,
-    "l": lambda inside: [from_json(each) for each in inside],
-    "t": lambda inside: tuple(from_json(each) for each in inside),
-    "d": lambda inside: {from_json(key): from_json(each) for key, each in inside},
-    "f": float,
+def _function(inside: str, forms: Forms) -> Any:
+    found = forms.functions.get(inside)
+    if found is None:
+        raise ValueError(f"there is no function {inside!r} here")
+    return found
+
+
+def _term(inside: str, forms: Forms) -> Any:
+    if forms.decode is None:
+        raise ValueError("terms are not known here")
+    return forms.decode(bytes.fromhex(inside))
+
+
+_READ: dict[str, Callable[[Any, Forms], Any]] = {
+    "b": lambda inside, forms: bytes.fromhex(inside),
+    "l": lambda inside, forms: [from_json(each, forms) for each in inside],
+    "t": lambda inside, forms: tuple(from_json(each, forms) for each in inside),
+    "d": lambda inside, forms: {from_json(key, forms): from_json(each, forms) for key, each in inside},
+    "f": lambda inside, forms: float(inside),
     "c": _class,
-    "o": lambda inside: OrSet(from_json(inside)),
+    "o": lambda inside, forms: OrSet(from_json(inside, forms)),
+    "k": _function,
+    "e": _term,
+    "h": lambda inside, forms: HIDDEN,
 }
 
 
-def digest_of(effects: list[Effect]) -> str:
-    """Summarise what a machine answered."""
-    text = json.dumps([to_json(effect) for effect in effects])
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-class _Recorded:
-    """A machine whose events are written down."""
-
-    def __init__(self, peer: Any, machine: Driven, write: Callable[[dict[str, Any]], None]) -> None:
-        self._peer = peer
-        self._machine = machine
-        self._write = write
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._machine, name)
-
-    def handle(self, event: Event, now: float) -> list[Effect]:
-        told = to_json(event)
-        effects = self._machine.handle(event, now)
-        self._write({"n": self._peer, "t": now, "e": told, "x": digest_of(effects)})
-        return effects
-
-
-class Recorder:
-    """Writes a trace.
-
-    Args:
-        write: takes text, as a file's does.
-    Attributes:
-        events: how many were written.
-    """
+class Recorder(record.Recorder):
+    """Writes the trace of a simulation, too; see `partisan.machines.record`."""
 
     def __init__(self, write: Callable[[str], object]) -> None:
-        self.events = 0
-        self._text = write
-        self._begun = False
+        super().__init__(write)
         self._births: dict[Peer, int] = {}
-
-    def begin(self, protocol: str, config: Any, seed: int | str) -> None:
-        """Write the first line. Raises RuntimeError if it is written: a file has one run."""
-        if self._begun:
-            raise RuntimeError("a trace has one run, and this one has begun")
-        self._begun = True
-        self._line({"partisan_trace": VERSION, "protocol": protocol, "config": to_json(config), "seed": seed})
-
-    def life(self, peer: Peer, chance: int | str, saved: Any, machine: Driven) -> Driven:
-        """Begin a life of a node, whose machine draws from `Random(chance)`; return what is to be driven instead."""
-        told = to_json(peer)
-        self._line({"n": told, "chance": chance, "saved": to_json(saved)})
-        return _Recorded(told, machine, self._event)
 
     def recording(self, protocol: str, config: Any, seed: int | str, build: Build) -> Build:
         """Begin, and return a `build` for `Network` that records whatever it makes.
@@ -194,12 +128,31 @@ class Recorder:
 
         return recorded
 
-    def _event(self, line: dict[str, Any]) -> None:
-        self.events += 1
-        self._line(line)
 
-    def _line(self, line: dict[str, Any]) -> None:
-        self._text(json.dumps(line, separators=(",", ":")) + "\n")
+class Answers:
+    """What the program answered to a machine, as a trace has it; runs out where the machine asks more."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Any] = deque()
+
+    def __call__(self, *args: Any) -> Any:
+        """The next answer; None if it was not asked then."""
+        return self.waiting.popleft() if self.waiting else None
+
+
+class Answered:
+    """A machine that asks; what a `Make` builds of such."""
+
+    def __init__(self, make: Callable[[Answers], Driven]) -> None:
+        self.answers = Answers()
+        self.machine = make(self.answers)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.machine, name)
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """See `Machine.handle`."""
+        return self.machine.handle(event, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +161,17 @@ class Divergence:
 
     Attributes:
         line: of the trace, from 1.
+        peer: whose machine.
+        event: what it took; of a call, its name and what it was given.
         effects: what it answers now.
+        raised: the exception that came instead, if one did.
     """
 
     line: int
     peer: Peer
     event: Event
     effects: tuple[Effect, ...]
+    raised: Exception | None = None
 
 
 @dataclass(slots=True)
@@ -222,66 +179,129 @@ class Replayed:
     """What became of a replay.
 
     Attributes:
-        protocol: as recorded.
+        protocol: as recorded; those of its machines, in order, if nodes ran several.
         events: how many were given to machines.
-        machines: as they are at the end.
+        machines: as they are at the end; by (peer, protocol) if nodes ran several.
         divergence: the first one, where the replay ended; None if all went as recorded.
     """
 
     protocol: str
     events: int
-    machines: dict[Peer, Driven]
+    machines: dict[Any, Driven]
     divergence: Divergence | None = None
 
 
-def replay(lines: Iterable[str], makers: Mapping[str, Make], strict: bool = True) -> Replayed:
+class Replay:
+    """One run of a trace.
+
+    Args:
+        makers: protocol -> what makes its machines.
+        forms: how its values are read.
+    Attributes:
+        done: what became of it so far.
+        epoch: what makes the times those since 1970; None if they are virtual.
+    """
+
+    def __init__(self, makers: Mapping[str, Make], forms: Forms) -> None:
+        self.done = Replayed("", 0, {})
+        self.epoch: float | None = None
+        self.begun = False
+        self._makers = makers
+        self._forms = forms
+        self._build: Build | None = None
+
+    def take(self, line: Any, number: int) -> None:
+        """Take a line. Raises ValueError, KeyError, TypeError if it is none."""
+        if not self.begun:
+            self._begin(line)
+        elif "e" in line or "c" in line:
+            self._event(line, number)
+        else:
+            self._life(line)
+
+    def _begin(self, line: Any) -> None:
+        if not isinstance(line, dict) or "partisan_trace" not in line:
+            raise ValueError("this is no trace")
+        if line["partisan_trace"] != VERSION:
+            raise ValueError(f"a trace of version {line['partisan_trace']!r}, where {VERSION} is known")
+        self._forms = replace(self._forms, payloads=line.get("payloads", True) is True)
+        if line["protocol"] is not None:
+            self._build = self._maker(line["protocol"])(from_json(line["config"], self._forms))
+            self.done.protocol = line["protocol"]
+        self.epoch = None if line.get("epoch") is None else float(line["epoch"])
+        self.begun = True
+
+    def _maker(self, protocol: str) -> Make:
+        if protocol not in self._makers:
+            raise ValueError(f"nobody makes machines of {protocol!r}")
+        return self._makers[protocol]
+
+    def _key(self, line: dict[str, Any], name: str) -> tuple[Peer, Any]:
+        peer = from_json(line["n"], self._forms)
+        return peer, (peer, line[name]) if name in line else peer
+
+    def _life(self, line: dict[str, Any]) -> None:
+        peer, key = self._key(line, "p")
+        build = self._build
+        if "p" in line:
+            build = self._maker(line["p"])(from_json(line["config"], self._forms))
+            if line["p"] not in self.done.protocol.split(", "):
+                self.done.protocol = ", ".join(filter(None, (self.done.protocol, line["p"])))
+        if build is None:
+            raise ValueError(f"a life of {peer!r} without a protocol")
+        self.done.machines[key] = build(peer, Random(line["chance"]), from_json(line["saved"], self._forms))
+
+    def _event(self, line: dict[str, Any], number: int) -> None:
+        peer, key = self._key(line, "m")
+        machine = self.done.machines.get(key)
+        if machine is None:
+            raise ValueError(f"{peer!r} takes an event before its life has begun")
+        what, take = self._what(line, machine)
+        if isinstance(machine, Answered):
+            answers = machine.answers.waiting
+            answers.clear()
+            answers.extend(from_json(each, self._forms) for each in line.get("a", ()))
+        digest, wanted, raised, answer = "", line["x"], None, None
+        try:
+            answer = take()
+        except Exception as error:
+            digest, raised = f"!{type(error).__name__}", error
+        else:
+            digest = digest_of(answer, self._forms)
+        self.done.events += 1
+        if digest != wanted and self.done.divergence is None:
+            effects = tuple(answer) if type(answer) is list else (answer,)
+            self.done.divergence = Divergence(number, peer, what, () if raised else effects, raised)
+
+    def _what(self, line: dict[str, Any], machine: Driven) -> tuple[Any, Callable[[], Any]]:
+        if "e" in line:
+            event, now = from_json(line["e"], self._forms), line["t"]
+            return event, lambda: machine.handle(event, now)
+        name, args = line["c"], [from_json(each, self._forms) for each in line["i"]]
+        if name not in CALLS:
+            raise ValueError(f"{name!r} is not to be called")
+        return (name, *args), lambda: getattr(machine, name)(*args)
+
+
+def replay(lines: Iterable[str], makers: Mapping[str, Make], strict: bool = True, forms: Forms = PLAIN) -> Replayed:
     """Run a trace again, as far as it goes as recorded.
 
     Args:
         lines: of the file.
         makers: protocol -> what makes its machines.
         strict: end at the first divergence; else go on to the end.
+        forms: how values are read that only some programs know.
     Raises:
         TraceError: it is no trace, of a later version, or of a protocol that nobody makes.
     """
-    build: Build | None = None
-    done = Replayed("", 0, {})
+    run = Replay(makers, forms)
     for number, text in enumerate(lines, 1):
         try:
-            line = json.loads(text)
-            if build is None:
-                build, done.protocol = _begin(line, makers)
-            elif "e" in line:
-                _take(line, number, done)
-            else:
-                peer = from_json(line["n"])
-                done.machines[peer] = build(peer, Random(line["chance"]), from_json(line["saved"]))
-        except (ValueError, KeyError, TypeError) as error:
+            run.take(json.loads(text), number)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise TraceError(number, str(error)) from error
-        if strict and done.divergence is not None:
+        if strict and run.done.divergence is not None:
             break
-    if build is None:
+    if not run.begun:
         raise TraceError(1, "the file is empty")
-    return done
-
-
-def _begin(line: Any, makers: Mapping[str, Make]) -> tuple[Build, str]:
-    if not isinstance(line, dict) or "partisan_trace" not in line:
-        raise ValueError("this is no trace")
-    if line["partisan_trace"] != VERSION:
-        raise ValueError(f"a trace of version {line['partisan_trace']!r}, where {VERSION} is known")
-    protocol = line["protocol"]
-    if protocol not in makers:
-        raise ValueError(f"nobody makes machines of {protocol!r}")
-    return makers[protocol](from_json(line["config"])), protocol
-
-
-def _take(line: dict[str, Any], number: int, done: Replayed) -> None:
-    peer, event = from_json(line["n"]), from_json(line["e"])
-    machine = done.machines.get(peer)
-    if machine is None:
-        raise ValueError(f"{peer!r} takes an event before its life has begun")
-    effects = machine.handle(event, line["t"])
-    done.events += 1
-    if digest_of(effects) != line["x"] and done.divergence is None:
-        done.divergence = Divergence(number, peer, event, tuple(effects))
+    return run.done

@@ -73,6 +73,12 @@ class Codec(Protocol):
     def through(self, message: Any) -> Any:
         """Encode a message or greeting, and decode it again."""
 
+    def flip(self, message: Any, positions: tuple[float, ...]) -> Any:
+        """The same with the bits at these positions inverted meanwhile; None if nobody takes what is read.
+
+        Raises PartisanError: it cannot be read.
+        """
+
 
 class Runner(Protocol):
     """How the points of a figure are measured, each from the same state."""

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import partisan
@@ -24,8 +25,15 @@ from partisan.machines.scamp import Heartbeat
 from partisan.net.faults import Fault
 from partisan.telemetry import QUEUE_DROPPED, QUEUE_RETRANSMITTED
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from examples.protocols.direct_mail import DirectMail
+from examples.protocols.mail import Broadcast
+from examples.protocols.server import Server as Mailer
+
 STORE = "store_proc"
 SERVER = "gen_server_proc"
+MAIL = "demers_direct_mail"
 
 
 class Server(GenServer):
@@ -219,6 +227,19 @@ class Commands:
     async def resolve(self) -> None:
         """End the partition that was injected here."""
         self.node.resolve_partition(self.partition)
+
+    async def mailer(self) -> None:
+        """Take part in direct mail; what comes is kept as a value."""
+
+        async def keep() -> None:
+            while True:
+                self.stored.append((await partisan.receive()).body)
+
+        await Mailer.start(name=MAIL, args=(MAIL, DirectMail, self.node.spawn(keep)))
+
+    async def mail(self, value: Any) -> None:
+        """Mail a value to every member."""
+        cast(MAIL, Broadcast(value))
 
     async def values(self) -> list[Any]:
         return self.stored

@@ -57,6 +57,18 @@ async def check_forward_message(peers: Sequence[Peer], **options: Any) -> None:
         await forward_once(one, other, **options)
 
 
+async def check_direct_mail(peers: Sequence[Peer]) -> None:
+    """What one mails arrives at each other, once, by the example protocol that mails directly."""
+    for peer in peers:
+        await peer.tell("mailer")
+    for sender in peers:
+        value = random.random()
+        before = {peer.name: await peer.tell("values") for peer in peers}
+        await sender.tell("mail", value)
+        for peer in peers:
+            await peer.until([*before[peer.name], value], "values", timeout=WAIT)
+
+
 async def forward_once(one: Peer, other: Peer, **options: Any) -> None:
     """One sends the other a value of its own, which is then kept there, once."""
     value = random.random()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from authority import Authority
-from reference_cluster import check_connections, check_forward_message, cluster, members_agree
+from reference_cluster import check_connections, check_direct_mail, check_forward_message, cluster, members_agree
 
 PLAIN = {"undefined": 1, "partisan_membership": 1}
 CHANNELS = {"vnode": {}, "gossip": {}, "rpc": {}}
@@ -171,6 +171,11 @@ async def test_partisan_connectivity_test() -> None:
         for peer, before in zip(peers, heard, strict=True):
             await peer.past(before, "gossips")
         await check_forward_message(peers)
+
+
+async def test_partisan_gossip_demers_direct_mail_test() -> None:
+    async with cluster() as peers:
+        await check_direct_mail(peers)
 
 
 async def test_partisan_leave_test() -> None:

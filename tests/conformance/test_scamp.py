@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
-
-from reference_cluster import check_forward_message, cluster
+from reference_cluster import check_direct_mail, check_forward_message, cluster
 
 
 async def connectivity(strategy: str) -> None:
@@ -26,12 +24,5 @@ async def test_partisan_connectivity_test_with_scamp_v2() -> None:
 
 
 async def test_partisan_gossip_demers_direct_mail_test_with_scamp_v2() -> None:
-    """What one node mails to each of its members reaches the process that is registered there."""
     async with cluster(membership_strategy="scamp_v2", periodic_interval=0.2) as peers:
-        sender, *others = peers
-        value = random.random()
-        for name in await sender.tell("members"):
-            if name != sender.name:
-                await sender.tell("forward", name, value, {})
-        for peer in others:
-            await peer.until([value], "values")
+        await check_direct_mail(peers)

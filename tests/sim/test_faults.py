@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from partisan.machines.full import FullConfig, FullMembership
+from partisan.errors import TermError
+from partisan.machines.full import FullConfig, FullMembership, Gossip
 from partisan.machines.machine import (
     Connect,
     Connected,
@@ -24,6 +25,7 @@ from partisan.machines.machine import (
     StartTimer,
     TimedOut,
 )
+from partisan.machines.orset import OrSet
 from partisan.sim.faults import SimulatedFaults
 from partisan.sim.latency import Constant
 from partisan.sim.network import Network
@@ -76,10 +78,77 @@ def heard(net, peer, source, seconds):
 
 def test_a_fault_has_the_names_and_limits_of_a_live_one():
     live = pytest.importorskip("partisan.net.faults").LiveFaults
-    for name in ("cut", "partition", "omit", "duplicate", "delay", "reorder", "suspect"):
+    makers = [name for name, made in vars(live).items() if not name.startswith("_") and returns(made) == "Fault"]
+    assert makers == ["cut", "partition", "omit", "duplicate", "delay", "reorder", "flip", "suspect"]
+    for name in makers:
+        assert returns(getattr(SimulatedFaults, name)) == "Fault"
         ours = inspect.signature(getattr(SimulatedFaults, name)).parameters
         theirs = inspect.signature(getattr(live, name)).parameters
-        assert [each for each in theirs if each not in ours] == []
+        shared = [each for each in ours.values() if each.name in theirs]
+        assert [(each.name, each.kind, each.default) for each in shared] == [
+            (each.name, each.kind, each.default) for each in theirs.values()
+        ]
+        added = [each for each in ours.values() if each.name not in theirs]
+        assert [each.name for each in added] == (["source"] if name == "suspect" else [])  # live ones are one node's
+    assert {"clear", "counts"} <= {*vars(live)} & {*vars(SimulatedFaults)}
+
+
+def returns(made):
+    """What a function says that it returns."""
+    return getattr(made, "__annotations__", {}).get("return")
+
+
+@pytest.fixture
+def codec():
+    """The octets of full membership."""
+    pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+    from partisan.sim.__main__ import CODECS
+
+    return CODECS["full"]()
+
+
+def agreeing(codec, seed):
+    """Four nodes of full membership whose messages are octets, and which have agreed."""
+    config = FullConfig(period=1.0, key=codec.key)
+    net = Network(
+        lambda peer, rng, saved: FullMembership(peer, config, rng, saved),
+        seed,
+        through=codec.through,
+        flip=codec.flip,
+        name=lambda peer: peer.name,
+        detection=0.5,
+    )
+    peers = [codec.peer(number) for number in range(4)]
+    for peer in peers:
+        net.boot(peer)
+        net.tell(peer, Join(peers[0]))
+    net.run(20.0)
+    assert {net.machine(peer).members for peer in peers} == {tuple(sorted(peers, key=codec.key))}
+    return net, peers
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wrong_bits_are_read_as_what_they_are_or_end_the_connection(codec, seed):
+    net, peers = agreeing(codec, seed)
+    faults = SimulatedFaults(net, name=lambda peer: peer.name)
+    downs = len([fact for _, _, fact in net.facts if isinstance(fact, NeighborDown)])
+    with faults.flip(bits=3, source=peers[1].name) as fault:
+        net.run(30.0)
+    assert fault.hits > 10
+    assert faults.counts == {"flip": fault.hits}
+    assert len([fact for _, _, fact in net.facts if isinstance(fact, NeighborDown)]) > downs
+    net.run(60.0)
+    assert all({*peers} <= {*net.machine(peer).members} for peer in peers)
+
+
+def test_a_bit_that_is_inverted_is_the_one_that_was_named(codec):
+    message = Gossip(codec.peer(0), b"\x00" * 20, OrSet({codec.peer(0): {b"t": True}}))
+    octets = codec.encode(message)
+    at = octets.index(b"\x00" * 20) * 8
+    read = codec.flip(message, ((at + 0.5) / (len(octets) * 8),))
+    assert (read.actor, read.state) == (b"\x80" + b"\x00" * 19, message.state)
+    with pytest.raises(TermError):
+        codec.flip(message, (0.0,))
 
 
 def test_a_cut_is_one_way_and_heals():

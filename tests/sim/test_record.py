@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partisan.errors import LocalProtocolError
 from partisan.machines.full import FullConfig, FullMembership, FullState, Gossip
 from partisan.machines.hyparview import HyParViewConfig
 from partisan.machines.machine import Join, Leave, Notify, Received, Start, TimedOut, Violation
@@ -107,6 +108,31 @@ def test_nodes_of_another_recording_are_written_likewise():
     assert list(done.machines) == [SPEC]
     with pytest.raises(RuntimeError, match="has begun"):
         recorder.begin("full", config, "live")
+
+
+def test_what_a_machine_raised_is_raised_again():
+    lines = []
+    recorder = Recorder(lines.append)
+    recorder.begin("full", FullConfig(), "live")
+    machine = recorder.life(SPEC, 1, None, FullMembership(SPEC, FullConfig(), Random(1)))
+    with pytest.raises(LocalProtocolError):
+        machine.handle("no event", 1.0)
+    assert json.loads(lines[-1])["x"] == "!LocalProtocolError"
+    done = replay(lines, MAKERS)
+    assert (done.divergence, done.events) == (None, 1)
+    lines[-1] = lines[-1].replace("!LocalProtocolError", "!OtherError")
+    found = replay(lines, MAKERS).divergence
+    assert isinstance(found.raised, LocalProtocolError)
+
+
+def test_a_trace_calls_only_what_it_may():
+    lines = []
+    recorder = Recorder(lines.append)
+    recorder.begin("full", FullConfig(), "live")
+    machine = recorder.life(SPEC, 1, None, FullMembership(SPEC, FullConfig(), Random(1)), calls=("foreign",))
+    machine.foreign(())
+    with pytest.raises(TraceError, match="not to be called"):
+        replay(lines, MAKERS)
 
 
 VALUES = st.recursive(

@@ -36,7 +36,13 @@ def _network(options: Options) -> Network:
     def build(peer: Peer, rng: Random, restored: Any) -> FullMembership:
         return FullMembership(peer, config, rng, restored)
 
-    return Network(build, options.seed, through=None if codec is None else codec.through, listener=lambda *_: None)
+    return Network(
+        build,
+        options.seed,
+        through=None if codec is None else codec.through,
+        flip=None if codec is None else codec.flip,
+        listener=lambda *_: None,
+    )
 
 
 def _members(network: Network, peer: Peer) -> tuple[Peer, ...]:
