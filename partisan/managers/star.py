@@ -38,6 +38,8 @@ class StarGlue:
 class StarManager(OverlayManager):
     """An overlay whose members are those that were joined; see `OverlayManager` for the arguments."""
 
+    knows_ways: ClassVar[bool] = True
+
     _machine: Direct
 
     def __init__(

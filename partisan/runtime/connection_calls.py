@@ -14,6 +14,8 @@ from partisan.errors import NotConnected
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL, ListenAddress, NodeSpec
 from partisan.runtime.parts import NodePart
+from partisan.runtime.presence import Presence
+from partisan.runtime.relaying import Relaying
 
 NodeKind = Literal["visible", "known", "this", "hidden"]
 """Connected nodes, members, the node itself, and none: Partisan has no hidden nodes."""
@@ -59,6 +61,9 @@ class NodeInfo:
 
 class ConnectionCalls(NodePart):
     """The methods of a node that are about itself and its connections."""
+
+    _presence: Presence
+    _relaying: Relaying
 
     def nodestring(self) -> str:
         """The node's name."""
@@ -119,8 +124,8 @@ class ConnectionCalls(NodePart):
         """Names of the nodes of these kinds, each once.
 
         Args:
-            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included),
-                "this", "hidden" (none).
+            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included, and
+                with `broadcast` those of which heartbeats are heard), "this", "hidden" (none).
         """
         self._check()
         found: dict[str, None] = {}
@@ -133,7 +138,7 @@ class ConnectionCalls(NodePart):
             case "visible":
                 return self.table.nodes()
             case "known":
-                return sorted(self._manager.members())
+                return sorted({*self._manager.members(), *self._presence.far()})
             case "this":
                 return [self.name]
             case "hidden":
@@ -172,6 +177,11 @@ class ConnectionCalls(NodePart):
         """Close every connection to these nodes; members are dialled again. Returns those that had any."""
         self._check()
         return [name for name in ([names] if isinstance(names, str) else names) if self._manager.disconnect(name)]
+
+    def relays(self) -> dict[str, int]:
+        """What this node has done as a relay since it was started: see docs/overlays.md."""
+        self._check()
+        return self._relaying.counters()
 
     def is_local(self, target: object) -> bool:
         """Whether a pid, a reference or a name (as it is sent to, or a remote reference) belongs to this node."""
