@@ -88,8 +88,8 @@ class Router:
     """Called with what is sent with options that are none of every message, and its options."""
 
     relaying: Callable[[str, Any, Any, str | None, bool], bool] | None
-    """Called with node, target, message, channel and ack of what is for a node without a connection: whether it takes the
-    message. None for nobody."""
+    """Called with node, target, message, channel and ack of what is for a node without a connection: whether it takes
+    the message. None for nobody."""
 
     call_outside: Callable[..., Awaitable[Any]]
     """Called with the arguments of `calls.call`: a call from code that is no process's own."""

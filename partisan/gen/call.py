@@ -54,7 +54,7 @@ def call(
         Overloaded, EncodeError: as `partisan.send`.
     """
     if transitive:
-        node().befriend(target)
+        node()._befriend(target)
     return ask(target, message, timeout=timeout, channel=channel, partition_key=partition_key)
 
 

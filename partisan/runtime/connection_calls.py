@@ -124,8 +124,8 @@ class ConnectionCalls(NodePart):
         """Names of the nodes of these kinds, each once.
 
         Args:
-            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included, and
-                with `broadcast` those of which heartbeats are heard), "this", "hidden" (none).
+            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included,
+                and with `broadcast` those of which heartbeats are heard), "this", "hidden" (none).
         """
         self._check()
         found: dict[str, None] = {}

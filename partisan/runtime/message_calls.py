@@ -133,7 +133,7 @@ class MessageCalls(NodePart):
             self._keep(target, message, **options, causal_label=causal_label, clock=clock, tag=tag)
         await tag
 
-    def befriend(self, target: Target) -> None:
+    def _befriend(self, target: Target) -> None:
         """Have what is sent to the target's node from now on relayed while it is no neighbor, as calls ask for."""
         self._check()
         node = self._place(target)[0]

@@ -1,7 +1,7 @@
 """Which nodes are there for the processes of this one: neighbors, and far ones where broadcasts tell of these.
 
-Without `broadcast` a node is there while the overlay's edge to it is usable. With it, `machines/liveness` decides, which
-takes edges, heartbeats and obituaries together; a neighbor that the overlay gives up goes on being there.
+Without `broadcast` a node is there while the overlay's edge to it is usable. With it, `machines/liveness` decides,
+which takes edges, heartbeats and obituaries together; a neighbor that the overlay gives up goes on being there.
 """
 
 from __future__ import annotations

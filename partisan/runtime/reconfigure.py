@@ -20,12 +20,12 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.causal import Causality
 from partisan.net.context import Context
 from partisan.runtime.broadcasting import Broadcasts
-from partisan.runtime.presence import Presence
-from partisan.runtime.relaying import Relaying
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.options import channel_map
+from partisan.runtime.presence import Presence
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.relaying import Relaying
 from partisan.runtime.watch import Watch, bounds
 
 APPLIED: Final[Mapping[str, str]] = {

@@ -22,7 +22,6 @@ from partisan._core.requests import Request
 from partisan.config import Config
 from partisan.errors import (
     EncodeError,
-    NoProc,
     NotAcknowledged,
     NotConnected,
     Overloaded,
@@ -55,7 +54,8 @@ from partisan.runtime.extras import NAME as PYTHON
 from partisan.runtime.extras import OVER_RELAYS
 from partisan.runtime.strangers import Strangers
 from partisan.wire.atom import malformed
-from partisan.wire.forward import Forward, Relay as Foreign, inbound_from_term, relay_to_term
+from partisan.wire.forward import Forward, inbound_from_term, relay_to_term
+from partisan.wire.forward import Relay as Foreign
 from partisan.wire.plumtree import SERVER
 from partisan.wire.relay import CAPABILITY, frame_from_term, frame_to_term, load_from_term, load_to_term
 
@@ -67,6 +67,9 @@ log = logging.getLogger(__name__)
 
 MOST_FAR = 1024
 """Nodes that are no neighbors with which messages were exchanged, remembered; the latest (ours)."""
+
+AGREEMENT = 1.0
+"""Seconds after which a neighbor that has not agreed to take frames is spoken to as a real node (ours)."""
 
 MARGIN = 4096
 """Octets that a frame may have beside its load (ours)."""
@@ -164,7 +167,10 @@ class Relaying:
         """The overlay's edge to the node has become usable, or no longer is."""
         if up:
             self._near.add(node)
-            self._tell_kind(node)
+            if node in self._speakers:
+                self._driver.handle(EdgeUp(node, Kind.SPEAKER))
+            else:  # it may be about to say so
+                self._context.loop.call_later(AGREEMENT, self._tell_kind, node)
         elif node in self._near and not self._router.table.is_connected(node):
             self._near.discard(node)
             self._driver.handle(NeighborDown(node, "closed"))
@@ -173,14 +179,13 @@ class Relaying:
         """Whether the node takes frames."""
         (self._speakers.add if may else self._speakers.discard)(node)
         if node in self._near:
-            self._tell_kind(node)
+            self._driver.handle(EdgeUp(node, Kind.SPEAKER) if may else NeighborDown(node, "it takes no frames"))
 
     def _tell_kind(self, node: str) -> None:
-        if node in self._speakers:
-            kind = Kind.SPEAKER
-        else:
+        """The neighbor has had the time to say that it takes frames."""
+        if node in self._near and node not in self._speakers:
             kind = Kind.RELAY if self._context.manager.passes_on else Kind.PLAIN
-        self._driver.handle(EdgeUp(node, kind))
+            self._driver.handle(EdgeUp(node, kind))
 
     def befriend(self, node: str) -> None:
         """Have what is sent to the node from now on relayed, while it is no neighbor."""
@@ -279,6 +284,8 @@ class Relaying:
 
     def _send_abroad(self, peer: str, message: Abroad) -> None:
         target, inner, _ = self._read(message.load)
+        if target == PYTHON_ATOM:
+            return  # who does not know it drops it, and who knows it takes it from its sender alone
         term = relay_to_term(Foreign(message.dest, (_FORWARD, target, inner), message.ttl))
         self._push(peer, Atom(self._context.manager.wire_name), self._router.codec.encode(term))
 
@@ -301,7 +308,7 @@ class Relaying:
         context = self._context
         whence = None if link is None else link.peer
         inner = inbound_from_term(relay.term, Atom(context.manager.wire_name))
-        if not isinstance(inner, Forward) or inner.causal is not None:
+        if not isinstance(inner, Forward) or inner.causal is not None or inner.target == PYTHON_ATOM:
             log.debug("%s passes no %r on", context.node, inner)
             return
         frame = (_FORWARD, inner.target, inner.message)

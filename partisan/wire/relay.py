@@ -68,14 +68,17 @@ def frame_from_term(term: tuple[Any, ...]) -> Frame:
 
 
 def _body_from_term(body: Any) -> Body:
+    found: Body
     match body:
         case (Atom("parcel"), int(number), int(base), bytes(load)):
-            return Parcel(number, base, load, len(load))
+            found = Parcel(number, base, load, len(load))
         case (Atom("receipt"), of, int(life), int(first), int(last)):
-            return Receipt(node_of(of, CAPABILITY), life, first, last)
+            found = Receipt(node_of(of, CAPABILITY), life, first, last)
         case (Atom("lost" | "left") as said, node, int(life)):
-            return Word(node_of(node, CAPABILITY), life, said is _LEFT)
-    malformed(CAPABILITY, body)
+            found = Word(node_of(node, CAPABILITY), life, said is _LEFT)
+        case _:
+            malformed(CAPABILITY, body)
+    return found
 
 
 def load_to_term(target: object, message: object, channel: str | None) -> tuple[Any, ...]:
