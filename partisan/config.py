@@ -41,6 +41,7 @@ __all__ = [
     "DEFAULT_CHANNEL",
     "MEMBERSHIP_CHANNEL",
     "CausalConfig",
+    "RelayOptions",
     "ChannelConfig",
     "CodecConfig",
     "Config",

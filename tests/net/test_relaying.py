@@ -13,7 +13,7 @@ from support import Events, Sink, address_of, cluster, eventually, inside, runni
 from views import settle, sound, views_of
 
 import partisan
-from partisan import Atom, ConfigError, GenServer, Node, NodeDown, NotAcknowledged, NotConnected, Overloaded, testing
+from partisan import Atom, ConfigError, GenServer, Node, NodeDown, NotAcknowledged, NotConnected, Overloaded, rpc, testing
 from partisan.machines.relay_messages import Frame, Parcel, Word
 from partisan.testing import NodeProcess
 from partisan.wire.forward import Relay as Foreign
@@ -150,7 +150,7 @@ async def test_a_far_node_is_asked_to_start_and_to_call_and_may_refuse() -> None
         with pytest.raises(partisan.NotAllowed):
             await one.spawn_at(other.name, "somewhere", "something")
         with pytest.raises(partisan.BadRpc, match="not_allowed"):
-            await inside(one, partisan.rpc.call, other.name, "somewhere", "something", [])
+            await inside(one, rpc.call, other.name, "somewhere", "something", [])
         assert await one.whereis_at(other.name, "nobody") is None
 
 
@@ -166,7 +166,7 @@ async def test_a_far_node_that_is_killed_is_told_to_who_watches_it_and_its_proce
         await gone.start()
         try:
             await gone.join(address_of(nodes[0]))
-            await gone.run(start_sleeper)
+            await gone.run("relaying_far:start_sleeper")
             await eventually(lambda: all(gone.name in node._remote.links._supported for node in nodes), timeout=30.0)
             far = await eventually(lambda: [node for node in nodes if not node.table.is_connected(gone.name)])
             waiting = asyncio.ensure_future(inside(far[0], wait, gone.name, timeout=90.0))
@@ -185,15 +185,6 @@ async def test_a_far_node_that_is_killed_is_told_to_who_watches_it_and_its_proce
         finally:
             with contextlib.suppress(testing.ProcessEnded):
                 await gone.kill()
-
-
-async def start_sleeper() -> None:
-    partisan.spawn(for_ever_and_ever, name="sleeper")
-
-
-async def for_ever_and_ever() -> None:
-    while True:
-        await partisan.receive()
 
 
 async def test_who_leaves_is_down_for_far_nodes_and_who_comes_back_is_up() -> None:
