@@ -122,6 +122,7 @@ class MessageCalls(NodePart):
         Args:
             channel, partition_key, expiry, causal_label, clock: as in `forward_message`.
         Raises:
+            NotConnected: with the option `broadcast`: the node is no member, and is down.
             NotAcknowledged: no acknowledgement came within `expiry` (of what is relayed: `relay.timeout`), or the node
                 has left.
             ValueError: `expiry` is not above 0.
@@ -141,8 +142,12 @@ class MessageCalls(NodePart):
             self._relaying.befriend(node)
 
     def _is_far(self, target: Target) -> bool:
-        """Whether a message to the target, with acknowledgement, is relayed."""
-        return self._relaying.may(self._place(target)[0], ack=True)
+        """Whether a message to the target, with acknowledgement, is relayed. Raises NotConnected: its node is down."""
+        node = self._place(target)[0]
+        if node == self.name:
+            return False
+        self._relaying.check(node)
+        return self._relaying.may(node, ack=True)
 
     def _relay(
         self,

@@ -214,6 +214,8 @@ class Relaying:
     def _takes(self, node: str, target: Any, message: Any, channel: str | None, ack: bool) -> bool:
         """Take what the router has no connection for, if that is to be relayed."""
         if not self.may(node, ack):
+            if ack:
+                self.check(node)
             return False
         self.send(node, target, message, channel=channel)
         return True
@@ -230,6 +232,17 @@ class Relaying:
         if node in self._far:
             return True
         return self._context.config.broadcast and not self._presence.is_down(node)
+
+    def check(self, node: str) -> None:
+        """Raise NotConnected if the node is down, and nothing waits for it to come back: it is no member."""
+        context = self._context
+        if (
+            context.config.broadcast
+            and node not in context.manager.members()
+            and not self._router.table.is_connected(node)
+            and self._presence.is_down(node)
+        ):
+            raise NotConnected(node, known=True)
 
     def send(
         self,

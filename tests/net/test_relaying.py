@@ -315,7 +315,7 @@ async def test_hostile_frames_are_violations_and_the_cluster_goes_on() -> None:
         bad = [
             Frame("x@h", 1, 2, peer.name, 10**9, False, False, Parcel(1, 1, load, 1)),
             Frame(peer.name, 1 << 79, 1, one.name, 3, False, False, Parcel(1, 1, load, 1)),
-            Frame("x@h", 1, 3, peer.name, 3, False, False, Parcel(1, 1, b"\x83no term", 1)),
+            Frame("z@h", 1, 3, peer.name, 3, False, False, Parcel(1, 1, b"\x83no term", 1)),
             Frame("x@h", 1, 4, None, 3, False, False, Parcel(1, 1, load, 1)),
         ]
         for target in (Atom("partisan_hyparview_peer_service_manager"), Atom("partisan_python"),
