@@ -13,7 +13,18 @@ from support import Events, Sink, address_of, cluster, eventually, inside, runni
 from views import settle, sound, views_of
 
 import partisan
-from partisan import Atom, ConfigError, GenServer, Node, NodeDown, NotAcknowledged, NotConnected, Overloaded, rpc, testing
+from partisan import (
+    Atom,
+    ConfigError,
+    GenServer,
+    Node,
+    NodeDown,
+    NotAcknowledged,
+    NotConnected,
+    Overloaded,
+    rpc,
+    testing,
+)
 from partisan.machines.relay_messages import Frame, Parcel, Word
 from partisan.testing import NodeProcess
 from partisan.wire.forward import Relay as Foreign
