@@ -125,7 +125,7 @@ class ConnectionCalls(NodePart):
 
         Args:
             kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included,
-                and with `broadcast` those of which heartbeats are heard), "this", "hidden" (of Erlang nodes those that are).
+                and with `broadcast` those of which heartbeats are heard), "this", "hidden" (Erlang nodes that are).
         """
         self._check()
         found: dict[str, None] = {}
