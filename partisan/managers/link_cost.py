@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -106,10 +107,10 @@ class RoundTrips:
         if link is None:
             log.debug("%s has no connection to measure the way to %s", self._context.node, peer)
             return
-        began = self._context.loop.time()
+        began = time.monotonic()
 
         def answered() -> None:
             if not link.closed:
-                self._tell(peer, self._context.loop.time() - began)
+                self._tell(peer, time.monotonic() - began)
 
         link.probe(answered)
