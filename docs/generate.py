@@ -20,6 +20,7 @@ from partisan.config import (
     Config,
     HyParViewOptions,
     PingConfig,
+    RelayOptions,
     TlsClientConfig,
     TlsServerConfig,
 )
@@ -191,6 +192,7 @@ SECTIONS: tuple[tuple[str, type, str], ...] = (
     ("Options of a channel: `channels.<name>`", ChannelConfig, "channels.<name>."),
     ("Keepalive: `connection_ping`", PingConfig, "connection_ping."),
     ("HyParView: `hyparview`", HyParViewOptions, "hyparview."),
+    ("Relaying: `relay`", RelayOptions, "relay."),
     ("TLS of dialled connections: `tls_client_options`", TlsClientConfig, "tls_client_options."),
     ("TLS of accepted connections: `tls_server_options`", TlsServerConfig, "tls_server_options."),
     ("Discovery: `peer_discovery`", DiscoveryConfig, "peer_discovery."),

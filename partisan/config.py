@@ -34,6 +34,7 @@ from .config_load import (
     options_of,
 )
 from .config_plumtree import PlumtreeOptions
+from .config_relay import RelayOptions
 from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig, check_tls
 from .errors import ConfigError
 
@@ -47,6 +48,7 @@ __all__ = [
     "DiscoveryConfig",
     "HyParViewOptions",
     "PingConfig",
+    "RelayOptions",
     "TlsClientConfig",
     "TlsConfig",
     "TlsServerConfig",
@@ -270,11 +272,22 @@ class Config:
     )
     broadcast: bool = option(
         False,
-        "Whether the node takes part in what all nodes do by broadcast: it says now and then that it lives.",
+        "Whether the node takes part in what all nodes do by broadcast: it says now and then that it lives, knows of "
+        "others that are no neighbors whether they live, and has messages to them relayed (docs/overlays.md).",
         source="partisan 5.0.3",
         live=True,
     )
     plumtree: PlumtreeOptions = group(PlumtreeOptions, "The broadcast trees.", live=True)
+    relay_ttl: int = option(
+        5,
+        "Over how many nodes a message to a node that is no neighbor may go.",
+        source="partisan 5.0.3",
+        unit="nodes",
+        live=True,
+        low=1,
+        high=64,
+    )
+    relay: RelayOptions = group(RelayOptions, "Relaying to nodes that are no neighbors.", live=True)
     codec: CodecConfig = group(CodecConfig, "The term codec.")
     max_frame_octets: int = option(
         256 * MIB,

@@ -37,7 +37,9 @@ cdef class Router:
     cdef public object receiving           # callable(target, message, inbound): takes what came from other nodes, and
                                            # gives hand_over() what goes on; None for none
     cdef public object ordering            # callable(message, inbound) -> whether it takes this message, which looks causal
-    cdef public object optioned            # callable(target, message, **options): sends with causal_label or clock
+    cdef public object optioned            # callable(target, message, **options): sends with what few messages have
+    cdef public object relaying            # callable(node, target, message, channel, ack) -> whether it takes what is for
+                                           # a node without a connection; None for nobody
     cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
     cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
     cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us

@@ -1,6 +1,6 @@
 """The way of a message: from send() to a send queue, and from a frame to a mailbox."""
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -36,6 +36,9 @@ def send(
     ack: bool = False,
     causal_label: str | None = None,
     clock: Any = None,
+    transitive: bool = False,
+    out_links: Iterable[str] | None = None,
+    broadcast: bool = False,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
 
@@ -82,7 +85,11 @@ class Router:
     """Called with a message that looks causal, and its reader: whether it takes the message. None for nobody."""
 
     optioned: Callable[..., object]
-    """Called with what is sent with `causal_label` or `clock`, and its options."""
+    """Called with what is sent with options that are none of every message, and its options."""
+
+    relaying: Callable[[str, Any, Any, str | None, bool], bool] | None
+    """Called with node, target, message, channel and ack of what is for a node without a connection: whether it takes
+    the message. None for nobody."""
 
     call_outside: Callable[..., Awaitable[Any]]
     """Called with the arguments of `calls.call`: a call from code that is no process's own."""
@@ -143,6 +150,9 @@ class Router:
         ack: bool = False,
         causal_label: str | None = None,
         clock: Any = None,
+        transitive: bool = False,
+        out_links: Iterable[str] | None = None,
+        broadcast: bool = False,
     ) -> None:
         """Send a message to a process: encode, queue, return.
 
@@ -157,8 +167,10 @@ class Router:
             ack: keep the message, and send it again, until the other node acknowledges it.
             causal_label: deliver it in the causal order of this label, one of `causal_labels`.
             clock: with `ack`: a term, under which it is acknowledged.
+            transitive, broadcast: have other nodes pass it on, if the node is no neighbor; either says so.
+            out_links: the same, by these neighbors alone.
         Raises:
-            NotConnected: no connection to the node.
+            NotConnected: no connection to the node, and nobody to pass the message on.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.

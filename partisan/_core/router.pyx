@@ -58,7 +58,7 @@ current_router_var = current_router
 
 
 def send(target, message, *, channel=None, partition_key=None, key=None, bint ack=False, causal_label=None,
-         clock=None) -> None:
+         clock=None, bint transitive=False, out_links=None, bint broadcast=False) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
     cdef PyObject* found = NULL
     PyContextVar_Get(current_router, NULL, &found)
@@ -66,9 +66,10 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
         raise LocalProtocolError(NO_NODE)
     router = <Router><object>found
     Py_DECREF(router)
-    if causal_label is not None or clock is not None:
+    if causal_label is not None or clock is not None or transitive or broadcast or out_links is not None:
         (<Router>router).optioned(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack,
-                                  causal_label=causal_label, clock=clock)
+                                  causal_label=causal_label, clock=clock, transitive=transitive, out_links=out_links,
+                                  broadcast=broadcast)
         return
     (<Router>router).post(target, message, channel, partition_key, key, ack)
 
@@ -109,7 +110,7 @@ cdef class Router:
         return 0
 
     def send(self, target, message, *, channel=None, partition_key=None, key=None, bint ack=False, causal_label=None,
-             clock=None) -> None:
+             clock=None, bint transitive=False, out_links=None, bint broadcast=False) -> None:
         """Send a message to a process: encode, queue, return.
 
         Args:
@@ -124,8 +125,10 @@ cdef class Router:
             ack: keep the message, and send it again, until the other node acknowledges it.
             causal_label: deliver it in the causal order of this label, one of `causal_labels`.
             clock: with `ack`: a term, under which it is acknowledged.
+            transitive, broadcast: have other nodes pass it on, if the node is no neighbor; either says so.
+            out_links: the same, by these neighbors alone.
         Raises:
-            NotConnected: no connection to the node.
+            NotConnected: no connection to the node, and nobody to pass the message on.
             Overloaded: the channel's queue is full and its policy refuses more.
             NoProc: a name of this node that nobody has.
             EncodeError: the message is no term.
@@ -133,9 +136,10 @@ cdef class Router:
             ValueError: the partition key is no int of at least 0; or there is a key, and the message is to be kept or
                 is causal; or a clock without `ack`.
         """
-        if causal_label is not None or clock is not None:
+        if causal_label is not None or clock is not None or transitive or broadcast or out_links is not None:
             self.optioned(target, message, channel=channel, partition_key=partition_key, key=key, ack=ack,
-                          causal_label=causal_label, clock=clock)
+                          causal_label=causal_label, clock=clock, transitive=transitive, out_links=out_links,
+                          broadcast=broadcast)
             return
         self.post(target, message, channel, partition_key, key, ack)
 
@@ -241,8 +245,15 @@ cdef class Router:
         """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
         if ack:
             return self.send_kept(node, target, size, name, message, channel, partition_key)
-        cdef Lane lane = self.lane_to(node, channel)
-        cdef SendQueue queue = self.queue_of(lane, target, size, partition_key)
+        cdef Lane lane
+        cdef SendQueue queue
+        try:
+            lane = self.lane_to(node, channel)
+            queue = self.queue_of(lane, target, size, partition_key)
+        except NotConnected:
+            if self.relaying is not None and self.relaying(node, name, message, channel, False):
+                return 0
+            raise
         if lane.envelope is not None:
             enveloped = lane.envelope(name, message)
             if enveloped is not None:
@@ -263,6 +274,8 @@ cdef class Router:
         try:
             queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
         except NotConnected as error:
+            if self.relaying is not None and self.relaying(node, name, message, channel, True):
+                return 0
             if not error.known and not self.acknowledging.expected(node):
                 raise
         if queue is not None and queue.foreign:

@@ -34,6 +34,7 @@ def call(
     timeout: float | None = 5.0,
     channel: str | None = None,
     partition_key: int | None = None,
+    transitive: bool = False,
 ) -> Awaitable[Any]:
     """Ask a process and await its answer; the end of the process, and that there is none, are noticed.
 
@@ -43,6 +44,8 @@ def call(
         channel: of the request and of the answer; None is the process's own (`channel` of `GenServer.start`), or the
             default channel.
         partition_key: as in `partisan.send`.
+        transitive: have other nodes pass on what this node and that of the process say to each other, from now on and
+            while the two are no neighbors. With the option `broadcast` of both that is so without asking.
     Raises:
         NoProc: nobody has the name, or the process has ended before.
         NodeDown: its node is not connected, or was lost.
@@ -50,6 +53,8 @@ def call(
         CallTimeout: no answer came in time.
         Overloaded, EncodeError: as `partisan.send`.
     """
+    if transitive:
+        node()._befriend(target)
     return ask(target, message, timeout=timeout, channel=channel, partition_key=partition_key)
 
 

@@ -15,6 +15,7 @@ none goes in circles; names, lives and runs are bounded, the ones unheard of lon
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 from partisan.machines.machine import Peer
@@ -84,11 +85,14 @@ class Heartbeats:
         epoch: of this life: higher than that of any life before, as the nanoseconds of the clock.
         nobody: the name that many nodes share; as ids have it.
         most_nodes: names that are kept.
+    Attributes:
+        heard: callable(name, epoch): told of each heartbeat of another that is new; None for nobody.
     """
 
     def __init__(self, node: Any, epoch: int, nobody: Any = NOBODY, most_nodes: int = MOST_NODES) -> None:
         self.node = node
         self.epoch = epoch
+        self.heard: Callable[[Any, int], None] | None = None
         self._nobody = nobody
         self._most = most_nodes
         self._number = 0
@@ -125,6 +129,8 @@ class Heartbeats:
             del lives[next(iter(lives))]
         if len(self._lives) > self._most:
             del self._lives[next(iter(self._lives))]
+        if self.heard is not None and node != self.node:
+            self.heard(node, epoch)
         return True
 
     def is_stale(self, id: Any) -> bool:

@@ -185,6 +185,16 @@ class Liveness(Machine):
         known = self._nodes.get(node)
         return known is not None and known.up
 
+    def knows(self, node: Peer) -> bool:
+        """Whether anything is remembered of a node."""
+        return node in self._nodes
+
+    def heard(self, node: Peer, now: float) -> None:
+        """Something of a node has come that lives: it is not silent."""
+        known = self._nodes.get(node)
+        if known is not None and known.up:
+            known.heard = now
+
     def __len__(self) -> int:
         """How many nodes are remembered."""
         return len(self._nodes)

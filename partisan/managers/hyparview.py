@@ -115,6 +115,7 @@ class HyParViewManager(OverlayManager):
     """The partial views of one node; see `OverlayManager` for the arguments. Raises ConfigError, StateError."""
 
     wire_name: ClassVar[str] = "partisan_hyparview_peer_service_manager"
+    passes_on: ClassVar[bool] = True
 
     _machine: HyParView
 

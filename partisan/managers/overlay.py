@@ -64,7 +64,7 @@ from partisan.net.context import Context
 from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
 from partisan.net.link import DialledLink, Link
-from partisan.wire.forward import Ack, Distance, Forward, Inbound, Unknown, inbound_from_term
+from partisan.wire.forward import Ack, Distance, Forward, Inbound, Relay, Unknown, inbound_from_term
 
 log = logging.getLogger(__name__)
 
@@ -83,10 +83,14 @@ class OverlayManager(ABC):
     Attributes:
         wire_name: the registered name that peers address the manager by.
         extra: the extra by which its kind tell each other what Partisan has no words for, if there is one.
+        passes_on: whether a real node of its kind relays messages to others.
+        knows_ways: whether `next_hops` is to be preferred to the broadcast trees.
     """
 
     wire_name: ClassVar[str]
     extra: ClassVar[str | None] = None
+    passes_on: ClassVar[bool] = False
+    knows_ways: ClassVar[bool] = False
 
     def __init__(
         self, context: Context, table: ConnectionTable, spec: NodeSpec, audience: Audience, glue: Glue
@@ -361,6 +365,8 @@ class OverlayManager(ABC):
             self._context.acknowledged.acked(inbound.clock, link)
         elif isinstance(inbound, Distance):
             self._measuring.take(inbound)
+        elif isinstance(inbound, Relay):
+            self._audience.relayed(inbound, link)
         elif isinstance(inbound, Unknown) and bare:
             who = link.peer if link is not None else None
             self._violation(Violation(who, f"unexpected frame {inbound.term!r:.120}"))
@@ -477,7 +483,7 @@ class OverlayManager(ABC):
                 self._renamed.remove(peer.name)
             return
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
-        self._audience.edge(peer.name, up)
+        self._audience.edge(peer.name, up, reason)
 
     def _members_changed(self, fact: MembersChanged) -> None:
         known = {member.name: member for member in fact.members}

@@ -7,7 +7,7 @@ itself has to tell travels as an extra.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from partisan._core.connections import ConnectionTable
 from partisan.machines.direct import Direct
@@ -37,6 +37,8 @@ class StarGlue:
 
 class StarManager(OverlayManager):
     """An overlay whose members are those that were joined; see `OverlayManager` for the arguments."""
+
+    knows_ways: ClassVar[bool] = True
 
     _machine: Direct
 

@@ -161,6 +161,16 @@ class Broadcasts:
         self._context.router.codec.encode((command.id, command.payload))  # or it would be kept, and nobody told
         self._driver.handle(command)
 
+    def beat(self) -> None:
+        """Say that this node lives, now and not at the next interval; if the option says that it does so at all."""
+        if self._context.config.broadcast:
+            self.broadcast(None, MOD)
+
+    def reborn(self) -> int:
+        """Go on as another life of the node; return that."""
+        self.heartbeats.epoch = time.time_ns()
+        return self.heartbeats.epoch
+
     def members(self) -> list[str]:
         """Names of those whom messages are sent to, and this node."""
         return sorted({self._context.node, *self._machine.neighbors})

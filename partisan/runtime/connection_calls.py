@@ -14,6 +14,8 @@ from partisan.errors import NotConnected
 from partisan.etf import Atom, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL, ListenAddress, NodeSpec
 from partisan.runtime.parts import NodePart
+from partisan.runtime.presence import Presence
+from partisan.runtime.relaying import Relaying
 
 NodeKind = Literal["visible", "known", "this", "hidden"]
 """Connected nodes that are not hidden, members, the node itself, connected nodes that are: Erlang's alone may be."""
@@ -59,6 +61,9 @@ class NodeInfo:
 
 class ConnectionCalls(NodePart):
     """The methods of a node that are about itself and its connections."""
+
+    _presence: Presence
+    _relaying: Relaying
 
     def nodestring(self) -> str:
         """The node's name."""
@@ -119,8 +124,9 @@ class ConnectionCalls(NodePart):
         """Names of the nodes of these kinds, each once.
 
         Args:
-            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included),
-                "this", "hidden" (of Erlang nodes those that are).
+            kinds: "visible" (a connection to it is up; this if none is given), "known" (members, this node included,
+                and with `broadcast` those of which heartbeats are heard), "this", "hidden" (of Erlang nodes those that
+                are).
         """
         self._check()
         found: dict[str, None] = {}
@@ -134,7 +140,7 @@ class ConnectionCalls(NodePart):
                 hidden = () if self._far is None else self._far.peers(hidden=True)
                 return [name for name in self.table.nodes() if name not in hidden]
             case "known":
-                return sorted(self._manager.members())
+                return sorted({*self._manager.members(), *self._presence.far()})
             case "this":
                 return [self.name]
             case "hidden":
@@ -179,6 +185,11 @@ class ConnectionCalls(NodePart):
     def _kill_connections(self, name: str) -> bool:
         far = self._far is not None and self._far.disconnect(name)
         return self._manager.disconnect(name) or far
+
+    def relays(self) -> dict[str, int]:
+        """What this node has done as a relay since it was started: see docs/overlays.md."""
+        self._check()
+        return self._relaying.counters()
 
     def is_local(self, target: object) -> bool:
         """Whether a pid, a reference or a name (as it is sent to, or a remote reference) belongs to this node."""

@@ -35,6 +35,9 @@ MOST = 64
 MOST_OWED = 1024
 """How many peers that offered too early are remembered, the latest (ours)."""
 
+OVER_RELAYS = frozenset(("capabilities", "calls", "links", "spawn", "exit", "erpc"))
+"""What nodes may use that are no neighbors; the other extras are about a connection."""
+
 _CAPABILITIES = Atom("capabilities")
 _ANSWER = "answer"
 

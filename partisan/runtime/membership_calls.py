@@ -126,7 +126,11 @@ class MembershipCalls(ConnectionCalls):
                 async with asyncio.timeout(grace):
                     await self._acknowledged.confirmed(leaver)
         self._check()
-        if leaver is None or self._manager.spec_of(leaver) is not None:  # else it has left meanwhile
+        if leaver is None:
+            self._presence.farewell()
+            await self._manager.leave(None)
+            self._presence.reborn(self.broadcasts.reborn())
+        elif self._manager.spec_of(leaver) is not None:  # else it has left meanwhile
             await self._manager.leave(leaver)
 
     async def disconnect_node(self, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 from partisan import telemetry
@@ -18,6 +18,7 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.causal import Causality
 from partisan.net.interposition import Interposition
 from partisan.runtime.parts import NodePart
+from partisan.runtime.relaying import Relaying
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ class MessageCalls(NodePart):
     _acknowledged: Acknowledged
     _causal: Causality
     _interposition: Interposition
+    _relaying: Relaying
     _ref_count: int
     _relief: dict[tuple[str, str], list[asyncio.Future[None]]]
 
@@ -53,6 +55,9 @@ class MessageCalls(NodePart):
         expiry: float | None = None,
         causal_label: str | None = None,
         clock: object = None,
+        transitive: bool = False,
+        out_links: Iterable[str] | None = None,
+        broadcast: bool = False,
     ) -> None:
         """Send a message with options. Named as in Partisan.
 
@@ -63,12 +68,22 @@ class MessageCalls(NodePart):
             expiry: seconds for which it is kept, instead of `acknowledge_expiry`.
             causal_label: deliver it in the causal order of this label, one of `causal_labels`.
             clock: with `ack`: a term, under which it is acknowledged; copies of it are not told apart then.
+            transitive: if the node is no neighbor, have other nodes pass the message on (docs/overlays.md). With the
+                option `broadcast` of the node that is so without asking.
+            out_links: the same, by these neighbors alone.
+            broadcast: the same as `transitive`: what is relayed goes over the tree of broadcasts.
         Raises:
+            NotConnected: there is no connection, and nobody to pass the message on.
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
             UnknownLabel: this node has no such causal label.
             ValueError: `expiry` is not above 0, or it or `clock` is given without `ack`; or `key` with any of these; or
                 a message under that clock is not acknowledged yet.
         """
+        if transitive or broadcast or out_links is not None:
+            if causal_label is not None or clock is not None or key is not None:
+                raise ValueError("a message that others pass on takes no causal_label, clock or key")
+            if self._relay(target, message, channel=channel, out_links=out_links, expiry=expiry):
+                return
         if not ack and (expiry is not None or clock is not None):
             given = "clock" if expiry is None else "expiry"
             raise ValueError(f"{given} is of an acknowledged message: say ack=True")
@@ -102,18 +117,62 @@ class MessageCalls(NodePart):
         causal_label: str | None = None,
         clock: object = None,
     ) -> None:
-        """Send a message with `ack`, and wait until the other node has it.
+        """Send a message with `ack`, and wait until the other node has it; one that is no neighbor, if it is relayed.
 
         Args:
             channel, partition_key, expiry, causal_label, clock: as in `forward_message`.
         Raises:
-            NotAcknowledged: no acknowledgement came within `expiry`, or the node has left.
+            NotConnected: with the option `broadcast`: the node is no member, and is down.
+            NotAcknowledged: no acknowledgement came within `expiry` (of what is relayed: `relay.timeout`), or the node
+                has left.
             ValueError: `expiry` is not above 0.
         """
         tag: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         options: dict[str, Any] = {"channel": channel, "partition_key": partition_key, "expiry": expiry}
-        self._keep(target, message, **options, causal_label=causal_label, clock=clock, tag=tag)
+        relayed = causal_label is None and clock is None and self._is_far(target)
+        if not (relayed and self._relay(target, message, channel=channel, expiry=expiry, tag=tag)):
+            self._keep(target, message, **options, causal_label=causal_label, clock=clock, tag=tag)
         await tag
+
+    def _befriend(self, target: Target) -> None:
+        """Have what is sent to the target's node from now on relayed while it is no neighbor, as calls ask for."""
+        self._check()
+        node = self._place(target)[0]
+        if node != self.name:
+            self._relaying.befriend(node)
+
+    def _is_far(self, target: Target) -> bool:
+        """Whether a message to the target, with acknowledgement, is relayed. Raises NotConnected: its node is down."""
+        node = self._place(target)[0]
+        if node == self.name:
+            return False
+        self._relaying.check(node)
+        return self._relaying.may(node, ack=True)
+
+    def _relay(
+        self,
+        target: Target,
+        message: object,
+        *,
+        channel: str | None,
+        out_links: Iterable[str] | None = None,
+        expiry: float | None = None,
+        tag: asyncio.Future[None] | None = None,
+    ) -> bool:
+        """Have a message passed on, if it is for a node that is no neighbor; whether it is. Raises as `send`."""
+        self._check()
+        node, name = self._place(target)
+        if node == self.name or self.table.is_connected(node):
+            return False
+
+        def go_on(message: object) -> None:
+            self._relaying.send(node, name, message, channel=channel, out_links=out_links, expiry=expiry, tag=tag)
+
+        if self.router.forwarding is None:
+            go_on(message)
+        elif not self._interposition.pass_on(node, name, message, go_on) and tag is not None:
+            tag.set_exception(NotAcknowledged(node, "a function that was put between dropped it"))
+        return True
 
     def _keep(
         self,

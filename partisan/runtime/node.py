@@ -48,9 +48,11 @@ from partisan.runtime.monitors import Monitors
 from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
 from partisan.runtime.options import LOOPBACK, channel_map, check_reachable, make_codec, named
+from partisan.runtime.presence import Presence
 from partisan.runtime.process_info import InfoCalls
 from partisan.runtime.python_peers import Handler, PythonPeers
 from partisan.runtime.reconfigure import Reconfigure
+from partisan.runtime.relaying import Relaying
 from partisan.runtime.remote import Remote
 from partisan.runtime.remote_calls import RemoteCalls
 from partisan.runtime.requests import CAPABILITY, Requests
@@ -60,6 +62,7 @@ from partisan.runtime.watch import Sampler
 from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 from partisan.wire.causal import CAPABILITY as CAUSAL
+from partisan.wire.relay import CAPABILITY as RELAY
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +189,7 @@ class Node(
         self._causal.start()
         self._manager.start()
         self.broadcasts.start()
+        self._presence.start()
         self._discovery.start()
         if self._far is not None:
             try:
@@ -249,7 +253,9 @@ class Node(
             undeliverable=self._undeliverable,
         )
         self.broadcasts = Broadcasts(self._context)
+        self._make_relaying()
         extras: dict[str, Handler] = {CAPABILITY: self._requests, **self._remote.handlers, **self.broadcasts.extras}
+        extras[RELAY] = self._relaying
         if self.config.causal_labels:
             extras[CAUSAL] = self._causal
         overlay = extra_of(self.config)
@@ -261,7 +267,7 @@ class Node(
         self._monitors = Monitors(self._context, self.table, self.make_ref)
         self.router.call_monitored = self._monitors.call
         self.scheduler.register(self._monitors.wire_name, self._monitors.receive)
-        self._node_monitors = NodeMonitors(self.scheduler, self.table)
+        self._node_monitors = NodeMonitors(self.scheduler, self._presence)
         self.scheduler.register(self.broadcasts.wire_name, self.broadcasts.receive)
         self._manager = make_manager(self._context, self.table, self.spec, self._audience())
         self.scheduler.register(self._manager.wire_name, self._manager.receive)
@@ -286,25 +292,48 @@ class Node(
         self.router.call_unreached = Unreached(far, self.loop).call
         return far
 
-    def _audience(self) -> Audience:
-        """Who hears of what changes in the overlay."""
+    def _make_relaying(self) -> None:
+        """Make what reaches nodes that are no neighbors, and knows which of these live."""
 
-        def edge(node: str, up: bool) -> None:
+        def there(node: str, up: bool) -> None:
             self._python.edge(node, up)
-            self._acknowledged.edge(node, up)
-            self._causal.edge(node, up)
             self._requests.edge(node, up)
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
-            self.broadcasts.edge(node, up)
             self._remote.edge(node, up)
+
+        broadcasts = self.broadcasts
+        life = broadcasts.heartbeats.epoch
+        self._presence = Presence(self._context, there, broadcasts.beat, life)
+        self._relaying = self._presence.spreads = Relaying(
+            self._context, self._presence, broadcasts.peers, lambda message: broadcasts.receive(message, None), life
+        )
+        broadcasts.heartbeats.heard = self._presence.heartbeat
+
+    def _audience(self) -> Audience:
+        """Who hears of what changes in the overlay."""
+
+        def edge(node: str, up: bool, reason: str) -> None:
+            self._python.near(node, up)
+            self._presence.edge(node, up, reason)
+            self._acknowledged.edge(node, up)
+            self._causal.edge(node, up)
+            self.broadcasts.edge(node, up)
+            self._relaying.edge(node, up)
             self._watching.edge(node, up)
 
         def lane(node: str, channel: str) -> None:
             self._watching.lane(node, channel)
             self._acknowledged.look()
 
-        return Audience(edge, lane, self._watching.members, self._acceptor.part, self._python.has)
+        return Audience(
+            edge,
+            lane,
+            self._watching.members,
+            self._acceptor.part,
+            self._python.has,
+            self._relaying.receive_foreign,
+        )
 
     def _tell_python(self, node: str, message: tuple[Any, ...], channel: str | None = None) -> None:
         """Send an extra to a Python node. Raises NotConnected, Overloaded."""
@@ -347,6 +376,7 @@ class Node(
             await self._end_processes(max(0.0, end - self.loop.time()))
             await self._acknowledged.settled(max(0.0, end - self.loop.time()))
             await self._causal.stop(max(0.0, end - self.loop.time()))
+            self._presence.farewell()
             await self._manager.stop(max(0.0, end - self.loop.time()))
             if self._far is not None:
                 await self._far.stop()
@@ -357,6 +387,8 @@ class Node(
             self._acknowledged.stop()
             self._monitors.stop()
             self.broadcasts.stop()
+            self._presence.stop()
+            self._relaying.stop()
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()

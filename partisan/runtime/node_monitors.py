@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol
 
-from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.scheduler import Scheduler
 from partisan._core.watch import Watch
@@ -17,6 +16,13 @@ NodeType = Literal["all", "visible", "hidden"]
 NODE_TYPES = ("all", "visible", "hidden")
 NODEUP, NODEDOWN = Atom("nodeup"), Atom("nodedown")
 REASON = [(Atom("nodedown_reason"), Atom("noconnection"))]
+
+
+class Presence(Protocol):
+    """Who is there."""
+
+    def is_connected(self, node: str) -> bool:
+        """Whether the node is there."""
 
 
 class Subscription(Watch):
@@ -54,21 +60,22 @@ class NodeMonitors:
     """Who wants to hear of which node.
 
     Args:
-        scheduler, table: processes and connections of this node.
+        scheduler: of the processes of this node.
+        presence: knows which nodes are there.
     """
 
-    def __init__(self, scheduler: Scheduler, table: ConnectionTable) -> None:
+    def __init__(self, scheduler: Scheduler, presence: Presence) -> None:
         self._scheduler = scheduler
-        self._table = table
+        self._presence = presence
         self._up: dict[str, None] = {}
         self._kept: dict[Subscription, None] = {}
 
     def edge(self, node: str, up: bool) -> None:
-        """The overlay's edge to the node has become usable, or no longer is."""
+        """The node is there from now on, or no longer."""
         if up and node not in self._up:
             self._up[node] = None
             self._tell(NODEUP, node)
-        elif not up and node in self._up and not self._table.is_connected(node):
+        elif not up and node in self._up and not self._presence.is_connected(node):
             del self._up[node]
             for subscription in [each for each in self._kept if each.node == node]:
                 subscription.end()
@@ -80,7 +87,7 @@ class NodeMonitors:
         if not flag:
             for subscription in [each for each in self._kept if each.holder is holder and each.node == node][-1:]:
                 subscription.end()
-        elif node == self._scheduler.node or self._table.is_connected(node):
+        elif node == self._scheduler.node or self._presence.is_connected(node):
             Subscription(holder, self._kept, node)
         else:
             self._scheduler.send_local(holder, (NODEDOWN, Atom(node)))

@@ -11,7 +11,7 @@ from partisan._core.connections import ConnectionTable
 from partisan.errors import NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.net.context import Context
-from partisan.runtime.extras import NAME, Extras
+from partisan.runtime.extras import NAME, OVER_RELAYS, Extras
 from partisan.runtime.payload import PayloadCodec
 from partisan.wire.acknowledged import CAPABILITY
 from partisan.wire.atom import malformed
@@ -25,6 +25,7 @@ MSGPACK = "msgpack"
 """The capability, and the tag of `{msgpack, Target, Octets}`, in which Target stands as in a plain frame."""
 
 _MSGPACK = Atom(MSGPACK)
+_NONE: frozenset[str] = frozenset()
 
 
 class Handler(Protocol):
@@ -90,6 +91,12 @@ class PythonPeers:
             if not up:
                 self._let_go(node)
 
+    def near(self, node: str, up: bool) -> None:
+        """There is a connection to the node, or none any more: use what is about connections, or cease to."""
+        agreed = self._extras.agreed(node)
+        if agreed and (up or not self._table.is_connected(node)):
+            self._use(node, agreed)
+
     def has(self, node: str) -> bool:
         """Whether the node has said that it runs this package."""
         return bool(self._extras.agreed(node))
@@ -104,13 +111,19 @@ class PythonPeers:
 
     def _agreed(self, node: str, capabilities: frozenset[str]) -> None:
         self._let_go(node)
-        envelope = self._envelope if MSGPACK in capabilities else None
-        for channel in self._channels:
-            self._table.lane(node, channel).envelope = envelope
-        self._context.acknowledged.agreed(node, CAPABILITY in capabilities)
-        for name, handler in self._handlers.items():
-            handler.agreed(node, name in capabilities)
+        self._use(node, capabilities)
         log.info("%s and %s agree on %s", self._context.node, node, ", ".join(sorted(capabilities)) or "nothing")
+
+    def _use(self, node: str, capabilities: frozenset[str]) -> None:
+        """Use what is agreed, but what is about connections only while there are any."""
+        connected = capabilities if self._table.is_connected(node) else _NONE
+        if node in self._table.peers:
+            envelope = self._envelope if MSGPACK in connected else None
+            for channel in self._channels:
+                self._table.lane(node, channel).envelope = envelope
+        self._context.acknowledged.agreed(node, CAPABILITY in connected)
+        for name, handler in self._handlers.items():
+            handler.agreed(node, name in (capabilities if name in OVER_RELAYS else connected))
 
     def _let_go(self, node: str) -> None:
         for waiter in self._waiters.pop(node, ()):

@@ -23,7 +23,9 @@ from partisan.runtime.broadcasting import Broadcasts
 from partisan.runtime.busy_wait import BusyWait
 from partisan.runtime.fault_calls import FaultCalls
 from partisan.runtime.options import channel_map
+from partisan.runtime.presence import Presence
 from partisan.runtime.python_peers import PythonPeers
+from partisan.runtime.relaying import Relaying
 from partisan.runtime.watch import Watch, bounds
 
 APPLIED: Final[Mapping[str, str]] = {
@@ -54,6 +56,8 @@ APPLIED: Final[Mapping[str, str]] = {
     "peer_discovery": "_apply_discovery",
     "broadcast": "_apply_broadcast",
     "plumtree": "_apply_broadcast",
+    "relay_ttl": "_apply_broadcast",
+    "relay": "_apply_broadcast",
     "busy_wait": "_apply_busy_wait",
     "egress_delay": "_apply_delays",
     "ingress_delay": "_apply_delays",
@@ -85,6 +89,8 @@ class Reconfigure(Watch, FaultCalls):
     _acceptor: Acceptor
     _python: PythonPeers
     broadcasts: Broadcasts
+    _relaying: Relaying
+    _presence: Presence
     _told: dict[str, int]  # channel -> the parallelism that peers were told last
 
     def reconfigure(self, **options: Any) -> Config:
@@ -117,6 +123,8 @@ class Reconfigure(Watch, FaultCalls):
 
     def _apply_broadcast(self) -> None:
         self.broadcasts.retune()
+        self._relaying.retune()
+        self._presence.retune()
 
     def _check_told(self, config: Config) -> None:
         """Refuse to change a parallelism that peers were told of, where one of them is, or may be, a node of the BEAM.

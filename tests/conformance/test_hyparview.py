@@ -11,8 +11,9 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import pytest
 from peer import Peer
-from reference_cluster import NAMES, WAIT, forward_once, started
+from reference_cluster import NAMES, WAIT, check_forward_message, forward_once, started
 from support import eventually
 from views import sound
 
@@ -76,10 +77,16 @@ async def test_partisan_hyparview_manager_partition_test() -> None:
         await check_kill(peers)
 
 
-async def test_partisan_hyparview_manager_high_active_test() -> None:
-    async with hyparview_cluster(*NAMES, hyparview={"active_max_size": 5}) as peers:
+@pytest.mark.parametrize("broadcast", [False, True], ids=["default", "with_broadcast"])
+async def test_partisan_hyparview_manager_high_active_test(broadcast: bool) -> None:
+    """With broadcast every node sends each other a value, neighbor or not."""
+    async with hyparview_cluster(*NAMES, hyparview={"active_max_size": 5}, broadcast=broadcast) as peers:
         await check_neighbors(peers)
+        if broadcast:
+            await check_forward_message(peers, transitive=True)
         await check_kill(peers)
+        if broadcast:
+            await check_forward_message(peers[:-1], transitive=True)
 
 
 async def test_partisan_hyparview_manager_low_active_test() -> None:

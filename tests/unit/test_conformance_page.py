@@ -29,7 +29,7 @@ def test_page_names_every_group_of_the_pluggable_manager() -> None:
     groups = set(re.findall(r'^    "(\w+)": \($', source, re.MULTILINE)) | set(
         re.findall(r'^    "(\w+)": \(\{', source, re.MULTILINE)
     )
-    assert {group for _, group, _ in ROW.findall(PAGE) if group} == groups
+    assert {group for test, group, _ in ROW.findall(PAGE) if group and "hyparview" not in test} == groups
 
 
 @pytest.mark.parametrize("suite", SUITES)
