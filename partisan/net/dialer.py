@@ -29,6 +29,7 @@ from partisan.errors import ConnectionLost, PartisanError
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.link import DialledLink
+from partisan.net.sockets import connect
 
 log = logging.getLogger(__name__)
 
@@ -358,7 +359,7 @@ class Dialer:
         until = context.loop.time() + context.config.connect_timeout
         try:
             async with asyncio.timeout_at(until):
-                await context.loop.sock_connect(sock, (address.host, address.port))
+                await connect(context.loop, sock, address.host, address.port)
         except BaseException:
             sock.close()
             raise
