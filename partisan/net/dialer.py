@@ -477,11 +477,18 @@ class Dialer:
             self._retired.remove(link)
             self._table.release(link.name, link.channel, link.queue)
         self._abandoned.discard(link)
+        self._forget(link.peer)
         self._check_idle()
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
         self._leave_table(link.owner, link)
         self._lost(link.owner, error)
+        self._forget(link.peer)
+
+    def _forget(self, name: str | None) -> None:
+        """Remember nothing of a node that is wanted no more, once it has read what it was sent."""
+        if name is not None and not self.keeps(name) and all(edge.target.name != name for edge in self._settling):
+            self._table.discard(name)
 
     def _lost(self, edge: Edge, error: BaseException | None) -> None:
         """A connection of the edge could not be made, or is gone: tell, and dial again after a pause."""
