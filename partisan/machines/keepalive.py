@@ -20,10 +20,12 @@ of one peer waiting should hand over the last alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from partisan.machines.machine import Machine, Peer, Received, Retune, Start, TimedOut
+from partisan.errors import LocalProtocolError
+from partisan.machines.machine import Effect, Event, Machine, Peer, Received, Retune, Start, TimedOut
 
 if TYPE_CHECKING:
     from random import Random
@@ -143,14 +145,11 @@ class Keepalive(Machine):
         acceptor: bool = False,
         epoch: float = 0.0,
     ) -> None:
-        super().__init__(myself, config, rng)
-        self._events |= {
-            Start: self._on_start,
-            TimedOut: self._on_timed_out,
-            Probe: self._on_probe,
-            Retune: self._on_retune,
-        }
-        self._messages |= {Ping: self._on_ping, Pong: self._on_pong}
+        # Not Machine's: its tables are filled for each instance, and there is one for each end of each connection.
+        self.myself = myself
+        self.config = config
+        self._rng = rng
+        self._out: list[Effect] = []
         self.peer = peer
         self.last_heard = 0.0
         self._started = False
@@ -161,6 +160,15 @@ class Keepalive(Machine):
         self._heard_before_asking = 0.0  # what `last_heard` was when we sent the first ping of those in vain
         self._pings: dict[int, float] = {}  # id of an unanswered ping -> when it was sent
         self._probes: dict[int, tuple[object, float]] = {}  # id of an unanswered probe -> its tag, when it was sent
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        """Take one event; return what the world must now do, in order. See `Machine.handle`."""
+        takes = _TAKES.get(type(event))
+        if takes is None:
+            raise LocalProtocolError(f"{type(self).__name__} takes no {type(event).__name__}")
+        takes(self, event, now)
+        out, self._out = self._out, []
+        return out
 
     def heard(self, now: float) -> None:
         """Note that a frame arrived; cheap, and instead of an event."""
@@ -189,7 +197,11 @@ class Keepalive(Machine):
 
     def _on_received(self, event: Received, now: float) -> None:
         self.last_heard = now
-        super()._on_received(event, now)
+        hears = _HEARS.get(type(event.message))
+        if hears is None:
+            self._violation(event.peer, f"unexpected {type(event.message).__name__}")
+        else:
+            hears(self, event.peer, event.message, now)
 
     def _on_ping(self, peer: Peer, message: Ping, now: float) -> None:
         if self.peer is None or message.sender != self.peer:
@@ -248,3 +260,13 @@ class Keepalive(Machine):
         self._next_id += 1
         self._send(self.peer, Ping(self.myself, ping_id, int((self._epoch + now) * 1000.0)))
         return ping_id
+
+
+_TAKES: dict[type, Callable[[Keepalive, Any, float], None]] = {
+    Start: Keepalive._on_start,
+    TimedOut: Keepalive._on_timed_out,
+    Received: Keepalive._on_received,
+    Probe: Keepalive._on_probe,
+    Retune: Keepalive._on_retune,
+}
+_HEARS: dict[type, Callable[[Keepalive, Peer, Any, float], None]] = {Ping: Keepalive._on_ping, Pong: Keepalive._on_pong}

@@ -29,6 +29,7 @@ from partisan.errors import ConnectionLost, PartisanError
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.net.link import DialledLink
+from partisan.net.sockets import connect
 
 log = logging.getLogger(__name__)
 
@@ -364,7 +365,7 @@ class Dialer:
         until = context.loop.time() + context.config.connect_timeout
         try:
             async with asyncio.timeout_at(until):
-                await context.loop.sock_connect(sock, (address.host, address.port))
+                await connect(context.loop, sock, address.host, address.port)
         except BaseException:
             sock.close()
             raise
@@ -482,11 +483,18 @@ class Dialer:
             self._retired.remove(link)
             self._table.release(link.name, link.channel, link.queue)
         self._abandoned.discard(link)
+        self._forget(link.peer)
         self._check_idle()
 
     def _link_lost(self, link: DialledLink, error: Exception | None) -> None:
         self._leave_table(link.owner, link)
         self._lost(link.owner, error)
+        self._forget(link.peer)
+
+    def _forget(self, name: str | None) -> None:
+        """Remember nothing of a node that is wanted no more, once it has read what it was sent."""
+        if name is not None and not self.keeps(name) and all(edge.target.name != name for edge in self._settling):
+            self._table.discard(name)
 
     def _lost(self, edge: Edge, error: BaseException | None) -> None:
         """A connection of the edge could not be made, or is gone: tell, and dial again after a pause."""

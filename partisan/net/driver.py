@@ -31,7 +31,7 @@ class Runnable(Protocol):
         """Take one event; return what the world must now do, in order."""
 
 
-World = Mapping[type, Callable[[Any], None]]
+World = Mapping[type, Callable[[Any], None]] | Callable[[Effect], None]
 
 
 class Driver:
@@ -41,7 +41,7 @@ class Driver:
         machine: the protocol; nobody else may call it.
         loop: whose clock is the machine's.
         world: effect type -> callable(effect) that carries it out; timers are the driver's own. An effect that the
-            machine never asks for may be missing.
+            machine never asks for may be missing. Or one callable(effect) for all of them.
         before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
         clock: the machine's clock instead of the loop's, which may stand still within a turn and count milliseconds.
     """
@@ -50,11 +50,11 @@ class Driver:
         "_before_timeout",
         "_carry_out",
         "_clock",
-        "_events",
         "_loop",
         "_running",
         "_stopped",
         "_timers",
+        "_waiting",
         "machine",
     )
 
@@ -66,33 +66,45 @@ class Driver:
         before_timeout: Callable[[], None] | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._clock = clock or loop.time
+        self._clock = clock
         self.machine = machine
         self._before_timeout = before_timeout
         self._loop = loop
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._events: deque[Event] = deque()
+        self._waiting: deque[Event] | None = None  # what has arisen while the machine was busy; few ever have any
         self._running = False
         self._stopped = False
-        timers: World = {StartTimer: self._start_timer, StopTimer: self._stop_timer}
-        self._carry_out = {**world, **timers}
+        self._carry_out = (lambda effect: world[type(effect)](effect)) if isinstance(world, Mapping) else world
 
     def handle(self, event: Event) -> None:
         """Give the machine an event and carry out what it asks for; ignored once stopped."""
         if self._stopped:
             return
-        self._events.append(event)
         if self._running:
+            if self._waiting is None:
+                self._waiting = deque()
+            self._waiting.append(event)
             return
+        if self._waiting:  # the machine has failed with events left
+            self._waiting.append(event)
+            event = self._waiting.popleft()
         self._running = True
         try:
-            while self._events and not self._stopped:
-                event = self._events.popleft()
-                log.debug("%s takes %r", self.machine.myself, event)
-                for effect in self.machine.handle(event, self._clock()):
-                    self._carry_out[type(effect)](effect)
+            self._take(event)
+            while self._waiting and not self._stopped:
+                self._take(self._waiting.popleft())
         finally:
             self._running = False
+
+    def _take(self, event: Event) -> None:
+        log.debug("%s takes %r", self.machine.myself, event)
+        for effect in self.machine.handle(event, self._loop.time() if self._clock is None else self._clock()):
+            if type(effect) is StartTimer:
+                self._start_timer(effect)
+            elif type(effect) is StopTimer:
+                self._stop_timer(effect)
+            else:
+                self._carry_out(effect)
 
     def stop(self) -> None:
         """Cancel every timer; events are ignored from now on."""

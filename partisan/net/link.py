@@ -32,7 +32,7 @@ from partisan._core.stream import Stream
 from partisan.config import Config, PingConfig
 from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded, PartisanError
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
-from partisan.machines.machine import Disconnect, Notify, Received, Retune, Send, Start, Violation
+from partisan.machines.machine import Disconnect, Received, Retune, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.certificates import is_bound, names_in
 from partisan.net.driver import Driver
@@ -64,7 +64,10 @@ def address_of(sock: socket.socket) -> str:
         name = sock.getpeername()
     except OSError:
         return "?"
-    return str(ListenAddress(*name[:2])) if isinstance(name, tuple) else str(name or "?")
+    if not isinstance(name, tuple):
+        return str(name or "?")
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def keepalive_config(config: Config) -> KeepaliveConfig:
@@ -122,11 +125,7 @@ class Link(ABC):
         self._driver = Driver(
             self.keepalive,
             context.loop,
-            {
-                Send: lambda effect: self._say(keepalive_to_term(effect.message)),
-                Disconnect: lambda effect: self.fail(ConnectionLost("timeout", self.peer, effect.reason)),
-                Notify: self._keepalive_tells,
-            },
+            self._keepalive_wants,
             before_timeout=self._tell_heard,
         )
         self._probes: dict[int, Callable[[], None]] = {}
@@ -326,8 +325,16 @@ class Link(ABC):
         heard_at = self.stream.read_at if self.tap is None else self.tap.heard_at
         self.keepalive.heard(max(heard_at, self.keepalive.last_heard))
 
-    def _keepalive_tells(self, effect: Notify) -> None:
-        fact = effect.fact
+    def _keepalive_wants(self, effect: Any) -> None:
+        kind = type(effect)
+        if kind is Send:
+            self._say(keepalive_to_term(effect.message))
+        elif kind is Disconnect:
+            self.fail(ConnectionLost("timeout", self.peer, effect.reason))
+        else:
+            self._keepalive_tells(effect.fact)
+
+    def _keepalive_tells(self, fact: object) -> None:
         if isinstance(fact, Probed):
             handled = self._probes.pop(fact.tag, None)  # type: ignore[call-overload]
             if handled is not None:

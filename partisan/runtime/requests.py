@@ -74,7 +74,8 @@ class Requests:
 
     def agreed(self, node: str, watched: bool) -> None:
         """Whether the node tells us itself when a process that we have asked ends."""
-        self._table.peer(node).watches_calls = watched
+        if watched or node in self._table.peers:
+            self._table.peer(node).watches_calls = watched
         if watched and node in self._lost:
             self._tell(node, (_CALLS, _SINCE, self._lost.pop(node)), None)
 

@@ -112,6 +112,13 @@ async def test_a_node_that_leaves_is_forgotten_by_all() -> None:
             a.send(("sink", "c@127.0.0.1"), 1)
 
 
+async def test_a_node_that_has_left_leaves_nothing_behind_in_the_table() -> None:
+    async with cluster("a", "b", "c") as (a, b, c):
+        await c.leave()
+        await eventually(lambda: [*a.table.peers] == [b.name] and [*b.table.peers] == [a.name])
+        assert not c.table.peers
+
+
 async def test_a_node_that_left_can_join_again() -> None:
     async with cluster("a", "b", "c") as nodes:
         a, _, c = nodes
