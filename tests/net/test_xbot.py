@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
@@ -21,6 +22,10 @@ from partisan.sim.makers import MAKERS
 from partisan.sim.moments import moments_of
 from partisan.sim.record import replay
 from partisan.wire.trace import forms_of_terms
+
+LONG = pytest.mark.skipif(
+    "PARTISAN_TEST_SOAK" not in os.environ, reason="waits for chance, for minutes on a busy machine: make soak"
+)
 
 NEAR, FAR = 1.0, 100.0
 EIGHT = tuple(f"n{number}" for number in range(8))
@@ -111,6 +116,7 @@ def agreed(events: list[Any]) -> int:
     return sum(each.answer is True for each in messages if isinstance(each, OptimizationReply))
 
 
+@LONG
 async def test_neighbors_are_exchanged_for_those_that_the_program_says_are_nearer(tmp_path: Path) -> None:
     centers = Centers()
     async with met(tmp_path, centers.costs_of) as nodes:
@@ -118,6 +124,7 @@ async def test_neighbors_are_exchanged_for_those_that_the_program_says_are_neare
     assert agreed(told(tmp_path)) > 0
 
 
+@LONG
 async def test_without_an_oracle_round_trips_are_measured(tmp_path: Path) -> None:
     centers = Centers()
 
@@ -136,6 +143,7 @@ async def test_without_an_oracle_round_trips_are_measured(tmp_path: Path) -> Non
     assert min(trips) > 0.0
 
 
+@LONG
 async def test_options_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="mixed_cluster"):
         Node("a@h", peer_service_manager="hyparview", hyparview={"xbot_enabled": True})
@@ -148,6 +156,7 @@ async def test_options_that_cannot_be_are_refused() -> None:
             a.reconfigure(hyparview={"xbot_oracle": cost})
 
 
+@LONG
 async def test_what_an_oracle_raises_or_makes_up_is_not_known(caplog: pytest.LogCaptureFixture) -> None:
     answers = iter((1, None, "far", float("nan"), True))
 
@@ -162,6 +171,7 @@ async def test_what_an_oracle_raises_or_makes_up_is_not_known(caplog: pytest.Log
     assert "StopIteration" in caplog.text
 
 
+@LONG
 async def test_an_oracle_may_be_named() -> None:
     async with running("a", **options_of("operator:length_hint")) as [a]:
         made = oracle_of(a.config)

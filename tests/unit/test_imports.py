@@ -28,6 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "config_discovery": ("config_load",),
     "config_groups": ("config_load",),
     "config_plumtree": ("config_load",),
+    "config_relay": ("config_load",),
     "config": (
         "config_causal",
         "config_discovery",
