@@ -112,6 +112,7 @@ EFFECTS: tuple[tuple[str, str], ...] = (
         "`broadcast`, `plumtree`",
         "At once: timers begin anew at a random moment; trees above a smaller bound are forgotten, and grow again.",
     ),
+    ("`relay_ttl`, `relay`", "For what is sent, or sent again, and for who is silent, from now on."),
     ("`causal`", "For what waits, or comes, from now on."),
     (
         "`tls_client_options`, `tls_server_options`",

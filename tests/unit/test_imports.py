@@ -35,6 +35,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "config_distribution",
         "config_groups",
         "config_plumtree",
+        "config_relay",
         "config_tls",
     ),
     "throttle": (),
