@@ -17,7 +17,7 @@ from partisan.runtime.payload import PayloadCodec
 MSGPACK = {"data": {"payload": "msgpack"}}
 PYTHON, CAPABILITIES, TAG = Atom("partisan_python"), Atom("capabilities"), Atom("msgpack")
 # What every node of ours offers.
-EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "links", "spawn")]
+EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "links", "relay", "spawn")]
 PAYLOADS = PayloadCodec(Codec(remote_refs=True))
 
 MESSAGES: list[Any] = [
