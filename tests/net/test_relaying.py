@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support import Sink, address_of, cluster, eventually, inside, running
+from support import Events, Sink, address_of, cluster, eventually, inside, running
 from views import settle, sound, views_of
 
 import partisan
