@@ -259,7 +259,11 @@ cdef class Scheduler(Runner):
         return process
 
     def run(self) -> bool:
-        """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again."""
+        """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again.
+
+        After a run that took longer than `long_step`, the next ones end as soon as they have: else processes that
+        compute would keep the loop from its sockets for STEPS times as long, and peers take the node for dead.
+        """
         cdef Py_ssize_t left = STEPS
         cdef Py_ssize_t steps = 0
         cdef Process process = None
@@ -280,6 +284,9 @@ cdef class Scheduler(Runner):
                 process = self.pop_ready()
                 if self.closely:
                     self.timed_step(process)
+                    if self.stopwatch() - began > self.long_step:  # sockets and timers want the loop, too
+                        self.closely = CLOSELY
+                        break
                 else:
                     self.step(process)
                 left -= (BUDGET - process.budget) // SHARE

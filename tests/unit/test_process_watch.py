@@ -101,6 +101,25 @@ def test_many_short_steps_are_no_long_one_once_they_are_timed_one_by_one(watched
     assert len(watched.slow) == 1
 
 
+def test_after_a_run_that_took_long_the_loop_has_its_turn_as_soon_as_one_has(watched: Watched) -> None:
+    ring: list[Process] = []
+
+    async def compute(place: int) -> None:
+        while True:
+            watched.seconds += 0.5
+            watched.scheduler.send_local(ring[place - 1], 1)
+            await receive()
+
+    ring += [watched.start(compute(place)) for place in range(4)]
+    taken = []
+    for _ in range(3):
+        began = watched.seconds
+        assert watched.scheduler.run()
+        taken.append(watched.seconds - began)
+    assert taken[0] >= 32.0
+    assert max(taken[1:]) <= 2.0
+
+
 def test_a_report_names_a_process_that_has_ended(watched: Watched) -> None:
     async def end() -> None:
         watched.seconds += 3.0
