@@ -9,7 +9,7 @@
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here
 #   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, a
-#                       large overlay, and the tests that use chance under SEEDS other seeds
+#                       large overlay, nodes at full load, and the tests that use chance under SEEDS seeds
 #   make fuzz           fuzz each of TARGETS (scan, codec, frames, handshake, distribution) for FUZZ_SECONDS; needs clang
 #   make bench          the throughput experiments; flags in BENCH_ARGS
 #   make docs           the site of the documentation, in build/site

@@ -444,7 +444,8 @@ class Config:
     )
     long_schedule: float = option(
         0.1,
-        "A process that holds all others up for longer is reported by telemetry; 0 reports none.",
+        "A process that holds all others up for longer is reported by telemetry, and when processes together have "
+        "taken longer, sockets and timers get their turn; with 0 neither is so.",
         unit="s",
         live=True,
         low=0,

@@ -44,6 +44,7 @@ cdef Py_ssize_t BUDGET = 1024
 cdef Py_ssize_t SHARE = 16       # messages that count as much as a step
 cdef Py_ssize_t CLOSES = 100     # how often a killed coroutine that goes on waiting is closed
 cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one that took long
+cdef Py_ssize_t GLANCE = 8       # steps after which a run that is not timed so looks at the time
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
 cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
 
@@ -259,7 +260,11 @@ cdef class Scheduler(Runner):
         return process
 
     def run(self) -> bool:
-        """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again."""
+        """Step what is ready, STEPS times at most. True if more remains; then wake() has been called again.
+
+        A run ends when it has taken longer than `long_step`, and is seen to: else processes that compute would keep
+        the loop from its sockets for STEPS times as long, and peers take the node for dead.
+        """
         cdef Py_ssize_t left = STEPS
         cdef Py_ssize_t steps = 0
         cdef Process process = None
@@ -282,6 +287,9 @@ cdef class Scheduler(Runner):
                     self.timed_step(process)
                 else:
                     self.step(process)
+                if stopwatch is not None and (self.closely or steps % GLANCE == 0) \
+                        and stopwatch() - began > self.long_step:  # sockets and timers want the loop, too
+                    break
                 left -= (BUDGET - process.budget) // SHARE
             if stopwatch is not None:
                 self.judge(stopwatch() - began, steps, process)
@@ -294,7 +302,7 @@ cdef class Scheduler(Runner):
     cdef int judge(self, double seconds, Py_ssize_t steps, Process last) except -1:
         """A run took so long: report it, unless its steps were timed one by one."""
         if self.closely:
-            self.closely -= 1
+            self.closely = CLOSELY if seconds > self.long_step else self.closely - 1
         elif seconds > self.long_step and steps:
             if steps > 1:
                 self.closely = CLOSELY
