@@ -322,6 +322,8 @@ class ClientServer(Direct):
         """Dial back; who answers is a member then."""
         if len(self._named) + len(self._pending) >= self.config.max_members:
             self._violation(peer, f"introduction: {self.config.max_members} members are enough")
+            if sender in self._edges:  # it was dialled to be told that it had left
+                self._give_up(sender, "left")
             return
         for former in [each for each in self._invited if self.config.name(each) == self.config.name(sender)]:
             self._give_up(former, "left")

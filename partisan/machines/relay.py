@@ -325,6 +325,9 @@ class Relays(Machine):
             if frame.life > self.life or (frame.life == self.life and frame.serial > self._serial):
                 self._violation(peer, "it passes on, in our name, what we have not sent")
             return
+        if frame.dest is not None and frame.dest in (peer, frame.origin):
+            self._violation(peer, "it passes on what is for itself, or for whom it comes from")
+            return
         key = (frame.origin, frame.life, frame.serial)
         if key in self._seen:
             self.counts.duplicates += 1

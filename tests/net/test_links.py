@@ -146,8 +146,9 @@ async def test_after_unlink_no_exit_of_that_link_is_taken() -> None:
             for _ in range(50):
                 pid = b.spawn(told_to_exit)
                 partisan.link(pid)
-                b.send(pid, BOOM)  # it ends at once: its exit crosses with what follows
-                await asyncio.sleep(0)
+                b.send(pid, BOOM)
+                while b.scheduler.find(pid) is not None:
+                    await asyncio.sleep(0)  # then its exit crosses with what follows
                 while a.scheduler.find(partisan.self()).mailbox:  # type: ignore[union-attr]
                     await partisan.receive()
                 partisan.unlink(pid)
