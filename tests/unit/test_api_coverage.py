@@ -78,6 +78,7 @@ OURS = {
         *("spawn_opt", "spawn_at", "spawn_link_at", "spawn_monitor_at", "whereis_at", "is_process_alive_at"),
     },
     "partisan.erpc": {"reqids_new", "reqids_add", "reqids_size", "reqids_to_list"},
+    "partisan.discovery": {"lookup", "enable", "disable", "status"},
 }
 """What is there besides what was asked for: of this package alone."""
 
@@ -134,8 +135,10 @@ def differences(asked: Names, have: Names) -> Names:
     found = {}
     for place in asked.keys() | have.keys():
         wanted, names = asked.get(place), have.get(place, set()) - OURS.get(place, set())
-        if not wanted:  # OTP's names, which the list writes out
-            differing = {place} if wanted is None or not names else set()
+        if wanted is None:  # a place of this package alone
+            differing = {place} if names or place not in OURS else set()
+        elif not wanted:  # OTP's names, which the list writes out
+            differing = set() if names else {place}
         else:
             starred = {name[:-1] for name in wanted if name.endswith("*")}
             begun = {name: next((start for start in starred if name.startswith(start)), "") for name in names}
