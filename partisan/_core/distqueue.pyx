@@ -172,7 +172,7 @@ cdef class DistQueue(SendQueue):
             payload: what goes with it, if anything does.
             sender: whose it is: it goes behind all that was his before. Of others, what is small may pass it by.
         Raises:
-            EncodeError: something in it is no term; nothing was queued.
+            EncodeError: something in it is no term, or it is larger than `max_frame`; nothing was queued.
         """
         cdef Py_ssize_t size
         cdef Pieces pieces
@@ -183,9 +183,6 @@ cdef class DistQueue(SendQueue):
             return
         self.write_terms(control, payload, payload is not NOTHING, True)
         size = self.size()
-        if size > self.max_frame:
-            self.roll_back()
-            raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
         if self.fragments and size > self.piece:
             pieces = self.cut()
             pieces.push_next(self)  # what follows may use the atoms of its header
@@ -256,6 +253,7 @@ cdef class DistQueue(SendQueue):
     cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1:
         """Write the terms into `terms`; on an error the peer is not believed to have what it was not sent."""
         cdef bint written = False
+        cdef Py_ssize_t size
         self.terms.length = 0
         self.large.clear()
         self.atoms.message += 1
@@ -266,6 +264,9 @@ cdef class DistQueue(SendQueue):
             self.write_term(control, cached)
             if has_payload:
                 self.write_term(payload, cached)
+            size = self.size()
+            if size > self.max_frame:
+                raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
             written = True
         finally:
             if not written:
