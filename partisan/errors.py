@@ -489,7 +489,7 @@ class CallTimeout(PartisanError, TimeoutError):
 
 
 class AckUnsupported(PartisanError, NotImplementedError):
-    """A message with `ack` to an Erlang node: its distribution has no acknowledgements.
+    """A message with `ack`, or in causal order, to an Erlang node: its distribution has neither.
 
     Attributes:
         node: its name.
@@ -497,7 +497,8 @@ class AckUnsupported(PartisanError, NotImplementedError):
 
     def __init__(self, node: str) -> None:
         super().__init__(
-            f"{node} is connected by Erlang's distribution, which acknowledges no messages: send without ack"
+            f"{node} is connected by Erlang's distribution, which acknowledges no messages and keeps no causal order: "
+            "send without ack, clock and causal_label"
         )
         self.node = node
 

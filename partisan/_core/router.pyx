@@ -324,15 +324,23 @@ cdef class Router:
         """The queue that a message to this pid or name of another node takes: for `push_body`.
 
         Raises:
-            NotConnected: there is none; `known` tells whether the node was connected before.
+            NotConnected: there is none that takes bodies, as Erlang's distribution has none; `known` tells whether the
+                node was connected before.
             Overloaded: the channel's policy refuses more.
         """
         cdef uint8_t pid[64]
         cdef bytes name
+        cdef SendQueue queue
         if type(target) is Pid:
-            return self.queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
-        name = (<Atom?>target).ext
-        return self.queue_of(self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key)
+            queue = self.queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
+        else:
+            name = (<Atom?>target).ext
+            queue = self.queue_of(
+                self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key
+            )
+        if queue.foreign:
+            raise NotConnected(node)
+        return queue
 
     def pair_key(self, Pid sender not None, Pid target not None):
         """The partition key of messages between two processes: what else takes it keeps its order with them."""

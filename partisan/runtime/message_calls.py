@@ -11,7 +11,7 @@ from partisan import telemetry
 from partisan._core.bound import Bound
 from partisan._core.references import place_of
 from partisan._core.via import whereis_via
-from partisan.errors import DrainTimeout, NoProc, NotAcknowledged
+from partisan.errors import AckUnsupported, DrainTimeout, NoProc, NotAcknowledged
 from partisan.etf import Atom, ImproperList, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
@@ -197,6 +197,8 @@ class MessageCalls(NodePart):
             if tag is not None:
                 tag.set_result(None)
             return
+        if self._far_of(node) is not None:
+            raise AckUnsupported(node)
 
         def go_on(message: object) -> None:
             if causal_label is not None:

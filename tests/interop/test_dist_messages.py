@@ -321,11 +321,17 @@ async def flood(py: Node, node: Beam) -> None:
 
 
 async def test_what_this_wire_does_not_have_is_refused_by_name(beam: Beam, epmd: int) -> None:
-    async with python(epmd, node={"binary_padding": True}) as py:
+    async with python(epmd, node={"binary_padding": True, "causal_labels": ["feed"]}) as py:
         await py.connect_node(beam.name)
         me = await beam.eval("self()")
         with pytest.raises(partisan.AckUnsupported):
             py.send(me, 1, ack=True)
+        with pytest.raises(partisan.AckUnsupported):
+            await py.deliver(me, 1)
+        with pytest.raises(partisan.AckUnsupported):
+            py.forward_message(me, 1, ack=True, expiry=1.0)
+        with pytest.raises(partisan.AckUnsupported):
+            py.send(me, 1, causal_label="feed")
         py.send(me, Atom("plain"))
         assert await beam.eval(received("X", "X")) is Atom("plain")
         with pytest.raises(partisan.EncodeError):
