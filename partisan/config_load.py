@@ -26,9 +26,11 @@ Group = TypeVar("Group")
 PREFIX = "PARTISAN_"
 """What the names of environment variables that carry options begin with."""
 
-# Variables of the build and of the tests, the place of the file, and the links that Kubernetes makes up for a service
-# that is itself called "partisan": all begin with the prefix and are no options.
-_NO_OPTION = re.compile(r"CONFIG|BUILD|WERROR|DEBUG|TEST_.*|BENCH_.*|SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*")
+# Variables of the build, of tests and benchmarks, the place of the file, and the links that Kubernetes makes up for a
+# service that is itself called "partisan": all begin with the prefix and are no options.
+_NO_OPTION = re.compile(
+    r"CONFIG|BUILD|WERROR|DEBUG|ERL_LIBS|OTP28|TEST_.*|BENCH_.*|SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*"
+)
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

@@ -169,6 +169,7 @@ def test_a_channel_name_in_the_environment_keeps_its_case_unless_it_is_all_capit
 def test_variables_that_are_not_options_are_left_alone() -> None:
     environment = {
         "PARTISAN_BUILD": "debug",
+        "PARTISAN_ERL_LIBS": "/opt/erlang",
         "PARTISAN_SERVICE_HOST": "10.0.0.1",
         "PARTISAN_SERVICE_PORT_DIST": "1",
         "PARTISAN_PORT": "tcp://10.0.0.1:80",
