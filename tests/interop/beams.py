@@ -18,7 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,37 +77,22 @@ def find(release: str) -> str:
     return found
 
 
-class Beam:
-    """A running node.
+class Runtime:
+    """A running `erl` that evaluates what it is asked.
 
     Args:
-        command: that starts it, without its name.
-        epmd_port: of the daemon; None: it uses none.
-    Attributes:
-        name: of the node.
+        name: what problems call it.
+        command: that starts it, without the loop.
+        environment: variables besides those of this process.
     """
 
-    def __init__(
-        self,
-        release: str,
-        *options: str,
-        name: str | None = None,
-        names: str = "-name",
-        epmd_port: int | None,
-        cookie: str = COOKIE,
-        environment: dict[str, str] | None = None,
-    ) -> None:
-        self.name = fresh(release) if name is None else name
-        self.release = release
-        variables = {"ERL_CRASH_DUMP": os.devnull, "ERL_CRASH_DUMP_SECONDS": "0", "HOME": tempfile.gettempdir()}
-        if epmd_port is not None:
-            variables["ERL_EPMD_PORT"] = str(epmd_port)
-        quiet = ("-kernel", "logger_level", "none", "inet_dist_use_interface", "{127,0,0,1}")
-        command = [find(release), "-noshell", "+sbwt", "none", "-boot", "start_clean", names, self.name, *quiet]
+    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str]) -> None:
+        self.name = name
+        quiet = {"ERL_CRASH_DUMP": os.devnull, "ERL_CRASH_DUMP_SECONDS": "0", "HOME": tempfile.gettempdir()}
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `kill`
         self.process = subprocess.Popen(
-            [*command, "-setcookie", cookie, *options, "-eval", LOOP],
-            env=os.environ | variables | (environment or {}),
+            [*command, "-noshell", "+sbwt", "none", "-boot", "start_clean", "-eval", LOOP],
+            env=os.environ | quiet | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -168,6 +153,35 @@ class Beam:
                 with contextlib.suppress(OSError):
                     pipe.close()
         self._errors.close()
+
+
+class Beam(Runtime):
+    """A running node.
+
+    Args:
+        release: one of RELEASES.
+        options: more of its command line.
+        epmd_port: of the daemon; None: it uses none.
+    Attributes:
+        name: of the node.
+    """
+
+    def __init__(
+        self,
+        release: str,
+        *options: str,
+        name: str | None = None,
+        names: str = "-name",
+        epmd_port: int | None,
+        cookie: str = COOKIE,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        name = fresh(release) if name is None else name
+        self.release = release
+        port = {} if epmd_port is None else {"ERL_EPMD_PORT": str(epmd_port)}
+        quiet = ("-kernel", "logger_level", "none", "inet_dist_use_interface", "{127,0,0,1}")
+        command = [find(release), names, name, *quiet, "-setcookie", cookie, *options]
+        super().__init__(name, command, port | (environment or {}))
 
 
 def free_port() -> int:

@@ -1,0 +1,190 @@
+"""Nodes of Partisan itself to be among: compiled applications that are brought by whoever runs the tests.
+
+`PARTISAN_ERL_LIBS` names a directory of compiled Erlang applications, Partisan and what it needs among them; without
+it these tests skip. Nothing of ours is loaded there: a node evaluates what a test asks it, as in `beams`. Its log goes
+to its standard error, and `complaints` are the crashes that it reports there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beams import SECONDS, Runtime, find, free_port, fresh
+
+from partisan import Node
+from partisan.etf import Atom
+
+LIBS = os.environ.get("PARTISAN_ERL_LIBS", "")
+LOGGER = "[{handler,default,logger_std_h,#{config=>#{type=>standard_error}}}]"
+CRASHES = re.compile(r"=(?:CRASH|ERROR|SUPERVISOR) REPORT=.*?(?=\n=|\Z)", re.DOTALL)
+
+MANAGERS = {
+    "pluggable": "partisan_pluggable_peer_service_manager",
+    "hyparview": "partisan_hyparview_peer_service_manager",
+    "client_server": "partisan_client_server_peer_service_manager",
+    "static": "partisan_static_peer_service_manager",
+}
+"""What Partisan calls the managers."""
+
+SINK = """
+register(NAME, spawn(fun() -> (fun Loop(Seen) ->
+    receive {'$take', To} -> To ! {taken, lists:reverse(Seen)}, Loop([]); Message -> Loop([Message | Seen]) end
+end)([]) end)), ok
+"""
+ECHO = """
+register(NAME, spawn(fun() -> (fun Loop() ->
+    receive {To, Term} -> partisan:forward_message(To, {echo, Term}, OPTIONS), Loop(); _ -> Loop() end
+end)() end)), ok
+"""
+
+
+class Partisan(Runtime):
+    """A running node of Partisan.
+
+    Args:
+        short: what its name begins with; or a whole name.
+        manager: one of MANAGERS.
+        port: to listen to; 0: any that is free.
+        env: its application's environment, values as Erlang text: `channels="#{bulk => #{parallelism => 2}}"`.
+    Attributes:
+        name: of the node.
+        port: where it listens, on 127.0.0.1.
+        address: `name:port`, as `Node.join` takes it.
+    """
+
+    def __init__(self, short: str = "real", *, manager: str = "pluggable", port: int = 0, **env: str) -> None:
+        if not LIBS:
+            pytest.skip("no nodes of Partisan: PARTISAN_ERL_LIBS names no directory of compiled applications")
+        if not any(Path(LIBS).glob("partisan*/ebin/partisan.app")):
+            pytest.fail(f"PARTISAN_ERL_LIBS names {LIBS}, which has no compiled partisan")
+        self.port = port or free_port()
+        name = short if "@" in short else fresh(short)
+        self.address = f"{name}:{self.port}"
+        super().__init__(name, [find("otp25"), "-kernel", "logger", LOGGER], {"ERL_LIBS": LIBS})
+        mine = {
+            "name": f"'{name}'",
+            "peer_ip": "{127,0,0,1}",
+            "peer_port": str(self.port),
+            "listen_addrs": f"[#{{ip => {{127,0,0,1}}, port => {self.port}}}]",
+            "peer_service_manager": MANAGERS[manager],
+            "connection_jitter": "20",
+        }
+        try:
+            self.ask("application:load(partisan)")
+            self.ask(", ".join(f"application:set_env(partisan, {key}, {value})" for key, value in (mine | env).items()))
+            self.ask("{ok, _} = application:ensure_all_started(partisan), ok")
+            self.ask(SINK.replace("NAME", "sink"))
+            self.ask(ECHO.replace("NAME", "echo").replace("OPTIONS", "#{}"))
+            self.vitals = self._vitals()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _vitals(self) -> Any:
+        """What a crash would change: the processes that hold the node together."""
+        return self.ask(
+            "{whereis(partisan_sup), whereis(partisan_peer_service:manager()), [{Id, Pid} || {Id, Pid, _, _} <- "
+            "supervisor:which_children(partisan_acceptor_socket_pool_sup)]}"
+        )
+
+    def complaints(self) -> list[str]:
+        """The reports of crashes and errors in its log."""
+        return CRASHES.findall(self.errors())
+
+    def is_unharmed(self) -> bool:
+        """Whether its manager, its supervisor and its acceptors are those that it was started with."""
+        return bool(self._vitals() == self.vitals)
+
+    async def join(self, other: Node | Partisan) -> None:
+        """Let it join a node. Raises Raised."""
+        done = await self.eval(f"partisan_peer_service:join({spec(other)})")
+        assert done is Atom("ok"), done
+
+    async def members(self) -> set[str]:
+        """The names of the members that it knows, itself included."""
+        return {str(each) for each in await self.eval("element(2, partisan_peer_service:members())")}
+
+    async def taken(self, server: str = "sink") -> list[Any]:
+        """What this sink has received since it was last asked, oldest first."""
+        return list(await self.eval(f"{server} ! {{'$take', self()}}, receive {{taken, Seen}} -> Seen end"))
+
+    async def gathered(self, count: int, server: str = "sink", seconds: float = SECONDS) -> list[Any]:
+        """The next `count` or more messages of a sink, as they have come by then."""
+        found: list[Any] = []
+
+        async def look() -> bool:
+            found.extend(await self.taken(server))
+            return len(found) >= count
+
+        await eventually(look, f"{self.name} has received {count} messages", seconds)
+        return found
+
+    async def send(self, node: str, server: str, term: str, options: str = "#{}") -> Any:
+        """Let it send a term, as Erlang text, to a registered process of a node: what `forward_message` returns."""
+        return await self.eval(f"partisan:forward_message('{node}', {server}, {term}, {options})")
+
+    async def connections(self, node: str) -> int:
+        """How many connections it has to a node."""
+        return int(await self.eval(f"partisan_peer_connections:count('{node}')"))
+
+
+def spec(node: Node | Partisan, channels: str | None = None) -> str:
+    """The spec of a node as Erlang text, for Partisan to join it."""
+    if isinstance(node, Partisan):
+        port, known = node.port, channels or "partisan_config:get(channels)"
+    else:
+        each = (
+            f"'{name}' => #{{parallelism => {channel.parallelism}, monotonic => {str(channel.monotonic).lower()}, "
+            f"compression => {str(bool(channel.compression)).lower()}}}"
+            for name, channel in node.spec.channels
+        )
+        port, known = node.spec.listen_addrs[0].port, channels or f"#{{{', '.join(each)}}}"
+    address = f"#{{ip => {{127,0,0,1}}, port => {port}}}"
+    return f"#{{name => '{node.name}', listen_addrs => [{address}], channels => {known}}}"
+
+
+async def eventually(test: Callable[[], Awaitable[bool]], what: str, seconds: float = SECONDS) -> None:
+    """Wait until a test is true, with a bound."""
+    deadline = time.monotonic() + seconds
+    while not await test():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        await asyncio.sleep(0.05)
+
+
+async def agree(nodes: Iterable[Node | Partisan], wanted: Iterable[Node | Partisan | str] | None = None) -> None:
+    """Wait until these nodes name the same members: themselves, or those given."""
+    nodes = list(nodes)
+    names = {each if isinstance(each, str) else each.name for each in (nodes if wanted is None else wanted)}
+    seen: dict[str, set[str]] = {}
+
+    async def look() -> bool:
+        for node in nodes:
+            seen[node.name] = await node.members() if isinstance(node, Partisan) else set(node.members())
+        return all(members == names for members in seen.values())
+
+    try:
+        await eventually(look, "")
+    except AssertionError:
+        raise AssertionError(f"wanted {sorted(names)}, they have {seen}") from None
+
+
+@asynccontextmanager
+async def real(short: str = "real", *, harmed: bool = False, **options: Any) -> AsyncIterator[Partisan]:
+    """A node of Partisan, ended afterwards; unless `harmed`, nothing of it may have crashed."""
+    node = await asyncio.to_thread(Partisan, short, **options)
+    try:
+        yield node
+        if not harmed:
+            assert node.is_unharmed(), node.errors()
+            assert node.complaints() == []
+    finally:
+        node.kill()
