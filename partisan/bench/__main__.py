@@ -286,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "demo": _demo,
     }
     try:
-        if getattr(options, "json", None) is not None:
+        if getattr(options, "json", None) is not None and options.command != "paper":
             # Before anything is measured: a wrong path must not cost the run.
             write_json(options.json, [])
         return commands[options.command](options)

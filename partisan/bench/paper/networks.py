@@ -60,7 +60,7 @@ class Networks:
         self.missing = why_not() if emulate else "it was not wished"
 
     def place(self, hosts: Sequence[str], rtt_ms: float) -> Place:
-        """Open a place with these hosts; the one before it is closed, unless it is the same. Raises MeasurementFailed."""
+        """Open a place with these hosts; the one before it is closed, unless it is the same."""
         wanted = (tuple(hosts), rtt_ms)
         if wanted != self._open:
             self.close()
@@ -86,11 +86,12 @@ class Networks:
         limits = asdict(_netem().check(rtt_ms / 1000, CHECK_SECONDS))
         limit = self._limits[rtt_ms] = max(limits["one_stream"], limits["streams"]) / 8
         self.links.append({"rtt_ms": rtt_ms, **limits})
+        one, eight = limits["one_stream"] / 8e6, limits["streams"] / 8e6
+        send, receive = limits["tcp_wmem"][2] >> 10, limits["tcp_rmem"][2] >> 10
         self._say(
-            f"the network of {rtt_ms:g} ms: {1000 * limits['rtt_measured']:.2f} ms measured; one TCP connection carries "
-            f"{limits['one_stream'] / 8e6:,.0f} MB/s, eight {limits['streams'] / 8e6:,.0f} MB/s, so its limit is "
-            f"{limit / 1e6:,.0f} MB/s; {limits['congestion']}, windows up to {limits['tcp_wmem'][2] >> 10:,} KiB to send "
-            f"and {limits['tcp_rmem'][2] >> 10:,} KiB to receive"
+            f"the network of {rtt_ms:g} ms: {1000 * limits['rtt_measured']:.2f} ms measured; one TCP connection "
+            f"carries {one:,.0f} MB/s, eight {eight:,.0f} MB/s, so its limit is {limit / 1e6:,.0f} MB/s; "
+            f"{limits['congestion']}, windows up to {send:,} KiB to send and {receive:,} KiB to receive"
         )
 
     def close(self) -> None:

@@ -15,15 +15,12 @@ from typing import Any
 
 from partisan.bench.erlang import Erlang
 from partisan.bench.paper.cells import Cell, Repetition
-from partisan.bench.paper.nodes import configuration, libs, options_of, spec_text, why_no_erlang
+from partisan.bench.paper.nodes import configuration, free_port, libs, options_of, spec_text, why_no_erlang
 from partisan.bench.places import Place
 from partisan.bench.procs import Child
 
 from .base import SAMPLES, START_SECONDS, Amount, Workload, answer, bound
 from .micro_erlang import MODULE, SOURCE
-
-PORT = 10200
-"""Where the nodes of Partisan listen; the second one above. Real ones cannot be asked to take any that is free."""
 
 
 class Micro(Workload):
@@ -61,7 +58,7 @@ class Micro(Workload):
         erlang.prepare()
         group = self.cell.group
         names = {host: erlang.name(host, host) for host in self.HOSTS}
-        ports = {host: PORT + number for number, host in enumerate(self.HOSTS)}
+        ports = {host: free_port() for host in self.HOSTS}
         children = {}
         connections = str(group.channels * group.parallelism)
         arguments = {
