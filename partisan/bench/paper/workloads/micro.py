@@ -31,6 +31,7 @@ class Micro(Workload):
         self._erlang: Erlang | None = None
         self._receivers: Child | None = None
         self._senders: Child | None = None
+        self._spec = ""
 
     @classmethod
     def why_not(cls, cell: Cell) -> str | None:
@@ -43,6 +44,10 @@ class Micro(Workload):
         begin[self.cell.transport]()
         assert self._senders is not None
         assert self._receivers is not None
+        up = answer(self._senders, '"up"', START_SECONDS, [self._receivers])["up"]
+        # Each node dials the connections on which it sends; told so, the second one does not wait to hear of the first.
+        if self.cell.transport != "disterl":
+            self._receivers.write_line(f"join {self._spec or up}")
         answer(self._senders, '"ready"', START_SECONDS, [self._receivers])
 
     def _start_disterl(self) -> None:
@@ -75,6 +80,7 @@ class Micro(Workload):
                 self._receivers = child
                 answer(child, '"ready"', START_SECONDS)
         self._senders = children["a"]
+        self._spec = spec_text(names["a"], ports["a"], group)
 
     def _start_ours(self) -> None:
         self._receivers = self._python("b", "receivers", {})

@@ -23,10 +23,18 @@ begin_partisan() ->
         "disterl" -> false
     end.
 
+%% A node whose main process fails ends, and says why.
+main(Fun) ->
+    spawn(fun() ->
+        try Fun()
+        catch Kind:Reason -> io:format(standard_error, "~p: ~0p~n", [Kind, Reason]), erlang:halt(1)
+        end
+    end).
+
 %% ---- the node of the receivers ----
 
 receivers() ->
-    spawn(fun() ->
+    main(fun() ->
         Partisan = begin_partisan(),
         io:format("{\"ready\": true, \"node\": \"~s\"}~n", [node()]),
         receivers(Partisan, [])
@@ -41,6 +49,9 @@ receivers(Partisan, Known) ->
             _ = [ask(Pid, clear) || Pid <- All],
             io:format("{\"armed\": true}~n"),
             receivers(Partisan, All);
+        ["join", Spec] ->
+            ok = partisan_peer_service:join(term(Spec)),
+            receivers(Partisan, Known);
         ["report", Most] ->
             Times = lists:append([ask(Pid, times) || Pid <- Known]),
             report(Times, list_to_integer(Most)),
@@ -95,9 +106,10 @@ every(Step, I, [_ | Times]) -> every(Step, I - 1, Times).
 %% ---- the node of the senders ----
 
 senders() ->
-    spawn(fun() ->
+    main(fun() ->
         Partisan = begin_partisan(),
         Node = list_to_atom(argument(peer)),
+        io:format("{\"up\": true}~n"),
         ok = reach(Partisan, Node),
         io:format("{\"ready\": true}~n"),
         jobs(Partisan, Node, argument(affinity) =:= "true")
