@@ -31,6 +31,9 @@ from .workloads.base import Amount, Workload
 WARM_SECONDS = 0.3
 """How long a cell is run before it counts."""
 
+MOST_REASON = 500
+"""How long a reason may be, in characters."""
+
 PATIENCE = (MeasurementFailed, ChildFailed, OSError)
 """What a failed measurement raises."""
 
@@ -136,7 +139,7 @@ class Runner:
                 trial.shares.append(rate / limit)
             trial.repetitions.append(repetition)
         except PATIENCE as error:
-            trial.failed = str(error) or type(error).__name__
+            trial.failed = " ".join((str(error) or type(error).__name__).split())[:MOST_REASON]
         # Not while the error is handled: then a signal that comes meanwhile would be lost.
         if trial.failed:
             self._stop(key)

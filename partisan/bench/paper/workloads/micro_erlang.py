@@ -27,7 +27,10 @@ begin_partisan() ->
 main(Fun) ->
     spawn(fun() ->
         try Fun()
-        catch Kind:Reason -> io:format(standard_error, "~p: ~0p~n", [Kind, Reason]), erlang:halt(1)
+        catch
+            Kind:Reason:Stack ->
+                io:format(standard_error, "~p: ~0p in ~0P~n", [Kind, Reason, Stack, 30]),
+                erlang:halt(1)
         end
     end).
 
