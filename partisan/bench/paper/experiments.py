@@ -48,6 +48,7 @@ class Axes:
         actors, octets, rtts: the values; each is combined with every other.
         messages, seconds: of a repetition, at most; see `workloads.base.Amount`.
         repetitions: how many.
+        budget: of octets that all actors of a repetition send together, roughly; None for no such bound.
     """
 
     actors: tuple[int, ...]
@@ -56,6 +57,17 @@ class Axes:
     messages: int
     seconds: float
     repetitions: int
+    budget: float | None = None
+
+    def messages_of(self, actors: int, octets: int) -> int:
+        """How many messages each actor sends at most: as many of all, or who is held back would count for less."""
+        if self.budget is None:
+            return self.messages
+        return min(self.messages, max(LEAST_MESSAGES, int(self.budget / (actors * max(1, octets)))))
+
+
+LEAST_MESSAGES = 3
+"""Of an actor, whatever the budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +111,14 @@ ACTORS = (16, 32, 64, 128)
 
 
 def _micro(name: str, about: str, octets: int, rtt: float) -> Experiment:
-    large = octets > MIB
+    quick = (16, 32) if octets > MIB else (16, 128)
     return Experiment(
         name,
         about,
         "micro",
         published=Axes(ACTORS, (octets,), (rtt,), 10_000, 3600.0, 1),
-        quick=Axes((16, 64) if large else (16, 128), (octets,), (rtt,), 10_000, 2.0, 2 if large else 3),
-        default=Axes(ACTORS, (octets,), (rtt,), 10_000, 4.0, 5),
+        quick=Axes(quick, (octets,), (rtt,), 10_000, 20.0, 2, 640e6),
+        default=Axes(ACTORS, (octets,), (rtt,), 10_000, 60.0, 5, 2.5e9),
     )
 
 
@@ -117,7 +129,7 @@ def _throughput(name: str, about: str, workload: str, variants: tuple[str, ...],
         about,
         workload,
         published=Axes(ACTORS, octets, (1.0, 20.0), 100_000, 120.0, 5),
-        quick=Axes((16,) if workload == "kvs" else (16, 64), octets, (1.0, 20.0), 100_000, 2.5, 2),
+        quick=Axes((16,) if workload == "kvs" else (16, 64), octets, (1.0, 20.0), 100_000, 1.2, 2),
         default=Axes(ACTORS, octets, (1.0, 20.0), 100_000, 10.0, 3),
         groups=(AFFINITY,),
         others=others,
@@ -132,8 +144,8 @@ ALL = (
         "figure 2: 128 actors on 4 channels of 8 to 128 connections each",
         "micro",
         published=Axes((128,), (512 * KIB,), (1.0,), 10_000, 3600.0, 1),
-        quick=Axes((128,), (512 * KIB,), (1.0,), 10_000, 1.5, 2),
-        default=Axes((128,), (512 * KIB,), (1.0,), 10_000, 4.0, 5),
+        quick=Axes((128,), (512 * KIB,), (1.0,), 10_000, 20.0, 1, 640e6),
+        default=Axes((128,), (512 * KIB,), (1.0,), 10_000, 60.0, 5, 2.5e9),
         groups=tuple(AFFINITY.with_parallelism(each) for each in (8, 16, 32, 64, 128)),
         others=(),
     ),
@@ -158,7 +170,7 @@ ALL = (
         published=Axes(
             (1, 2, 4, 8, 16, 24, 32, 64, 120), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 120.0, 1
         ),
-        quick=Axes((1, 8, 64), (MIB, 8 * MIB), (20.0,), 100_000, 2.0, 1),
+        quick=Axes((1, 32), (MIB, 8 * MIB), (20.0,), 100_000, 2.0, 1),
         default=Axes((1, 4, 16, 64), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 5.0, 2),
         groups=(PARTISAN, AFFINITY),
     ),
@@ -179,7 +191,7 @@ ALL = (
         "requests beside anti-entropy and gossip of the ring: on one connection, and on channels of their own",
         "head-of-line",
         published=Axes((16,), (KIB,), (1.0,), 100_000, 60.0, 5),
-        quick=Axes((16,), (KIB,), (1.0,), 100_000, 4.0, 2),
+        quick=Axes((16,), (KIB,), (1.0,), 100_000, 3.0, 2),
         default=Axes((16,), (KIB,), (1.0,), 100_000, 10.0, 5),
         groups=(PARTISAN,),
         variants=("one connection", "three channels", "three channels, one monotonic"),
@@ -303,7 +315,8 @@ def _task(wish: Wish, cell: Cell) -> Task:
     experiment = experiment_of(cell.experiment)
     axes = experiment.axes(wish.size)
     axes = replace(axes, repetitions=wish.repeat or axes.repetitions, seconds=wish.seconds or axes.seconds)
-    return Task(cell, axes.messages, axes.seconds, axes.repetitions, scaled_of(cell, axes))
+    messages = axes.messages_of(cell.actors, cell.octets)
+    return Task(cell, messages, axes.seconds, axes.repetitions, scaled_of(cell, axes))
 
 
 def scaled_of(cell: Cell, axes: Axes) -> str:
@@ -312,9 +325,13 @@ def scaled_of(cell: Cell, axes: Axes) -> str:
     smaller = []
     if cell.workload == "scale":
         return "simulated: 1,024 nodes do not fit one machine"
+    messages = axes.messages_of(cell.actors, cell.octets)
+    if messages < published.messages:
+        smaller.append(f"{messages:,} messages an actor instead of {published.messages:,}")
     if axes.seconds < published.seconds:
-        whole = f"{published.seconds:g} s" if published.seconds < 3600 else f"{published.messages:,} messages an actor"
-        smaller.append(f"{axes.seconds:g} s instead of {whole}")
+        most = "at most " if axes.budget is not None else ""
+        whole = f" instead of {published.seconds:g} s" if axes.budget is None else ""
+        smaller.append(f"{most}{axes.seconds:g} s{whole}")
     if axes.repetitions < published.repetitions:
         smaller.append(f"{axes.repetitions} repetitions instead of {published.repetitions}")
     for name, value, values in (("actors", cell.actors, published.actors), ("octets", cell.octets, published.octets)):
@@ -327,14 +344,32 @@ def scaled_of(cell: Cell, axes: Axes) -> str:
 def estimate(tasks: Sequence[Task]) -> float:
     """How long these will take, in seconds: what is measured, its warming up, and the starts of nodes."""
     starts = {(task.cell.experiment, task.cell.transport, task.cell.group, task.cell.rtt_ms) for task in tasks}
-    begun = sum(START_ESTIMATE * (1 + group.channels * group.parallelism / 64) for _, _, group, _ in starts)
-    return begun + sum(
-        task.repetitions * (task.seconds + EXTRA_ESTIMATE) for task in tasks if task.cell.workload != "scale"
-    )
+    begun = sum(START_ESTIMATE + _connecting(transport, group) for _, transport, group, _ in starts)
+    return begun + sum(task.repetitions * _estimate_of(task) for task in tasks)
 
 
-START_ESTIMATE = 3.0
-"""Seconds that nodes take to be started; with 64 connections twice as many."""
+def _connecting(transport: str, group: Group) -> float:
+    return CONNECTION_ESTIMATE * group.channels * group.parallelism if transport == "partisan-erlang" else 0.0
+
+
+def _estimate_of(task: Task) -> float:
+    if task.cell.workload == "scale":
+        return SCALE_ESTIMATE * (task.cell.actors / 1024) ** 1.3 * (1.0 if task.cell.variant == "hyparview" else 0.15)
+    sent = task.messages * task.cell.actors * task.cell.octets / RATE_ESTIMATE
+    return min(task.seconds, sent) + EXTRA_ESTIMATE
+
+
+SCALE_ESTIMATE = 90.0
+"""Seconds that 1,024 nodes take to be simulated."""
+
+RATE_ESTIMATE = 300e6
+"""Octets a second that pairs of actors send together."""
+
+START_ESTIMATE = 2.5
+"""Seconds that nodes take to be started."""
+
+CONNECTION_ESTIMATE = 0.05
+"""Seconds that real nodes take besides for each of their connections."""
 
 EXTRA_ESTIMATE = 0.4
 """Seconds of a repetition besides its own: warming up, and what is under way at its end."""

@@ -109,7 +109,8 @@ class Networks:
         send, receive = limits["tcp_wmem"][2] >> 10, limits["tcp_rmem"][2] >> 10
         self._say(
             f"the network of {rtt_ms:g} ms: {1000 * limits['rtt_measured']:.2f} ms measured; one TCP connection "
-            f"carries {one:,.0f} MB/s, eight {eight:,.0f} MB/s; {limits['congestion']}, windows up to {send:,} KiB to send and {receive:,} KiB to receive"
+            f"carries {one:,.0f} MB/s, eight {eight:,.0f} MB/s; {limits['congestion']}, windows up to {send:,} KiB to "
+            f"send and {receive:,} KiB to receive"
         )
 
     def close(self) -> None:

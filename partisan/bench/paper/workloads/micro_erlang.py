@@ -46,7 +46,7 @@ receivers() ->
 receivers(Partisan, Known) ->
     case string:lexemes(line(), " \n") of
         ["arm", Text] ->
-            Missing = list_to_integer(Text) - length(Known),
+            Missing = max(0, list_to_integer(Text) - length(Known)),
             New = [new_receiver(Partisan, length(Known) + I) || I <- lists:seq(0, Missing - 1)],
             All = Known ++ New,
             _ = [ask(Pid, clear) || Pid <- All],

@@ -6,8 +6,9 @@ the octets of all frames in the term format: counters, joins, and what the overl
 
 A simulation has memory for servers of any size, so where a real one gives up must be said: the server fails where it
 would have to take in and send out more than SERVER_BOUND octets a second. The published one worked with 256 clients
-and failed with 512; this counter makes 0.46 and 1.8 MB/s of these, and the bound is their geometric middle. So the bound
-shows where a star ends whose server can do what the published one could; that this one ends there is not measured.
+and failed with 512; this counter makes 0.46 and 1.8 MB/s of these, and the bound is their geometric middle. So the
+bound shows where a star ends whose server can do what the published one could; that this one ends there is not
+measured.
 """
 
 from __future__ import annotations

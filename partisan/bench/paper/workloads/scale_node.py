@@ -157,7 +157,7 @@ class Weights:
 
     def __init__(self, lanes: Lanes, names: list[str]) -> None:
         self._lanes = lanes
-        empty = (Atom("forward_message"), Atom("counter"), (Atom("state"), {}))
+        empty: Any = (Atom("forward_message"), Atom("counter"), (Atom("state"), {}))
         self._empty = FRAME + len(etf.encode(empty))
         # All names are as long, and all counts below 256: every entry of a counter has the same size.
         self._entry = len(etf.encode(Atom(names[0]))) + len(etf.encode(1)) - 2
