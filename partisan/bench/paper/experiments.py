@@ -355,7 +355,7 @@ def _connecting(transport: str, group: Group) -> float:
 def _estimate_of(task: Task) -> float:
     if task.cell.workload == "scale":
         return SCALE_ESTIMATE * (task.cell.actors / 1024) ** 1.3 * (1.0 if task.cell.variant == "hyparview" else 0.15)
-    sent = task.messages * task.cell.actors * task.cell.octets / RATE_ESTIMATE
+    sent = float(task.messages * task.cell.actors * task.cell.octets) / RATE_ESTIMATE
     return min(task.seconds, sent) + EXTRA_ESTIMATE
 
 
