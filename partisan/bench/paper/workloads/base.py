@@ -87,9 +87,9 @@ def bound(cell: Cell, seconds: float) -> float:
     return seconds + SLACK_SECONDS + cell.actors * cell.octets / SLOW_OCTETS
 
 
-def selected(micros: list[float]) -> tuple[float, ...]:
-    """An even selection of at most SAMPLES of the latencies of a repetition."""
-    step = -(-len(micros) // SAMPLES) or 1
+def selected(micros: list[float], most: int = SAMPLES) -> tuple[float, ...]:
+    """An even selection of at most so many of the latencies of a repetition."""
+    step = -(-len(micros) // most) or 1
     return tuple(micros[::step])
 
 
