@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,17 @@ from .cells import CHANNELS, Group
 
 LIBS_VARIABLE = "PARTISAN_ERL_LIBS"
 """Names a directory of compiled Erlang applications, Partisan and what it needs among them."""
+
+
+_PORTS = itertools.count(10200)
+
+
+def free_port() -> int:
+    """A port that no node of this run has, nor anybody on this machine: real nodes are told theirs."""
+    for port in _PORTS:
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("a count has no end")
 
 
 def channels_of(group: Group) -> dict[str, dict[str, Any]]:

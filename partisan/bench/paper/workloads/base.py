@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import selectors
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import Cell, Repetition
 from partisan.bench.places import Place
-from partisan.bench.procs import ChildFailed
+from partisan.bench.procs import Child, ChildFailed
 
 START_SECONDS = 60.0
 """How long a process may take until it is ready: 64 connections over 120 ms are not made at once."""
@@ -87,10 +91,32 @@ def bound(cell: Cell, seconds: float) -> float:
     return seconds + SLACK_SECONDS + cell.actors * cell.octets / SLOW_OCTETS
 
 
-def selected(micros: list[float], most: int = SAMPLES) -> tuple[float, ...]:
-    """An even selection of at most so many of the latencies of a repetition."""
-    step = -(-len(micros) // most) or 1
+def answer(child: Child, mark: str, seconds: float, beside: Sequence[Child] = ()) -> dict[str, Any]:
+    """Wait for a line of JSON with this mark, and watch others meanwhile: who ends is a failure at once.
+
+    Raises ChildFailed: it ended or was silent, or one of the others ended; MeasurementFailed: the line is no object.
+    """
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        for each in (child, *beside):
+            selector.register(each, selectors.EVENT_READ, each)
+        while (line := child.find(mark)) is None:
+            ready = selector.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise ChildFailed(f"the {child.title} said nothing for {seconds:.0f} s")
+            for each in [key.data for key, _ in ready]:
+                if not each.read_available():
+                    raise ChildFailed(f"the {each.title} {each.fate()}")
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise MeasurementFailed(f"the {child.title} answered {line.strip()[:200]!r}")
+    return found
+
+
+def selected(micros: Sequence[float]) -> tuple[float, ...]:
+    """An even selection of at most SAMPLES of the latencies of a repetition."""
+    step = -(-len(micros) // SAMPLES) or 1
     return tuple(micros[::step])
-
-
-__all__ = ["SAMPLES", "START_SECONDS", "Amount", "ChildFailed", "MeasurementFailed", "Workload", "bound", "selected"]

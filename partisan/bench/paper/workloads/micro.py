@@ -14,17 +14,13 @@ import sys
 from typing import Any
 
 from partisan.bench.erlang import Erlang
-from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import Cell, Repetition
-from partisan.bench.paper.nodes import configuration, libs, options_of, spec_text, why_no_erlang
+from partisan.bench.paper.nodes import configuration, free_port, libs, options_of, spec_text, why_no_erlang
 from partisan.bench.places import Place
-from partisan.bench.procs import Child, ChildFailed
+from partisan.bench.procs import Child
 
-from .base import SAMPLES, START_SECONDS, Amount, Workload, bound
+from .base import SAMPLES, START_SECONDS, Amount, Workload, answer, bound
 from .micro_erlang import MODULE, SOURCE
-
-PORT = 10200
-"""Where the nodes of Partisan listen; the second one above. Real ones cannot be asked to take any that is free."""
 
 
 class Micro(Workload):
@@ -35,6 +31,7 @@ class Micro(Workload):
         self._erlang: Erlang | None = None
         self._receivers: Child | None = None
         self._senders: Child | None = None
+        self._spec = ""
 
     @classmethod
     def why_not(cls, cell: Cell) -> str | None:
@@ -46,14 +43,19 @@ class Micro(Workload):
         begin = {"disterl": self._start_disterl, "partisan-erlang": self._start_real, "partisan": self._start_ours}
         begin[self.cell.transport]()
         assert self._senders is not None
-        self._senders.read_until('"ready"', START_SECONDS)
+        assert self._receivers is not None
+        up = answer(self._senders, '"up"', START_SECONDS, [self._receivers])["up"]
+        # Each node dials the connections on which it sends; told so, the second one does not wait to hear of the first.
+        if self.cell.transport != "disterl":
+            self._receivers.write_line(f"join {self._spec or up}")
+        answer(self._senders, '"ready"', START_SECONDS, [self._receivers])
 
     def _start_disterl(self) -> None:
         erlang = self._erlang = Erlang(MODULE, SOURCE, self.place)
         erlang.prepare()
         flags = ["-by", "disterl", "-affinity", "false"]
         self._receivers = erlang.node("b", "receivers", flags, host="b")
-        node = json.loads(self._receivers.read_until('"ready"', START_SECONDS))["node"]
+        node = answer(self._receivers, '"ready"', START_SECONDS)["node"]
         self._senders = erlang.node("a", "senders", [*flags, "-peer", node], host="a")
 
     def _start_real(self) -> None:
@@ -61,7 +63,7 @@ class Micro(Workload):
         erlang.prepare()
         group = self.cell.group
         names = {host: erlang.name(host, host) for host in self.HOSTS}
-        ports = {host: PORT + number for number, host in enumerate(self.HOSTS)}
+        ports = {host: free_port() for host in self.HOSTS}
         children = {}
         connections = str(group.channels * group.parallelism)
         arguments = {
@@ -76,12 +78,13 @@ class Micro(Workload):
             children[host] = child
             if host == "b":
                 self._receivers = child
-                child.read_until('"ready"', START_SECONDS)
+                answer(child, '"ready"', START_SECONDS)
         self._senders = children["a"]
+        self._spec = spec_text(names["a"], ports["a"], group)
 
     def _start_ours(self) -> None:
         self._receivers = self._python("b", "receivers", {})
-        facts = json.loads(self._receivers.read_until('"ready"', START_SECONDS))
+        facts = answer(self._receivers, '"ready"', START_SECONDS)
         contact = {"peer": facts["node"], "contact": facts["address"], "affinity": self.cell.group.affinity}
         self._senders = self._python("a", "senders", contact)
 
@@ -93,20 +96,13 @@ class Micro(Workload):
     def run(self, cell: Cell, amount: Amount) -> Repetition:
         assert self._receivers is not None, "run() before start()"
         assert self._senders is not None, "run() before start()"
-        try:
-            return self._run(self._receivers, self._senders, cell, amount)
-        except ChildFailed as error:
-            words = self._receivers.last_words()
-            raise MeasurementFailed(f"{error}; the receivers wrote: {words}" if words else str(error)) from error
-
-    def _run(self, receivers: Child, senders: Child, cell: Cell, amount: Amount) -> Repetition:
-        seconds = bound(cell, amount.seconds)
+        receivers, senders, seconds = self._receivers, self._senders, bound(cell, amount.seconds)
         receivers.write_line(f"arm {cell.actors}")
-        receivers.read_until('"armed"', seconds)
+        answer(receivers, '"armed"', seconds, [senders])
         senders.write_line(f"run {cell.actors} {cell.octets} {amount.messages} {math.ceil(amount.seconds * 1000)}")
-        done = _read(senders, '"done"', seconds)
+        done = answer(senders, '"done"', seconds, [receivers])
         receivers.write_line(f"report {SAMPLES}")
-        micros = _read(receivers, '"micros"', seconds)["micros"]
+        micros = answer(receivers, '"micros"', seconds, [senders])["micros"]
         return Repetition(int(done["operations"]), float(done["seconds"]), tuple(micros))
 
     def stop(self) -> None:
@@ -122,15 +118,6 @@ class Micro(Workload):
             finally:
                 if erlang is not None:
                     erlang.stop()
-
-
-def _read(child: Child, mark: str, seconds: float) -> dict[str, Any]:
-    line = child.read_until(mark, seconds)
-    try:
-        found: dict[str, Any] = json.loads(line)
-    except ValueError as error:
-        raise MeasurementFailed(f"the {child.title} answered {line[:200]!r}") from error
-    return found
 
 
 WORKLOAD = Micro

@@ -23,10 +23,18 @@ begin_partisan() ->
         "disterl" -> false
     end.
 
+%% A node whose main process fails ends, and says why.
+main(Fun) ->
+    spawn(fun() ->
+        try Fun()
+        catch Kind:Reason -> io:format(standard_error, "~p: ~0p~n", [Kind, Reason]), erlang:halt(1)
+        end
+    end).
+
 %% ---- the node of the receivers ----
 
 receivers() ->
-    spawn(fun() ->
+    main(fun() ->
         Partisan = begin_partisan(),
         io:format("{\"ready\": true, \"node\": \"~s\"}~n", [node()]),
         receivers(Partisan, [])
@@ -41,6 +49,9 @@ receivers(Partisan, Known) ->
             _ = [ask(Pid, clear) || Pid <- All],
             io:format("{\"armed\": true}~n"),
             receivers(Partisan, All);
+        ["join", Spec] ->
+            ok = partisan_peer_service:join(term(Spec)),
+            receivers(Partisan, Known);
         ["report", Most] ->
             Times = lists:append([ask(Pid, times) || Pid <- Known]),
             report(Times, list_to_integer(Most)),
@@ -95,9 +106,10 @@ every(Step, I, [_ | Times]) -> every(Step, I - 1, Times).
 %% ---- the node of the senders ----
 
 senders() ->
-    spawn(fun() ->
+    main(fun() ->
         Partisan = begin_partisan(),
         Node = list_to_atom(argument(peer)),
+        io:format("{\"up\": true}~n"),
         ok = reach(Partisan, Node),
         io:format("{\"ready\": true}~n"),
         jobs(Partisan, Node, argument(affinity) =:= "true")
@@ -122,7 +134,8 @@ jobs(Partisan, Node, Affinity) ->
     ["run", Actors, Octets, Messages, Milliseconds] = string:lexemes(line(), " \n"),
     Payload = crypto:strong_rand_bytes(list_to_integer(Octets)),
     Start = os:perf_counter(nanosecond),
-    Job = {Partisan, Node, Affinity, Payload, list_to_integer(Messages), Start + list_to_integer(Milliseconds) * 1000000},
+    Until = Start + list_to_integer(Milliseconds) * 1000000,
+    Job = {Partisan, Node, Affinity, Payload, list_to_integer(Messages), Until},
     Self = self(),
     Pids = [spawn_link(fun() -> Self ! {self(), pair(I, Job)} end) || I <- lists:seq(0, list_to_integer(Actors) - 1)],
     Counts = [receive {Pid, Count} -> Count end || Pid <- Pids],

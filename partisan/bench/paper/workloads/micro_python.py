@@ -84,6 +84,8 @@ async def receivers(facts: dict[str, Any]) -> None:
             if order == "arm":
                 held.arm(int(words[0]))
                 _say(armed=True)
+            elif order == "join":
+                await node.join(words[0])
             else:
                 _say(micros=held.report(int(words[0])))
 
@@ -166,6 +168,7 @@ async def senders(facts: dict[str, Any]) -> None:
     """Hold the node of the senders."""
     peer = facts["peer"]
     async with _node(facts, "a") as node:
+        _say(up=f"{node.name.partition('@')[0]}@{node.listen_addrs[0]}")
         await node.join(f"{peer.partition('@')[0]}@{facts['contact']}")
         reached = asyncio.Event()
         node.spawn(_reach, node, peer, reached)
