@@ -35,8 +35,10 @@ class Node:
         self.router = self.context.socket(zmq.ROUTER)
         self.port = self.router.bind_to_random_port(f"tcp://{self.names[self.me].partition('@')[2]}")
         self.dealers: dict[int, Any] = {}
+        # Without a buffer: the poller does not see what one holds.
+        self.orders = open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)  # noqa: SIM115 (open to the end)
         self.poller.register(self.router, zmq.POLLIN)
-        self.poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        self.poller.register(self.orders.fileno(), zmq.POLLIN)
 
     def connect(self, addresses: list[str]) -> None:
         """Connect to all others."""
@@ -49,7 +51,7 @@ class Node:
     def serve(self) -> None:
         """Send back all that waits."""
         while self.router.getsockopt(self.zmq.EVENTS) & self.zmq.POLLIN:
-            parts = self.router.recv_multipart(copy=False)
+            parts: Any = self.router.recv_multipart(copy=False)
             self.router.send_multipart(parts, copy=len(parts[-1]) < LARGE)
 
     def idle(self) -> bytes:
@@ -58,8 +60,8 @@ class Node:
             ready = dict(self.poller.poll())
             if self.router in ready:
                 self.serve()
-            if sys.stdin.fileno() in ready:
-                return sys.stdin.buffer.raw.readline()  # type: ignore[attr-defined,no-any-return]
+            if self.orders.fileno() in ready:
+                return self.orders.readline()
 
     def run(self, actors: int, octets: int, most: int, milliseconds: int) -> tuple[list[float], float]:
         """Run the clients; return the latencies in microseconds, and the seconds."""
@@ -87,7 +89,7 @@ class Node:
                 self.serve()
             for dealer in self.dealers.values():
                 while dealer.getsockopt(self.zmq.EVENTS) & self.zmq.POLLIN:
-                    client = int(dealer.recv_multipart(copy=False)[0].bytes)
+                    client = int(bytes(dealer.recv_multipart(copy=False)[0]))
                     micros.append((clock() - begun[client]) / 1000)
                     waiting -= not ask(client)
         return micros, (clock() - begin) / 1e9
