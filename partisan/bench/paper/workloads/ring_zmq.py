@@ -48,9 +48,13 @@ class Node:
                 dealer.connect(f"tcp://{address.rpartition('@')[2]}")
                 self.poller.register(dealer, self.zmq.POLLIN)
 
+    def _waits(self, socket: Any) -> bool:
+        """Whether a message can be taken."""
+        return bool(socket.getsockopt(self.zmq.EVENTS) & self.zmq.POLLIN)
+
     def serve(self) -> None:
         """Send back all that waits."""
-        while self.router.getsockopt(self.zmq.EVENTS) & self.zmq.POLLIN:
+        while self._waits(self.router):
             parts: Any = self.router.recv_multipart(copy=False)
             self.router.send_multipart(parts, copy=len(parts[-1]) < LARGE)
 
@@ -88,7 +92,7 @@ class Node:
             if self.router in ready:
                 self.serve()
             for dealer in self.dealers.values():
-                while dealer.getsockopt(self.zmq.EVENTS) & self.zmq.POLLIN:
+                while self._waits(dealer):
                     client = int(bytes(dealer.recv_multipart(copy=False)[0]))
                     micros.append((clock() - begun[client]) / 1000)
                     waiting -= not ask(client)
