@@ -6,7 +6,7 @@ import importlib
 
 from .base import Workload
 
-MODULES = {"micro": "micro", "echo": "ring", "kvs": "ring", "head-of-line": "line", "scale": "scale"}
+MODULES = {"micro": "micro", "echo": "ring", "kvs": "ring", "head-of-line": "ring", "scale": "scale"}
 """Workload -> the module of its class, which is called WORKLOAD there."""
 
 

@@ -116,7 +116,7 @@ def answer(child: Child, mark: str, seconds: float, beside: Sequence[Child] = ()
     return found
 
 
-def selected(micros: Sequence[float]) -> tuple[float, ...]:
-    """An even selection of at most SAMPLES of the latencies of a repetition."""
-    step = -(-len(micros) // SAMPLES) or 1
+def selected(micros: Sequence[float], most: int = SAMPLES) -> tuple[float, ...]:
+    """An even selection of at most so many of the latencies of a repetition."""
+    step = -(-len(micros) // most) or 1
     return tuple(micros[::step])
