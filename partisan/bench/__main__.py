@@ -1,4 +1,4 @@
-"""The command line: `python -m partisan.bench micro|actors|cluster|tls|beam|memory|demo`."""
+"""The command line: `python -m partisan.bench micro|actors|cluster|tls|beam|memory|paper|demo`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 from . import actors, beam, cluster, demo, goals, memory, micro, tls, transports
 from .cluster.run import FIGURES
 from .measure import MeasurementFailed
+from .paper import cli as paper
 from .report import Row, write_json
 
 SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?", re.IGNORECASE)
+METAVAR = "{micro,actors,cluster,tls,beam,memory,paper,demo}"
 UNITS = {"b": 1, "kib": 1024, "mib": 1024 * 1024}
 
 if TYPE_CHECKING:
@@ -185,9 +187,10 @@ def _add_demo(commands: Commands) -> None:
 def parser() -> argparse.ArgumentParser:
     """Build the command line."""
     top = argparse.ArgumentParser(prog="python -m partisan.bench", description="Measure partisan on this machine.")
-    commands = top.add_subparsers(dest="command", required=True, metavar="{micro,actors,cluster,tls,beam,memory,demo}")
+    commands = top.add_subparsers(dest="command", required=True, metavar=METAVAR)
     for add in (_add_micro, _add_actors, _add_tls, _add_beam, _add_memory, _add_cluster, _add_demo):
         add(commands)
+    paper.add(commands, read_actors, read_octets, read_count, read_seconds)
     return top
 
 
@@ -249,6 +252,10 @@ def _cluster(options: argparse.Namespace) -> int:
     return 0
 
 
+def _paper(options: argparse.Namespace) -> int:
+    return paper.run(options, say)
+
+
 def _demo(options: argparse.Namespace) -> int:
     demo.run(options.seconds, say)
     return 0
@@ -275,10 +282,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tls": _tls,
         "beam": _beam,
         "memory": _memory,
+        "paper": _paper,
         "demo": _demo,
     }
     try:
-        if getattr(options, "json", None) is not None:
+        if getattr(options, "json", None) is not None and options.command != "paper":
             # Before anything is measured: a wrong path must not cost the run.
             write_json(options.json, [])
         return commands[options.command](options)

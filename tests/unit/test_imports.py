@@ -55,7 +55,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "gen": SERVICES,
     "dist": ("gen",),
     "testing": ("gen", "sim"),
-    "bench": ("gen",),
+    "bench": ("gen", "sim"),
 }
 # The simulator knows no codec; its command line has one for it.
 BESIDES = {"sim/__main__.py": "wire"}

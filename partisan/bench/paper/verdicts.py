@@ -1,0 +1,245 @@
+"""Each published figure beside the measured one: is its claim reproduced here, and if not, what stood against it?
+
+A claim is judged at its own point where that was measured on both sides and the emulated link was at most half full;
+else at the nearest smaller point of the same experiment, which is named. A ratio is always of one run.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from partisan.bench.goals import Goal
+from partisan.bench.report import size
+
+from .cells import Cell, Outcome
+from .published import CLAIMS, KIB, MEDIAN, MIB, OCTETS, P99, RATE, Claim
+
+ERLANG, OURS, REAL = "disterl", "partisan", "partisan-erlang"
+ONE_CONNECTION, THREE_CHANNELS = "one connection", "three channels"
+CLIENT_SERVER, HYPARVIEW = "client-server", "hyparview"
+
+NEAR = 0.8
+"""A claim counts as reproduced at this part of its published ratio, and as of the same direction below it."""
+
+STEADY = 0.95
+"""Where nothing differed, it is reproduced if nothing differs: ratios from here to its inverse are no difference."""
+
+FIGURES_1_TO_8 = (
+    "microbenchmarks",
+    "microbenchmarks-queueoverhead",
+    "microbenchmarks-highlatency",
+    "microbenchmarks-largepayload",
+    "echo-perf",
+    "fsm-perf",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two outcomes at one place: the design that the claim says loses, and the one that wins."""
+
+    theirs: Outcome
+    ours: Outcome
+
+    def values(self, metric: str) -> tuple[float, float]:
+        """The figures of both."""
+        return value(self.theirs, metric), value(self.ours, metric)
+
+    def ratio(self, metric: str) -> float:
+        """How many times better the second is; NaN if either was not measured."""
+        theirs, ours = self.values(metric)
+        above, below = (ours, theirs) if metric == RATE else (theirs, ours)
+        return above / below if below else math.nan
+
+    @property
+    def measured(self) -> bool:
+        """Whether both were."""
+        return self.theirs.status == self.ours.status == "measured"
+
+    @property
+    def link_bound(self) -> bool:
+        """Whether the link of either was more than half full."""
+        return self.theirs.link_bound or self.ours.link_bound
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a claim.
+
+    Attributes:
+        point: where it was judged, as text; empty if nowhere.
+        theirs, ours, real: measured; `real` is Partisan itself. NaN where there is none.
+        ratio: of `ours` against `theirs`.
+        word: "reproduced", "same direction", "not reproduced" or "not measured".
+        note: what was scaled, why it was not measured, or what was found to stand against it.
+    """
+
+    claim: Claim
+    point: str
+    theirs: float
+    ours: float
+    real: float
+    ratio: float
+    word: str
+    note: str
+
+
+def value(outcome: Outcome, metric: str) -> float:
+    """An outcome's figure; NaN if it has none."""
+    if metric == OCTETS:
+        found = [each.extra["octets"] for each in outcome.repetitions if "octets" in each.extra]
+        return statistics.median(found) if found else math.nan
+    return {MEDIAN: outcome.median_ms, P99: outcome.p99_ms, RATE: outcome.rate}[metric]
+
+
+def pairs(outcomes: Sequence[Outcome], claim: Claim, winner: str = OURS) -> Iterator[Pair]:
+    """All places of the claim's experiment that have both designs."""
+    candidates = [each for each in outcomes if each.cell.experiment == claim.experiment]
+    if claim.experiment in ("head-of-line", "scale"):
+        lost, won = (
+            (ONE_CONNECTION, THREE_CHANNELS) if claim.experiment == "head-of-line" else (CLIENT_SERVER, HYPARVIEW)
+        )
+        losers = [each for each in candidates if (each.cell.transport, each.cell.variant) == (winner, lost)]
+        winners = [each for each in candidates if (each.cell.transport, each.cell.variant) == (winner, won)]
+    else:
+        candidates = [each for each in candidates if (each.cell.variant or claim.variant) == claim.variant]
+        losers = [each for each in candidates if each.cell.transport == ERLANG]
+        winners = [each for each in candidates if each.cell.transport == winner and each.cell.group.affinity]
+    for theirs in losers:
+        for ours in winners:
+            if theirs.cell.place[2:] == ours.cell.place[2:]:
+                yield Pair(theirs, ours)
+
+
+def is_below(claim: Claim, cell: Cell) -> bool:
+    """Whether a claim may be judged at a cell: at most its payload and actors, and the same network."""
+    if claim.experiment == "scale":
+        return cell.actors == claim.actors
+    below = cell.octets <= claim.octets and cell.actors <= claim.actors and cell.rtt_ms == claim.rtt_ms
+    return below or claim.experiment == "head-of-line"
+
+
+def distance(claim: Claim, cell: Cell) -> tuple[float, float]:
+    """How far a measured cell is from a claim's point: of the payload first, then of the actors, as powers of two."""
+    octets = abs(math.log2(claim.octets / cell.octets)) if claim.octets and cell.octets else 0.0
+    actors = abs(math.log2(claim.actors / cell.actors)) if claim.actors and cell.actors else 0.0
+    return octets, actors
+
+
+def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
+    """Set a claim beside what was measured."""
+    found = [pair for pair in pairs(outcomes, claim) if is_below(claim, pair.ours.cell)]
+    measured = [pair for pair in found if pair.measured]
+    if not measured:
+        return _missing(outcomes, claim, found)
+    best = min(measured, key=lambda pair: (pair.link_bound, distance(claim, pair.ours.cell)))
+    theirs, ours = best.values(claim.metric)
+    ratio = best.ratio(claim.metric)
+    others = [pair.ours for pair in pairs(outcomes, claim, REAL) if pair.ours.cell.place == best.ours.cell.place]
+    real = value(others[0], claim.metric) if others else math.nan
+    word = _word(claim.ratio, ratio)
+    notes = [each for each in (best.theirs.scaled, best.ours.scaled) if each]
+    if distance(claim, best.ours.cell) != (0.0, 0.0):
+        notes.append(f"judged at {point(best.ours.cell)}, the nearest below it that was measured")
+    if word != "reproduced":
+        notes.append(f"what stood against it: {against(best.ours)}")
+    return Verdict(claim, point(best.ours.cell), theirs, ours, real, ratio, word, "; ".join(dict.fromkeys(notes)))
+
+
+def _word(published: float | None, ratio: float) -> str:
+    claimed = published or 1.0
+    near = STEADY if abs(claimed - 1) < 1 - STEADY else NEAR
+    if ratio >= near * claimed:
+        return "reproduced"
+    return "same direction" if min(claimed, ratio) > 1 / STEADY else "not reproduced"
+
+
+def _missing(outcomes: Sequence[Outcome], claim: Claim, found: Sequence[Pair]) -> Verdict:
+    """A claim without a point where both designs were measured."""
+    sides = [side for pair in found for side in (pair.theirs, pair.ours)]
+    if claim.experiment == "scale" and len(found) == 1 and found[0].ours.status == "measured":
+        return Verdict(
+            claim, point(found[0].ours.cell), math.nan, value(found[0].ours, OCTETS), math.nan, math.nan,
+            "reproduced", f"client-server: {found[0].theirs.reason}",
+        )  # fmt: skip
+    reasons = [f"{each.cell.transport}: {each.status}, {each.reason}" for each in sides if each.status != "measured"]
+    reasons = reasons or ["no such point in this run"]
+    nan = math.nan
+    return Verdict(claim, "", nan, nan, nan, nan, "not measured", "; ".join(dict.fromkeys(reasons)))
+
+
+def against(outcome: Outcome) -> str:
+    """What was found to be full while a cell was measured: the link, the processors, or neither."""
+    if outcome.link_bound:
+        assert outcome.link_share is not None
+        return f"the emulated link was {outcome.link_share:.0%} full: the relay was measured, not the transport"
+    busy = [each.extra["cpu"] for each in outcome.repetitions if "cpu" in each.extra]
+    if busy and statistics.median(busy) > 0.85:
+        return f"the processors were {statistics.median(busy):.0%} busy"
+    if busy:
+        return f"neither the link nor the processors were full (busy {statistics.median(busy):.0%}): it waits"
+    return "not known: the processors' load was not measured"
+
+
+def point(cell: Cell) -> str:
+    """A cell's point as text."""
+    what = [f"{cell.actors} {'nodes' if cell.experiment == 'scale' else 'actors'}"] if cell.actors else []
+    what += [size(cell.octets)] if cell.octets else []
+    what += [f"{cell.rtt_ms:g} ms"] if cell.rtt_ms else []
+    return ", ".join([*what, *([cell.variant] if cell.variant and cell.experiment == "fsm-perf" else [])])
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> list[Verdict]:
+    """Every claim of an experiment of which anything was tried."""
+    tried = {each.cell.experiment for each in outcomes}
+    return [judge(outcomes, claim) for claim in CLAIMS if claim.experiment in tried]
+
+
+def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
+    """What this package set itself beside the published claims, of which both sides were measured."""
+    found: list[Goal] = []
+    for title, experiment, octets in (
+        ("512 KiB at 20 ms, affinity: median lower than disterl's", "microbenchmarks-highlatency", 512 * KIB),
+        ("8 MiB echo at 20 ms: operations against disterl", "echo-perf", 8 * MIB),
+    ):
+        claim = next(
+            c for c in CLAIMS if (c.experiment, c.octets, c.actors, c.rtt_ms) == (experiment, octets, 128, 20.0)
+        )
+        verdict = judge(outcomes, claim)
+        if not math.isnan(verdict.ratio):
+            found.append(Goal(title, verdict.ratio, 5.0, spread=verdict.point))
+    for rival in (ERLANG, REAL):
+        found += _never_below(outcomes, rival)
+    blocked = [judge(outcomes, claim) for claim in CLAIMS if claim.experiment == "head-of-line"]
+    title = "99th percentile of requests beside anti-entropy, three channels: lower than one connection's"
+    found += [Goal(title, each.ratio, 12.5, spread=each.point) for each in blocked if not math.isnan(each.ratio)]
+    return found
+
+
+def _never_below(outcomes: Sequence[Outcome], rival: str) -> Iterable[Goal]:
+    """Ours against a rival at every point of figures 1 to 8: the least ratio, of all and of small payloads."""
+    ratios = list(every_ratio(outcomes, rival))
+    for title, bound, chosen in (
+        ("every point of figures 1 to 8: the least", 0.95, ratios),
+        ("payloads up to 1 KiB: the least", 2.0, [each for each in ratios if each[1].octets <= KIB]),
+    ):
+        if chosen:
+            least, cell = min(chosen, key=lambda each: each[0])
+            yield Goal(f"{title} against {rival}", least, bound, spread=f"{cell.experiment}, {point(cell)}")
+
+
+def every_ratio(outcomes: Sequence[Outcome], rival: str) -> Iterator[tuple[float, Cell]]:
+    """(ours against the rival, the cell of ours), at each place and in each group that both have measured.
+
+    The distribution of Erlang has one group, which is set against each of ours.
+    """
+    measured = [each for each in outcomes if each.status == "measured" and each.cell.experiment in FIGURES_1_TO_8]
+    for ours in (each for each in measured if each.cell.transport == OURS):
+        metric = MEDIAN if ours.cell.workload == "micro" else RATE
+        for theirs in (each for each in measured if each.cell.transport == rival):
+            same = rival == ERLANG or theirs.cell.group == ours.cell.group
+            if same and theirs.cell.place == ours.cell.place:
+                yield Pair(theirs, ours).ratio(metric), ours.cell

@@ -1,0 +1,153 @@
+"""The published experiments: which cells they are, how they are named, and what a simulation of them weighs."""
+
+import itertools
+import math
+from collections import Counter
+
+import pytest
+
+from partisan import etf
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell
+from partisan.bench.paper.experiments import (
+    ALL,
+    NAMES,
+    SIZES,
+    UnknownName,
+    Wish,
+    cell_of,
+    estimate,
+    experiment_of,
+    tasks_of,
+    text_of,
+)
+from partisan.bench.paper.nodes import configuration, options_of, spec_text
+from partisan.bench.paper.workloads import scale_node
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_cell_is_read_as_it_was_written(size: str) -> None:
+    tasks = tasks_of(Wish(size))
+    assert {task.cell.experiment for task in tasks} == set(NAMES)
+    assert all(cell_of(text_of(task.cell)) == task.cell for task in tasks)
+    assert max(Counter(text_of(task.cell) for task in tasks).values()) == 1
+
+
+def test_cells_of_one_place_are_together() -> None:
+    places = [task.cell.place for task in tasks_of(Wish())]
+    assert len(set(places)) == 1 + sum(a != b for a, b in itertools.pairwise(places))
+
+
+def test_the_quick_size_has_every_experiment_and_fits_twenty_minutes() -> None:
+    tasks = tasks_of(Wish("quick"))
+    assert {task.cell.experiment for task in tasks} == set(NAMES)
+    assert estimate(tasks) < 18 * 60
+
+
+def test_the_full_size_is_the_published_one_and_says_nothing_of_scaling() -> None:
+    tasks = tasks_of(Wish("full", only=("microbenchmarks-highlatency",)))
+    assert {(task.cell.octets, task.cell.rtt_ms, task.messages) for task in tasks} == {(512 * 1024, 20.0, 10_000)}
+    assert {task.cell.actors for task in tasks} == {16, 32, 64, 128}
+    assert {task.scaled for task in tasks} == {""}
+
+
+def test_every_actor_of_a_pair_sends_as_many_messages_whatever_its_transport() -> None:
+    tasks = tasks_of(Wish("quick", only=("microbenchmarks", "microbenchmarks-largepayload")))
+    by_place = {(task.cell.actors, task.cell.octets): task.messages for task in tasks}
+    assert by_place == {(16, 512 << 10): 76, (128, 512 << 10): 9, (16, 8 << 20): 4, (32, 8 << 20): 3}
+    assert all(task.messages == by_place[task.cell.actors, task.cell.octets] for task in tasks)
+    assert "76 messages an actor instead of 10,000; at most 20 s" in tasks[0].scaled
+
+
+def test_what_is_smaller_than_published_is_said() -> None:
+    (task,) = tasks_of(Wish("quick", cells=("echo-perf/disterl/disterl/7x1048576@20",)))
+    assert "1.2 s instead of 120 s" in task.scaled
+    assert "2 repetitions instead of 5" in task.scaled
+    assert "7 actors instead of 16, 32, 64, 128" in task.scaled
+    assert "1,048,576 octets instead of" in task.scaled
+
+
+def test_wishes_narrow_and_replace_what_is_measured() -> None:
+    wish = Wish("quick", ("fsm-perf",), ("partisan",), (3,), (5,), (7.0,), repeat=2, seconds=0.5, ratio="50/50")
+    (task,) = tasks_of(wish)
+    assert task.cell == Cell("fsm-perf", "kvs", "partisan", AFFINITY, 3, 5, 7.0, "50/50")
+    assert (task.repetitions, task.seconds) == (2, 0.5)
+
+
+def test_a_simulation_keeps_its_places_whatever_payload_and_network_are_wished() -> None:
+    tasks = tasks_of(Wish("quick", ("scale",), octets=(5,), rtts=(7.0,), actors=(8,)))
+    assert {(task.cell.actors, task.cell.octets, task.cell.rtt_ms) for task in tasks} == {(8, 0, 0.0)}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: experiment_of("microbenchmark"), "did you mean 'microbenchmarks'"),
+        (lambda: tasks_of(Wish(transports=("distrel",))), "did you mean 'disterl'"),
+        (lambda: cell_of("echo-perf/disterl/partisna/1x1@1"), "did you mean 'partisan'"),
+        (lambda: cell_of("echo-perf"), "no cell of the form EXPERIMENT/"),
+        (lambda: experiment_of("zzz"), "one of microbenchmarks"),
+    ],
+)
+def test_an_unknown_name_suggests_the_nearest(call: object, says: str) -> None:
+    assert callable(call)
+    with pytest.raises(UnknownName, match=says):
+        call()
+
+
+def test_the_parallelism_of_a_group_is_part_of_a_cells_name() -> None:
+    cell = Cell("kvs-latency", "kvs", "partisan", AFFINITY.with_parallelism(8), 8, 1, 1.5, "90/10")
+    name = "kvs-latency/partisan/partisan_with_partitioned_parallelism_and_channels*8/8x1@1.5/90/10"
+    assert text_of(cell) == name
+    assert cell_of(name) == cell
+
+
+def test_the_transports_of_an_experiment_are_the_harnesss_groups() -> None:
+    found = experiment_of("microbenchmarks").configurations()
+    assert found[0] == ("disterl", DISTERL)
+    assert [name for name, _ in found] == ["disterl", *["partisan-erlang"] * 3, *["partisan"] * 3]
+    assert ("partisan", PARTISAN) in found
+    assert all(each.published.rtts for each in ALL)
+
+
+def test_a_group_is_the_same_to_our_nodes_and_to_real_ones() -> None:
+    assert options_of(AFFINITY) == {
+        "parallelism": 16,
+        "channels": {name: {"monotonic": False} for name in ("gossip", "broadcast", "vnode")},
+    }
+    text = configuration("a@10.0.0.1", 10200, AFFINITY)
+    assert "{parallelism,16}" in text
+    assert "vnode=>#{parallelism=>16,monotonic=>false,compression=>false}" in text
+    assert "{peer_ip,{10,0,0,1}}" in text
+    assert "undefined=>#{parallelism=>16" in spec_text("a@10.0.0.1", 10200, AFFINITY)
+
+
+def test_counters_are_merged_node_by_node() -> None:
+    lanes = scale_node.Lanes(4)
+
+    def packed(*counts: int) -> int:
+        return sum(count << scale_node.LANE * number for number, count in enumerate(counts))
+
+    assert lanes.merge(packed(1, 5, 0, 32767), packed(2, 3, 7, 1)) == packed(2, 5, 7, 32767)
+    assert lanes.merge(packed(0, 0, 0, 0), packed(0, 0, 0, 9)) == packed(0, 0, 0, 9)
+    assert lanes.counting(packed(0, 1, 0, 32767)) == 2
+
+
+def test_a_counter_weighs_what_its_term_does() -> None:
+    lanes = scale_node.Lanes(3)
+    names = ["n0000@10.0.0.1", "n0001@10.0.0.1", "n0002@10.0.0.1"]
+    weights = scale_node.Weights(lanes, names)
+    weights.through(scale_node.Propagated(1 + (200 << 2 * scale_node.LANE)))
+    counter = {etf.Atom(names[0]): 1, etf.Atom(names[2]): 200}
+    term = (etf.Atom("forward_message"), etf.Atom("counter"), (etf.Atom("state"), counter))
+    assert weights.octets == 4 + len(etf.encode(term))
+    assert weights.overlay == 0
+
+
+@pytest.mark.parametrize("overlay", ["client-server", "hyparview"])
+def test_counters_agree_in_the_end_and_equal_seeds_cost_the_same(overlay: str) -> None:
+    found = scale_node.simulate(overlay, 12, 3, minutes=1.0)
+    assert found["agreed"]
+    assert 0 < found["overlay_octets"] < found["octets"]
+    assert (found["server_rate"] > 0) == (overlay == "client-server")
+    assert found == scale_node.simulate(overlay, 12, 3, minutes=1.0)
+    assert not math.isclose(found["octets"], scale_node.simulate(overlay, 12, 4, minutes=1.0)["octets"], rel_tol=1e-9)

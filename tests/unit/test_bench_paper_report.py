@@ -1,0 +1,220 @@
+"""The report of the published experiments says what was measured, what was not, and which claim held."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from partisan.bench.paper import compare, plots, published, report, results, verdicts
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Group, Outcome, Repetition
+from partisan.bench.paper.document import Document, Heading, Paragraph, Table
+
+KIB = 1024
+MIB = 1024 * KIB
+HIGH_LATENCY = "microbenchmarks-highlatency"
+
+
+def micro(
+    transport: str,
+    milliseconds: float,
+    *,
+    experiment: str = HIGH_LATENCY,
+    group: Group | None = None,
+    actors: int = 128,
+    octets: int = 512 * KIB,
+    rtt_ms: float = 20.0,
+    **about: object,
+) -> Outcome:
+    """An outcome whose median is this, in three repetitions that scatter."""
+    group = group or (DISTERL if transport == "disterl" else AFFINITY)
+    cell = Cell(experiment, "micro", transport, group, actors, octets, rtt_ms)
+    times = [Repetition(100, 2.0, tuple(milliseconds * f * 1000 for f in (0.9, 1.0, 1.1)), {"cpu": 0.97})] * 3
+    return Outcome(cell, "measured", repetitions=tuple(times), **about)  # type: ignore[arg-type]
+
+
+def ring(transport: str, operations: int, octets: int, rtt_ms: float, **about: object) -> Outcome:
+    group = DISTERL if transport == "disterl" else AFFINITY
+    cell = Cell("echo-perf", "echo", transport, group, 128, octets, rtt_ms)
+    return Outcome(cell, "measured", repetitions=(Repetition(operations, 10.0, (5.0,)),), **about)  # type: ignore[arg-type]
+
+
+def blocked(variant: str, milliseconds: float) -> Outcome:
+    cell = Cell("head-of-line", "head-of-line", "partisan", PARTISAN, 8, 16, 0.0, variant)
+    return Outcome(cell, "measured", repetitions=(Repetition(10, 1.0, (milliseconds * 1000,)),))
+
+
+def scaled(variant: str, nodes: int, octets: float | None) -> Outcome:
+    cell = Cell("scale", "scale", "partisan", PARTISAN, nodes, 0, 0.0, variant)
+    if octets is None:
+        return Outcome(cell, "failed", "the server has no memory left")
+    return Outcome(cell, "measured", repetitions=(Repetition(1, 1.0, (), {"octets": octets}),))
+
+
+def the(outcomes: list[Outcome], experiment: str, actors: int = 128, octets: int = 512 * KIB) -> verdicts.Verdict:
+    found = [v for v in verdicts.verdicts(outcomes) if v.claim.experiment == experiment]
+    return next(v for v in found if (v.claim.actors, v.claim.octets) in ((actors, octets), (actors, 0), (0, 0)))
+
+
+def test_a_claim_is_reproduced_at_its_own_point() -> None:
+    verdict = the([micro("disterl", 250.0), micro("partisan", 17.0)], HIGH_LATENCY)
+    assert (verdict.word, verdict.point, verdict.claim.ratio) == ("reproduced", "128 actors, 512 KiB, 20 ms", 13.4)
+    assert verdict.ratio == pytest.approx(250 / 17)
+
+
+def test_less_than_was_published_is_the_same_direction_and_what_was_full_is_named() -> None:
+    verdict = the([micro("disterl", 50.0), micro("partisan", 17.0)], HIGH_LATENCY)
+    assert (verdict.word, verdict.note) == ("same direction", "what stood against it: the processors were 97% busy")
+
+
+def test_what_is_no_better_is_not_reproduced() -> None:
+    assert the([micro("disterl", 17.0), micro("partisan", 17.0)], HIGH_LATENCY).word == "not reproduced"
+
+
+def test_a_claim_that_nothing_differs_holds_where_nothing_differs() -> None:
+    both = [ring("disterl", 308, 512 * KIB, 1.0), ring("partisan", 300, 512 * KIB, 1.0)]
+    assert the(both, "echo-perf").word == "reproduced"
+
+
+def test_a_point_whose_link_was_full_gives_way_to_a_smaller_one() -> None:
+    outcomes = [
+        *(micro("disterl", 250.0, link_share=0.2), micro("partisan", 200.0, link_share=0.9)),
+        *(micro("disterl", 60.0, octets=64 * KIB), micro("partisan", 10.0, octets=64 * KIB, scaled="64 KiB for 512")),
+    ]
+    verdict = the(outcomes, HIGH_LATENCY)
+    assert (verdict.point, verdict.ratio) == ("128 actors, 64 KiB, 20 ms", pytest.approx(6.0))
+    assert "64 KiB for 512; judged at 128 actors, 64 KiB, 20 ms" in verdict.note
+
+
+def test_a_claim_is_not_judged_by_a_point_that_is_harder() -> None:
+    outcomes = [micro("disterl", 250.0), micro("partisan", 17.0)]
+    assert the(outcomes, HIGH_LATENCY, actors=64).note == "no such point in this run"
+
+
+def test_a_full_link_is_what_stood_against_a_claim() -> None:
+    both = [micro("disterl", 250.0), micro("partisan", 200.0, link_share=0.9)]
+    assert "the emulated link was 90% full" in the(both, HIGH_LATENCY).note
+
+
+@pytest.mark.parametrize("status", ["skipped", "failed"])
+def test_what_was_not_measured_is_not_reproduced_and_says_why(status: str) -> None:
+    gone = Outcome(micro("disterl", 1.0).cell, status, "no erl here")
+    verdict = the([gone, micro("partisan", 17.0)], HIGH_LATENCY)
+    assert (verdict.word, verdict.note) == ("not measured", f"disterl: {status}, no erl here")
+    assert math.isnan(verdict.ratio)
+
+
+def test_partisan_itself_stands_beside_the_claim() -> None:
+    outcomes = [micro("disterl", 250.0), micro("partisan", 17.0), micro("partisan-erlang", 30.0)]
+    assert the(outcomes, HIGH_LATENCY).real == pytest.approx(30.0)
+
+
+def test_channels_are_set_against_one_connection() -> None:
+    outcomes = [blocked("one connection", 100.0), blocked("three channels", 4.0)]
+    assert the(outcomes, "head-of-line").ratio == pytest.approx(25.0)
+    (aim,) = [goal for goal in verdicts.goals(outcomes) if "99th" in goal.title]
+    assert aim.reached
+
+
+def test_an_overlay_that_goes_on_where_the_server_stops_reproduces_the_claim() -> None:
+    outcomes = [
+        *(scaled("client-server", 256, 1e9), scaled("hyparview", 256, 2e9)),
+        *(scaled("client-server", 512, None), scaled("hyparview", 512, 9e9)),
+    ]
+    assert the(outcomes, "scale", 256).ratio == pytest.approx(0.5)
+    assert the(outcomes, "scale", 256).word == "reproduced"
+    verdict = the(outcomes, "scale", 512)
+    assert (verdict.word, verdict.ours, verdict.note) == (
+        "reproduced", 9e9, "client-server: the server has no memory left",
+    )  # fmt: skip
+
+
+def test_the_aims_name_the_point_where_ours_is_least() -> None:
+    outcomes = [
+        *(micro("disterl", 9.0, octets=KIB), micro("partisan", 3.0, octets=KIB)),
+        *(micro("disterl", 9.0), micro("partisan", 10.0), micro("partisan-erlang", 20.0)),
+    ]
+    found = {goal.title: (round(goal.found, 2), goal.reached) for goal in verdicts.goals(outcomes)}
+    assert found["every point of figures 1 to 8: the least against disterl"] == (0.9, False)
+    assert found["payloads up to 1 KiB: the least against disterl"] == (3.0, True)
+    assert found["every point of figures 1 to 8: the least against partisan-erlang"] == (2.0, True)
+
+
+RUN = results.Run(
+    {"machine": "two cores", "python": "3.11"},
+    "python -m partisan.bench paper",
+    [
+        *(micro("disterl", 250.0, command="again --cell 1"), micro("partisan", 17.0, link_share=0.1)),
+        Outcome(micro("partisan-erlang", 1.0).cell, "skipped", "PARTISAN_ERL_LIBS names nothing"),
+        *(ring("disterl", 5, 8 * MIB, 20.0), ring("partisan", 175, 8 * MIB, 20.0)),
+        *(blocked("one connection", 100.0), blocked("three channels", 4.0)),
+        *(scaled("client-server", 32, 43e6), scaled("hyparview", 32, 90e6)),
+    ],
+    [{"rtt_ms": 20.0, "measured_rtt_ms": 20.1, "octets_per_second": 4.5e8}],
+    75.0,
+)
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    results.write_json(tmp_path / "run.json", RUN)
+    assert results.read_json(tmp_path / "run.json") == RUN
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"outcomes": [{"cell": 1}]}', '{"outcomes": [], "more": 1}'])
+def test_a_file_without_results_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(results.NoResults, match=r"bad\.json holds no results"):
+        results.read_json(tmp_path / "bad.json")
+
+
+def test_the_harness_s_table_has_its_eleven_columns(tmp_path: Path) -> None:
+    results.write_csv(tmp_path / "results.csv", RUN.outcomes[:2])
+    with (tmp_path / "results.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert len(lines) == 18
+    assert lines[1] == ["partisan", "disterl", "128", "1", "false", "1", "false", "512", "2", "20", "250000"]
+    assert lines[9][1:7] == ["partisan", "128", "4", "false", "16", "true"]
+
+
+def test_the_report_holds_claims_aims_cells_and_pictures(tmp_path: Path) -> None:
+    written = {path.name for path in report.write(RUN, tmp_path)}
+    page = (tmp_path / "report.md").read_text()
+    for part in ("13.40x", "14.71x", "reproduced", "PARTISAN_ERL_LIBS names nothing", "again --cell 1", "two cores"):
+        assert part in page
+    assert "9 cells: 8 measured, 1 skipped, 0 failed, in 1.2 minutes." in page
+    html = (tmp_path / "report.html").read_text()
+    assert '<td class="good">reproduced</td>' in html
+    if plots.can_draw():
+        assert len([name for name in written if name.endswith(".png")]) == 4
+        assert html.count("data:image/png;base64,") == 4
+
+
+def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:
+    report.write(results.Run(interrupted=True), tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "0 cells" in page
+    assert "It was ended before all was measured." in page
+
+
+def test_markup_in_what_was_measured_stays_text() -> None:
+    page = Document([Heading("a < b", 1), Paragraph("<script>"), Table(("x",), [("a|b & <c>",)])])
+    assert "a\\|b & <c>" in page.markdown()
+    assert "&lt;script&gt;" in page.html()
+    assert "a|b &amp; &lt;c&gt;" in page.html()
+
+
+def test_a_run_is_compared_with_an_earlier_one() -> None:
+    earlier = results.Run(outcomes=[micro("disterl", 250.0), micro("partisan", 34.0), micro("partisan", 1.0, actors=1)])
+    text = compare.compare(earlier, RUN)
+    assert "partisan 4/16/T             2.00x  better" in text
+    assert "disterl             1.00x    same" in text
+    assert "measured only then: 1" in text
+    assert "measured only now: 6" in text
+    assert "no cell in common" in compare.compare(results.Run(), RUN)
+
+
+def test_every_figure_has_a_claim_or_was_published_without_numbers() -> None:
+    without = {"microbenchmarks-queueoverhead", "kvs-latency", "perf-suite"}
+    assert {claim.experiment for claim in published.CLAIMS} | without == set(published.FIGURES)

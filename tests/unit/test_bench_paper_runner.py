@@ -1,0 +1,294 @@
+"""A run of the published experiments: turns, failures, skips, interruptions, and what is left afterwards."""
+
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from partisan.bench.measure import MeasurementFailed
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Outcome, Repetition
+from partisan.bench.paper.cli import compare
+from partisan.bench.paper.experiments import Task
+from partisan.bench.paper.facts import preflight
+from partisan.bench.paper.networks import Networks
+from partisan.bench.paper.progress import Lines
+from partisan.bench.paper.results import Run, read_json
+from partisan.bench.paper.runner import Runner
+from partisan.bench.paper.workloads import find
+from partisan.bench.paper.workloads.base import Amount, Workload, answer
+from partisan.bench.paper.workloads.micro import Micro
+from partisan.bench.places import LOOPBACK
+from partisan.bench.procs import Child, ChildFailed
+
+WAIT = 20.0
+
+
+class Noted(Workload):
+    """A workload that measures nothing and writes down what is asked of it."""
+
+    log: ClassVar[list[str]] = []
+    faults: ClassVar[dict[str, BaseException]] = {}
+
+    @classmethod
+    def why_not(cls, cell: Cell) -> str | None:
+        return "not here" if cell.transport == "raw" else None
+
+    def _note(self, what: str, cell: Cell) -> None:
+        self.log.append(f"{what} {cell.transport} {cell.actors}")
+        if (fault := self.faults.get(self.log[-1])) is not None:
+            raise fault
+
+    def start(self) -> None:
+        self._note("start", self.cell)
+
+    def run(self, cell: Cell, amount: Amount) -> Repetition:
+        self._note(f"run {amount.seconds:g}", cell)
+        return Repetition(10, 2.0, (1000.0, 3000.0))
+
+    def stop(self) -> None:
+        self.log.append(f"stop {self.cell.transport}")
+
+
+@pytest.fixture(autouse=True)
+def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Noted, "log", [])
+    monkeypatch.setattr(Noted, "faults", {})
+
+
+def cell(transport: str, actors: int = 1, experiment: str = "microbenchmarks", rtt: float = 0.0) -> Cell:
+    group = DISTERL if transport == "disterl" else PARTISAN
+    return Cell(experiment, "micro", transport, group, actors, 16, rtt)
+
+
+def measure(tasks: Sequence[Task], refused: dict[Cell, str] | None = None, into: Run | None = None) -> Run:
+    into = into if into is not None else Run()
+    said: list[str] = []
+    networks = Networks(said.append, emulate=False)
+    runner = Runner(networks, Lines(said.append), lambda cell: f"again {cell.transport}", refused, lambda name: Noted)
+    runner.run(tasks, into)
+    assert said
+    return into
+
+
+def test_transports_of_a_place_take_turns_and_are_started_once() -> None:
+    tasks = [Task(cell(name, actors), 9, 2.0, 2) for actors in (1, 4) for name in ("disterl", "partisan")]
+    run = measure(tasks)
+    warm, turn = "run 0.3", "run 2"
+    assert Noted.log == [
+        "start disterl 1",
+        f"{warm} disterl 1",
+        f"{turn} disterl 1",
+        "start partisan 1",
+        f"{warm} partisan 1",
+        f"{turn} partisan 1",
+        f"{turn} disterl 1",
+        f"{turn} partisan 1",
+        *(f"{each} {name} 4" for name in ("disterl", "partisan") for each in (warm, turn)),
+        f"{turn} disterl 4",
+        f"{turn} partisan 4",
+        "stop disterl",
+        "stop partisan",
+    ]
+    assert [len(each.repetitions) for each in run.outcomes] == [2] * 4
+    assert run.outcomes[0].rate == 5.0
+    assert run.outcomes[0].median_ms == 1.0
+    assert run.outcomes[0].command == "again disterl"
+
+
+def test_what_cannot_be_tried_is_skipped_with_the_reason() -> None:
+    refused = {cell("partisan"): "too little memory"}
+    run = measure([Task(cell(name), 9, 1.0, 1) for name in ("raw", "partisan", "disterl")], refused)
+    found = [(each.status, each.reason) for each in run.outcomes]
+    assert found == [("skipped", "not here"), ("skipped", "too little memory"), ("measured", "")]
+
+
+def test_a_cell_that_fails_is_ended_keeps_what_it_has_and_lets_the_others_go_on() -> None:
+    Noted.faults["run 2 disterl 1"] = MeasurementFailed("it\n  broke")
+    tasks = [Task(cell(name), 9, 2.0, 2) for name in ("disterl", "partisan")]
+    run = measure([*tasks, Task(cell("disterl", 4), 9, 1.0, 1)])
+    assert [(each.status, each.reason) for each in run.outcomes] == [
+        ("failed", "it broke"),
+        ("measured", ""),
+        ("measured", ""),
+    ]
+    assert Noted.log.count("run 2 disterl 1") == 1
+    assert [line for line in Noted.log if line.startswith("start disterl")] == ["start disterl 1", "start disterl 4"]
+
+
+def test_nodes_that_do_not_start_are_ended_too() -> None:
+    Noted.faults["start disterl 1"] = ChildFailed("no ready line")
+    run = measure([Task(cell("disterl"), 9, 1.0, 1)])
+    assert run.outcomes[0].reason == "no ready line"
+    assert Noted.log == ["start disterl 1", "stop disterl"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_keeps_what_was_measured_and_stops_all(number: int) -> None:
+    class Pressing(Noted):
+        def run(self, cell: Cell, amount: Amount) -> Repetition:
+            if cell.actors == 4:
+                signal.raise_signal(number)
+            return super().run(cell, amount)
+
+        def stop(self) -> None:
+            signal.raise_signal(number)  # once more, while things are ended
+            super().stop()
+
+    def terminated(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, terminated)
+    run = Run()
+    runner = Runner(
+        Networks(print, emulate=False), Lines(lambda text: None), lambda cell: "", {}, lambda name: Pressing
+    )
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run([Task(cell("disterl", actors), 9, 1.0, 1) for actors in (1, 4, 8)], run)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert run.interrupted
+    assert [each.status for each in run.outcomes] == ["measured"]
+    assert Noted.log[-1] == "stop disterl"
+
+
+def test_another_experiment_or_network_gets_nodes_of_its_own() -> None:
+    tasks = [
+        Task(cell("disterl", 1, *where), 9, 1.0, 1) for where in (("echo-perf", 0.0), ("echo-perf", 1.0), ("x", 1.0))
+    ]
+    run = measure(tasks)
+    assert [line for line in Noted.log if "run" not in line] == ["start disterl 1", "stop disterl"] * 3
+    assert [each.scaled for each in run.outcomes] == [
+        "",
+        *["on plain loopback, without a round trip of 1 ms: it was not wished"] * 2,
+    ]
+    assert {each.link_share for each in run.outcomes} == {None}
+
+
+def test_a_workload_without_a_module_is_skipped() -> None:
+    with pytest.raises(LookupError, match="no workload 'sprint'"):
+        find("sprint")
+
+
+def test_the_end_of_another_process_is_noticed_while_one_is_awaited() -> None:
+    waiting = Child("patient", [sys.executable, "-c", "input()"])
+    ending = Child("other", [sys.executable, "-c", "input(); raise SystemExit('worn out')"])
+    try:
+        ending.write_line("go")
+        with pytest.raises(ChildFailed, match="the other ended with status 1: worn out"):
+            answer(waiting, "{", WAIT, [ending])
+    finally:
+        waiting.stop()
+        ending.stop()
+
+
+def test_an_answer_that_is_no_object_is_a_failure() -> None:
+    child = Child("babbler", [sys.executable, "-c", "print('[1', flush=True); print('[2]', flush=True); input()"])
+    try:
+        for _ in range(2):
+            with pytest.raises(MeasurementFailed, match="the babbler answered"):
+                answer(child, "[", WAIT)
+    finally:
+        child.stop()
+
+
+def test_too_little_memory_and_disk_are_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = Cell("microbenchmarks-largepayload", "micro", "partisan", AFFINITY, 10_000, 1 << 30, 1.0)
+    found = preflight([Task(large, 9, 1.0, 1)], tmp_path, "it needs root")
+    assert "too little memory" in found.refused[large]
+    assert any("it needs root; everything runs on plain loopback" in note for note in found.notes)
+    assert not found.fatal
+    monkeypatch.setattr("partisan.bench.paper.facts.DISK_OCTETS", 1 << 60)
+    assert "too little disk" in preflight([Task(cell("partisan"), 9, 1.0, 1)], tmp_path, "").fatal
+    assert preflight([], tmp_path, "").fatal
+
+
+def test_a_missing_erl_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    notes = preflight([Task(cell("disterl"), 9, 1.0, 1)], tmp_path, "").notes
+    assert notes == ["disterl is skipped: not on the PATH: erl, erlc, epmd"]
+
+
+def test_an_earlier_run_is_compared_cell_by_cell() -> None:
+    def run(seconds: float) -> Run:
+        times = (Repetition(10, seconds, (seconds * 1e5,)),)
+        return Run(outcomes=[Outcome(cell("partisan"), "measured", repetitions=times)])
+
+    lines = compare(run(1.0), run(3.0))
+    assert lines[1].endswith("rate 3.00x, median 3.00x")
+    assert compare(run(1.0), Run()) == ["no cell is in both runs"]
+
+
+@pytest.mark.parametrize(("transport", "group"), [("disterl", DISTERL), ("partisan", PARTISAN), ("partisan", AFFINITY)])
+def test_pairs_of_actors_are_measured(transport: str, group: object) -> None:
+    assert group in (DISTERL, PARTISAN, AFFINITY)
+    here = Cell("microbenchmarks", "micro", transport, group, 4, 1024, 0.0)  # type: ignore[arg-type]
+    if (reason := Micro.why_not(here)) is not None:
+        pytest.skip(reason)
+    workload = Micro(here, LOOPBACK)
+    try:
+        workload.start()
+        for actors, octets in ((4, 1024), (2, 1 << 20), (6, 16)):
+            found = workload.run(
+                Cell("microbenchmarks", "micro", transport, here.group, actors, octets, 0.0), Amount(5, WAIT)
+            )
+            assert found.operations == len(found.micros) == 5 * actors
+            # Both ends read one clock: a message takes some time, and less than all of them together.
+            assert 0 < min(found.micros) <= max(found.micros) < found.seconds * 1e6
+    finally:
+        workload.stop()
+
+
+def test_a_node_that_is_killed_fails_the_measurement_at_once() -> None:
+    here = Cell("microbenchmarks", "micro", "partisan", PARTISAN, 2, 16, 0.0)
+    workload = Micro(here, LOOPBACK)
+    try:
+        workload.start()
+        assert workload._receivers is not None
+        os.kill(workload._receivers.pid, signal.SIGKILL)
+        with pytest.raises((ChildFailed, MeasurementFailed), match="receivers"):
+            workload.run(here, Amount(10**9, 600.0))
+    finally:
+        workload.stop()
+
+
+def test_ctrl_c_leaves_no_process_and_writes_what_was_measured(tmp_path: Path) -> None:
+    words = ["-m", "partisan.bench", "paper", "--loopback", "--only", "microbenchmarks", "--transports", "partisan"]
+    words += ["--actors", "1,2", "--octets", "16", "--repeat", "1", "--seconds", "0.1", "--out", str(tmp_path)]
+    # Enough of them that it cannot be done before the signal comes.
+    command = Child("run", [sys.executable, *words, "--rtt", ",".join(map(str, range(50)))])
+    try:
+        command.read_until("[1/", WAIT * 2)
+        children = [int(each) for each in Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()]
+        os.kill(command.pid, signal.SIGINT)
+        while command.read_available():
+            pass
+        assert command.fate().startswith("ended with status 130")
+    finally:
+        command.stop()
+    for pid in children:
+        assert _is_gone(pid)
+    run = read_json(tmp_path / "results.json")
+    assert run.interrupted
+    assert run.outcomes[0].status == "measured"
+    assert json.loads((tmp_path / "results.json").read_text())["interrupted"] is True
+    assert (tmp_path / "results.csv").read_text().startswith("partisan,partisan,1,1,false,1,false,0.015625,1,0,")
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], WAIT)[0])
+    finally:
+        os.close(descriptor)
