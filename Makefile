@@ -29,7 +29,7 @@ SDIST_VERSIONS ?= 3.11 3.12 3.13
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 PYTEST := $(BIN)/pytest -q $(PYTEST_ARGS)
-SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd csrc/*) setup.py
+SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd partisan/bench/netem/*.pyx csrc/*) setup.py
 FLAVOURS := release debug trace asan
 TEST_TOOLS := $(VENV)/tools-test
 LINT_TOOLS := $(VENV)/tools-lint
@@ -75,7 +75,7 @@ $(VENV)/tools-%: pyproject.toml $(VENV)/stamp-pip
 # environment where the package is.
 build/stamp-%: $(VENV)/tools-build $(SOURCES)
 	mkdir -p build
-	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so $(addprefix build/stamp-,$(FLAVOURS))
+	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so partisan/bench/netem/*.so $(addprefix build/stamp-,$(FLAVOURS))
 	echo $* >build/flavour
 	if [ -e $(VENV)/stamp-editable ]; then \
 		PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace; \
@@ -136,5 +136,5 @@ docs: compile $(VENV)/tools-docs
 	@echo "build/site/index.html"
 
 clean:
-	rm -rf build dist *.egg-info partisan/_core/*.so partisan/_core/*.c partisan/_core/*.html $(VENV)/stamp-editable
+	rm -rf build dist *.egg-info partisan/_core/*.so partisan/bench/netem/*.so partisan/_core/*.c partisan/_core/*.html $(VENV)/stamp-editable
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

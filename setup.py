@@ -8,6 +8,7 @@ PARTISAN_BUILD chooses the flavour:
 """
 
 import os
+import sys
 from glob import glob
 
 from Cython.Build import cythonize
@@ -35,6 +36,10 @@ WARN = ["-std=c11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-unused-fu
 if os.environ.get("PARTISAN_WERROR"):
     WARN.append("-Werror")
 
+SOURCES = sorted(glob("partisan/_core/*.pyx"))
+if sys.platform == "linux":  # network namespaces and TUN devices
+    SOURCES.append("partisan/bench/netem/relay.pyx")
+
 extensions = [
     Extension(
         path[:-4].replace("/", "."),
@@ -45,7 +50,7 @@ extensions = [
         extra_compile_args=WARN + COMPILE[FLAVOUR],
         extra_link_args=LINK.get(FLAVOUR, []),
     )
-    for path in sorted(glob("partisan/_core/*.pyx"))
+    for path in SOURCES
 ]
 
 setup(
