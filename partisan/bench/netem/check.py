@@ -15,7 +15,7 @@ from .devices import MTU
 from .network import Counters, Network, NetworkFailed
 
 START_SECONDS = 30.0
-ECHOES = 400
+ROUND_TRIPS = 200
 STREAMS = 8
 TOLERANCE = 0.05
 """How far the round-trip time may be from what was asked for, as a share of it."""
@@ -27,9 +27,10 @@ class Limits:
 
     Attributes:
         rtt: as asked for.
-        rtt_measured: median of small echoes over TCP between two processes.
-        rtt_least: the least of them.
+        rtt_measured: median of what the kernel finds when it opens TCP connections: no process has to wake up for it.
+        rtt_least: the least of that.
         rtt_most: the greatest.
+        echo: median of small echoes over TCP between two processes, which have to.
         bandwidth: as asked for; None for no limit.
         one_stream: the rate of one TCP connection.
         streams: the rate of `STREAMS` TCP connections together.
@@ -44,6 +45,7 @@ class Limits:
     rtt_measured: float
     rtt_least: float
     rtt_most: float
+    echo: float
     bandwidth: float | None
     one_stream: float
     streams: float
@@ -95,11 +97,16 @@ class _Ends:
             child.stop()
 
     def _answer(self, end: int, seconds: float) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.children[end].read_line(seconds))
+        try:
+            answer: dict[str, Any] = json.loads(self.children[end].read_line(seconds))
+        except ChildFailed as error:
+            words = [child.last_words() for child in self.children]
+            raise NetworkFailed(f"the self-check failed: {error} ({'; '.join(filter(None, words))})") from error
         return answer
 
-    def echo(self, seconds: float) -> dict[str, float]:
-        self.children[1].write_line(f"echo {ECHOES} {seconds}")
+    def times(self, kind: str, seconds: float) -> dict[str, float]:
+        """Return the median, least and most seconds of round trips: "connect" as the kernel sees them, or "echo"."""
+        self.children[1].write_line(f"{kind} {ROUND_TRIPS} {seconds}")
         return self._answer(1, seconds + START_SECONDS)
 
     def rate(self, streams: int, seconds: float) -> float:
@@ -123,7 +130,7 @@ def check(
     mtu: int = MTU,
     settings: Mapping[str, str] | None = None,
 ) -> Limits:
-    """Make a network of two hosts and measure it, in about three times `seconds`; raise NetworkFailed if it fails."""
+    """Make a network of two hosts and measure it, in at most about four times `seconds`; raise NetworkFailed if it fails."""
     network = Network(
         2, rtt=rtt, jitter=jitter, loss=loss, bandwidth=bandwidth, seed=seed, queue=queue, mtu=mtu, settings=settings
     )
@@ -133,21 +140,20 @@ def check(
 
 def measure(network: Network, seconds: float = 5.0) -> Limits:
     """Measure a network that was entered, between its first two hosts, as `check` does."""
-    try:
-        with _Ends(network) as both:
-            settings = both.far["settings"]
-            echo = both.echo(seconds)
-            one = both.rate(1, seconds)
-            many = both.rate(STREAMS, seconds)
-    except ChildFailed as error:
-        raise NetworkFailed(f"the self-check failed: {error}") from error
+    with _Ends(network) as both:
+        settings = both.far["settings"]
+        handshakes = both.times("connect", seconds)
+        echo = both.times("echo", seconds)
+        one = both.rate(1, seconds)
+        many = both.rate(STREAMS, seconds)
     read, write = (tuple(map(int, settings[name])) for name in ("tcp_rmem", "tcp_wmem"))
     rules = network.rules
     return Limits(
         rtt=rules.rtt,
-        rtt_measured=echo["median"],
-        rtt_least=echo["least"],
-        rtt_most=echo["most"],
+        rtt_measured=handshakes["median"],
+        rtt_least=handshakes["least"],
+        rtt_most=handshakes["most"],
+        echo=echo["median"],
         bandwidth=rules.bandwidth,
         one_stream=one,
         streams=many,

@@ -7,16 +7,22 @@ port it is the near end: `echo COUNT SECONDS` and `stream CONNECTIONS SECONDS`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import selectors
 import socket
 import statistics
+import struct
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 CHUNK = 2**20
+TCP_INFO_OCTETS = 104
+TCPI_RTT = 68
+"""Where `struct tcp_info` of linux/tcp.h has the smoothed round-trip time, in microseconds."""
+
 SETTINGS = ("tcp_congestion_control", "tcp_rmem", "tcp_wmem")
 
 
@@ -36,22 +42,28 @@ class FarEnd:
         settings = {name: Path("/proc/sys/net/ipv4", name).read_text().split() for name in SETTINGS}
         say({"port": self._listener.getsockname()[1], "settings": settings})
         while True:
-            for key, _ in self._selector.select():
-                if key.data is not None:
-                    key.data(key.fileobj)
-                elif line := sys.stdin.readline():
-                    _, start, seconds = line.split()
-                    self._serve(float(start))
-                    self._count(float(seconds))
-                else:
+            if self._turn(None):
+                line = sys.stdin.readline()
+                if not line:
                     return
+                _, start, seconds = line.split()
+                self._serve(float(start))
+                self._count(float(seconds))
+
+    def _turn(self, seconds: float | None) -> bool:
+        """Take what is there, waiting at most so long for something; return whether there is a line to read."""
+        asked = False
+        for key, _ in self._selector.select(seconds):
+            if key.data is None:
+                asked = True
+            else:
+                key.data(key.fileobj)
+        return asked
 
     def _serve(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
-            for key, _ in self._selector.select(left):
-                if key.data is not None:
-                    key.data(key.fileobj)
+            self._turn(left)
 
     def _count(self, seconds: float) -> None:
         start, before = time.monotonic(), self._sunk
@@ -61,22 +73,11 @@ class FarEnd:
     def _accept(self, listener: socket.socket) -> None:
         connection, _ = listener.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        echoes = connection.recv(1) == b"e"
+        if connection.recv(1) == b"e":
+            echo_back(connection)
+            return
         connection.setblocking(False)
-        self._selector.register(connection, selectors.EVENT_READ, self._echo if echoes else self._sink)
-
-    def _close(self, connection: socket.socket) -> None:
-        self._selector.unregister(connection)
-        connection.close()
-
-    def _echo(self, connection: socket.socket) -> None:
-        try:
-            if data := connection.recv(CHUNK):
-                connection.sendall(data)
-                return
-        except ConnectionError:
-            pass
-        self._close(connection)
+        self._selector.register(connection, selectors.EVENT_READ, self._sink)
 
     def _sink(self, connection: socket.socket) -> None:
         try:
@@ -85,12 +86,20 @@ class FarEnd:
             size = 0
         self._sunk += size
         if not size:
-            self._close(connection)
+            self._selector.unregister(connection)
+            connection.close()
 
 
 def say(what: object) -> None:
     """Write a line of JSON at once."""
     print(json.dumps(what), flush=True)
+
+
+def echo_back(connection: socket.socket) -> None:
+    """Answer until the other end closes: with nothing but two system calls in the way of an answer."""
+    with connection, contextlib.suppress(ConnectionError):
+        while data := connection.recv(CHUNK):
+            connection.sendall(data)
 
 
 def connect(address: str, port: int, kind: bytes) -> socket.socket:
@@ -101,19 +110,37 @@ def connect(address: str, port: int, kind: bytes) -> socket.socket:
     return connection
 
 
+def handshakes(address: str, port: int, count: int, seconds: float) -> None:
+    """Say how long the kernel found the round trip of handshakes, at most `count` and about `seconds` long.
+
+    No process has to wake up for them: this is the network's own time, as that of ICMP.
+    """
+    times = []
+    deadline = time.monotonic() + seconds
+    while len(times) < count and (not times or time.monotonic() < deadline):
+        with connect(address, port, b"s") as connection:
+            told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_OCTETS)
+            times.append(struct.unpack_from("I", told, TCPI_RTT)[0] / 1e6)
+    say_times(times)
+
+
+def say_times(times: list[float]) -> None:
+    """Say the median and the extremes; the first is left out, as it pays for what the path has not seen yet."""
+    times = sorted(times[1:]) or times
+    say({"median": statistics.median(times), "least": times[0], "most": times[-1]})
+
+
 def echo(address: str, port: int, count: int, seconds: float) -> None:
-    """Say the median and the extremes of the time of small echoes, at most `count` and about `seconds` long."""
+    """Say how long small echoes between two processes take, at most `count` and about `seconds` long."""
     times: list[float] = []
     with connect(address, port, b"e") as connection:
         deadline = time.monotonic() + seconds
-        while len(times) < count and time.monotonic() < deadline:
+        while len(times) < count and (not times or time.monotonic() < deadline):
             start = time.perf_counter()
             connection.sendall(b"sixteen octets: ")
             connection.recv(CHUNK)
             times.append(time.perf_counter() - start)
-    # The first pays for what the path has not seen yet.
-    times = sorted(times[1:]) or times
-    say({"median": statistics.median(times), "least": times[0], "most": times[-1], "count": len(times)})
+    say_times(times)
 
 
 def stream(address: str, port: int, count: int, seconds: float) -> None:
@@ -144,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     for line in sys.stdin:
         kind, count, seconds = line.split()
-        {"echo": echo, "stream": stream}[kind](address, int(port[0]), int(count), float(seconds))
+        {"connect": handshakes, "echo": echo, "stream": stream}[kind](address, int(port[0]), int(count), float(seconds))
     return 0
 
 

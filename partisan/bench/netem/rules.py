@@ -21,6 +21,9 @@ FASTEST = 40e9
 FASTEST_PACKETS = 1_500_000
 """Small packets a second that the store is sized for."""
 
+LEAST_STORE = 64 * 2**20
+"""Octets of the store for each host on top, for what comes at once after the relay had to wait for a core."""
+
 LEAST_QUEUE = 2**20
 """Octets of a queue before a line, at least: ten packets of the greatest size and more."""
 
@@ -75,9 +78,9 @@ class Rules:
         longest = self.rtt / 2 + self.jitter
         rate = FASTEST if self.bandwidth is None else self.bandwidth
         waiting = 0 if self.bandwidth is None else self.queue_octets
-        octets = hosts * (rate * longest / 8 + waiting + LEAST_QUEUE)
+        octets = hosts * (rate * longest / 8 + waiting + LEAST_STORE)
         smalls = 65536 + math.ceil(FASTEST_PACKETS * longest)
-        return smalls, min(math.ceil(octets), STORE_OCTETS) // LARGE_OCTETS + 64
+        return smalls, min(math.ceil(octets), STORE_OCTETS) // LARGE_OCTETS
 
     def numbers(self, hosts: int) -> dict[str, int | float]:
         """Return the arguments of `relay.carry` that say all this."""
