@@ -15,9 +15,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "wire.h"
+
 #define SMALL_ROOM 512   /* octets: an acknowledgement, a heartbeat */
 #define LARGE_ROOM 66560 /* octets: 64 KiB and the header of the TUN device, a whole number of pages */
 #define MOST_HOSTS 64
+#define OFFLOAD_HEADER 10 /* octets of struct virtio_net_hdr, in front of each packet */
 #define NEVER UINT64_MAX
 
 typedef struct {
@@ -31,16 +34,16 @@ typedef struct {
 
 /* What became of the packets of one sender. Written by the relay and read by other processes: words only. */
 typedef struct {
-    uint64_t packets;   /* delivered */
-    uint64_t octets;    /* of those */
-    uint64_t lost;      /* packets, on purpose */
-    uint64_t queue;     /* packets dropped, as the queue was full */
-    uint64_t store;     /* packets dropped, as no room was left for them: the relay's own limit */
-    uint64_t refused;   /* packets that the receiving device did not take */
-    uint64_t stray;     /* packets for nobody here */
-    uint64_t backlog;   /* the most octets that waited for the line */
-    uint64_t late;      /* nanoseconds behind their time that packets were delivered, together */
-    uint64_t latest;    /* and at most */
+    uint64_t packets; /* delivered */
+    uint64_t octets;  /* of those */
+    uint64_t lost;    /* packets, on purpose */
+    uint64_t queue;   /* packets dropped, as the queue was full */
+    uint64_t store;   /* packets dropped, as no room was left for them: the relay's own limit */
+    uint64_t refused; /* packets that the receiving device did not take */
+    uint64_t stray;   /* packets for nobody here */
+    uint64_t backlog; /* the most octets that waited for the line */
+    uint64_t late;    /* nanoseconds behind their time that packets were delivered, together */
+    uint64_t latest;  /* and at most */
 } tally;
 
 typedef struct {
@@ -74,6 +77,23 @@ typedef struct {
 } packets;
 
 typedef enum { PACKET_KEPT, PACKET_LOST, PACKET_QUEUE_FULL, PACKET_STORE_FULL } packet_fate;
+
+/* The host that a packet of IPv4 is for, counted from the one at address `first`; beyond all for anything else. */
+static inline size_t packet_target(const uint8_t *octets, size_t length, uint32_t first) {
+    if (length < OFFLOAD_HEADER + 20 || octets[OFFLOAD_HEADER] >> 4 != 4) return SIZE_MAX;
+    return (uint32_t)(get32(octets + OFFLOAD_HEADER + 16) - first);
+}
+
+/* Octets that a packet takes on the line: each segment that it will be cut into has headers of its own. */
+static inline size_t packet_size(const uint8_t *octets, size_t length) {
+    uint16_t header, segment;
+    if (length < OFFLOAD_HEADER) return length;
+    memcpy(&header, octets + 2, 2); /* hdr_len and gso_size, in the machine's own order */
+    memcpy(&segment, octets + 4, 2);
+    const size_t size = length - OFFLOAD_HEADER;
+    if (octets[1] == 0 || segment == 0 || header >= size) return size;
+    return size + (size - header - 1) / segment * header;
+}
 
 static int pool_init(pool *self, size_t size, size_t count) {
     *self = (pool){.size = size, .count = count, .spares = count};

@@ -12,9 +12,7 @@
 #include <unistd.h>
 
 #include "packets.h"
-#include "wire.h"
 
-#define OFFLOAD_HEADER 10 /* octets of struct virtio_net_hdr */
 #define READ_BATCH 16     /* packets read from one device before those that are due go out */
 #define MOST_STOPS 4
 #define MOST_LEAD 200000 /* nanoseconds */
@@ -36,16 +34,6 @@ static inline uint64_t relay_now(void) {
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* Octets that a packet takes on the line: each segment that it will be cut into has headers of its own. */
-static inline size_t line_size(const uint8_t *octets, size_t length) {
-    uint16_t header, segment;
-    memcpy(&header, octets + 2, 2); /* hdr_len and gso_size, in the machine's own order */
-    memcpy(&segment, octets + 4, 2);
-    const size_t size = length - OFFLOAD_HEADER;
-    if (octets[1] == 0 || segment == 0 || header >= size) return size;
-    return size + (size - header - 1) / segment * header;
-}
-
 /* Read up to READ_BATCH packets of a host; how many there were. */
 static int relay_read(relay *self, size_t from, uint64_t now) {
     packets *store = &self->store;
@@ -53,13 +41,12 @@ static int relay_read(relay *self, size_t from, uint64_t now) {
     for (; count < READ_BATCH; count++) {
         const ssize_t length = read(self->watched[from].fd, store->room, LARGE_ROOM);
         if (length < 0) break;
-        const uint8_t *ip = store->room + OFFLOAD_HEADER;
-        const size_t to = length < OFFLOAD_HEADER + 20 || ip[0] >> 4 != 4 ? MOST_HOSTS : get32(ip + 16) - self->first;
+        const size_t to = packet_target(store->room, (size_t)length, self->first);
         if (to >= self->hosts || to == from) {
             store->tallies[from].stray++;
             continue;
         }
-        packets_put(store, from, to, (size_t)length, line_size(store->room, (size_t)length), now);
+        packets_put(store, from, to, (size_t)length, packet_size(store->room, (size_t)length), now);
     }
     return count;
 }

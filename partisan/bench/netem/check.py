@@ -12,9 +12,8 @@ from partisan.bench.procs import Child, ChildFailed
 
 from . import ends
 from .devices import MTU
-from .network import Counters, Network, NetworkFailed
+from .network import START_SECONDS, Counters, Network, NetworkFailed
 
-START_SECONDS = 30.0
 ROUND_TRIPS = 200
 STREAMS = 8
 TOLERANCE = 0.05
@@ -64,8 +63,8 @@ class Limits:
 
     @property
     def good(self) -> bool:
-        """Whether the round-trip time is as asked for, within TOLERANCE."""
-        return abs(self.error) <= TOLERANCE
+        """Whether the round-trip time is as asked for, within TOLERANCE and what jitter does to it."""
+        return abs(self.rtt_measured - self.rtt) <= TOLERANCE * self.rtt + 2 * self.jitter or not self.rtt
 
     def share(self, rate: float) -> float:
         """Return how full the network is at `rate` bits a second: above a half, it is the relay that is measured."""
@@ -130,7 +129,7 @@ def check(
     mtu: int = MTU,
     settings: Mapping[str, str] | None = None,
 ) -> Limits:
-    """Make a network of two hosts and measure it, in at most about four times `seconds`; raise NetworkFailed if it fails."""
+    """Make a network of two hosts and measure it, in at most about four times `seconds`; may raise NetworkFailed."""
     network = Network(
         2, rtt=rtt, jitter=jitter, loss=loss, bandwidth=bandwidth, seed=seed, queue=queue, mtu=mtu, settings=settings
     )

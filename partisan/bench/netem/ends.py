@@ -1,8 +1,9 @@
 """The two ends of the self-check, each a process inside a host: `python -m partisan.bench.netem.ends ADDRESS [PORT]`.
 
 Without a port it is the far end: it says its port, answers what comes on connections that begin with `e`, throws away
-what comes on those that begin with `s`, and at a line `count START SECONDS` of its input says how much that was, a start left out. With a
-port it is the near end: `echo COUNT SECONDS` and `stream CONNECTIONS SECONDS`.
+what comes on those that begin with `s`, and at a line `count START SECONDS` of its input says how much that was in so
+many seconds after the start. With a port it is the near end: `connect COUNT SECONDS`, `echo COUNT SECONDS` and
+`stream CONNECTIONS SECONDS`.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def handshakes(address: str, port: int, count: int, seconds: float) -> None:
 
     No process has to wake up for them: this is the network's own time, as that of ICMP.
     """
-    times = []
+    times: list[float] = []
     deadline = time.monotonic() + seconds
     while len(times) < count and (not times or time.monotonic() < deadline):
         with connect(address, port, b"s") as connection:

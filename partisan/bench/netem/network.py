@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import mmap
@@ -21,7 +20,8 @@ from partisan.bench.procs import Child, ChildFailed
 from . import devices, process
 from .rules import MOST_HOSTS, Rules
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0
+"""How long the relay may take to start, on a machine that is busy with other things."""
 
 
 class NetworkFailed(MeasurementFailed):
@@ -64,9 +64,10 @@ TALLY = struct.Struct("10Q")
 def read_counters(tallies: bytes) -> Counters:
     """Add up the tallies of some hosts, each TALLY.size octets."""
     each = list(TALLY.iter_unpack(tallies))
-    *sums, _, late, _ = (sum(column) for column in zip(*each, strict=True))
-    backlog, latest = max(one[7] for one in each), max(one[9] for one in each)
-    return Counters(*sums, backlog, late / 1e9 / max(1, sums[0]), latest / 1e9)
+    packets, octets, lost, dropped, overrun, refused, stray, _, late, _ = map(sum, zip(*each, strict=True))
+    backlog, latest = max(one[7] for one in each), max(one[9] for one in each) / 1e9
+    average = late / 1e9 / max(1, packets)
+    return Counters(packets, octets, lost, dropped, overrun, refused, stray, backlog, average, latest)
 
 
 class Network:
@@ -102,6 +103,7 @@ class Network:
         self._settings = dict(settings or {})
         self._relay: Child | None = None
         self._namespaces: list[int] = []
+        self._inodes: set[int] = set()
         self._tallies: mmap.mmap | None = None
 
     def __enter__(self) -> Network:
@@ -113,10 +115,12 @@ class Network:
         told = process.order(self.hosts, self.rules, self._settings, os.getpid())
         try:
             self._relay = Child("relay", [sys.executable, "-m", process.__name__, told])
+            process.hurry(self._relay.pid)
             answer = json.loads(self._relay.read_line(START_SECONDS))
             if "error" in answer:
                 raise NetworkFailed(f"no emulated network: {answer['error']}")
             self._namespaces = answer["ready"]["namespaces"]
+            self._inodes = {os.stat(self._of_relay(each)).st_ino for each in self._namespaces}
             with open(self._of_relay(answer["ready"]["tallies"]), "rb") as shared:
                 self._tallies = mmap.mmap(shared.fileno(), 0, prot=mmap.PROT_READ)
         except ChildFailed as error:
@@ -144,15 +148,12 @@ class Network:
     def _stop(self) -> None:
         if self._relay is None:
             return
-        inodes = set()
-        for each in self._namespaces:
-            with contextlib.suppress(OSError):  # the relay has ended before
-                inodes.add(os.stat(self._of_relay(each)).st_ino)
         self._relay.stop()
         # The relay has done so itself, unless it was killed.
-        devices.end_inhabitants(inodes)
+        devices.end_inhabitants(self._inodes)
         self._relay = None
         self._namespaces = []
+        self._inodes = set()
 
     def address(self, host: int) -> str:
         """Return the IPv4 address of a host, 0 being the first."""
@@ -163,6 +164,7 @@ class Network:
     def command(self, host: int, arguments: Sequence[str]) -> list[str]:
         """Return a command that runs `arguments` inside a host's namespace."""
         self.address(host)
+        self._entered()
         return ["nsenter", f"--net={self._of_relay(self._namespaces[host])}", "--", *arguments]
 
     def counters(self, host: int | None = None) -> Counters:

@@ -40,18 +40,19 @@ def _make_hosts(count: int, mtu: int, settings: Mapping[str, str]) -> list[devic
     for number in range(count):
         hosts.append(devices.make_host(number, mtu))
         for name, value in settings.items():
-            Path("/proc/sys", *name.split(".")).write_text(value)
+            try:
+                Path("/proc/sys", *name.split(".")).write_text(value)
+            except OSError as error:
+                raise OSError(error.errno, f"the setting {name}={value} is refused: {error.strerror}") from error
     relay.enter_namespace(home)
     os.close(home)
     return hosts
 
 
-def _hurry() -> None:
-    """Be woken at once, as far as the system allows it."""
+def hurry(pid: int) -> None:
+    """Have the process woken at once whoever else wants the cores, as far as the system allows it."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/timerslack_ns").write_text("1")
-    with contextlib.suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
+        os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(PRIORITY))
 
 
 def run(asked: Mapping[str, Any]) -> None:
@@ -67,14 +68,12 @@ def run(asked: Mapping[str, Any]) -> None:
     inodes = {os.fstat(host.namespace).st_ino for host in hosts}
     ready = {"namespaces": [host.namespace for host in hosts], "tallies": shared}
     print(json.dumps({"ready": ready}), flush=True)
-    _hurry()
     try:
         relay.carry(
             [host.device for host in hosts],
             [sys.stdin.fileno(), parent],
             tallies,
             first=int(devices.address_of(0)),
-            lead=0,
             **rules.numbers(len(hosts)),
         )
     finally:

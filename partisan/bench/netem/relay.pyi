@@ -21,7 +21,6 @@ def carry(
     tallies: Buffer,
     *,
     first: int,
-    lead: int,
     delay: int,
     jitter: int,
     loss: int,
@@ -39,7 +38,7 @@ def carry(
         stops: descriptors, at most 4, that end the relay when they can be read.
         tallies: writable, TALLY octets a device: `struct tally` of csrc/packets.h, kept up to date.
         first: IPv4 address of host 0 as a number; the others follow.
-        lead: what a wake-up takes, in nanoseconds, as are `delay` and `jitter` of one way.
+        delay: of one way, in nanoseconds, as is `jitter`.
         loss: a packet is lost when a number below 2**64 is below this one.
         octet: nanoseconds that an octet takes on a sender's line; 0 is no limit.
         queue: octets that may wait for a line.

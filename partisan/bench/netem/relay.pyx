@@ -42,7 +42,6 @@ cdef extern from "relay.h" nogil:
         size_t hosts
         size_t stops
         uint32_t first
-        uint64_t lead
         pollfd watched[]
 
     short POLLIN
@@ -77,8 +76,8 @@ def enter_namespace(int descriptor):
         raise OSError(errno, "the network namespace cannot be entered")
 
 
-def carry(devices, stops, unsigned char[::1] tallies not None, *, uint32_t first, uint64_t lead, uint64_t delay,
-          uint64_t jitter, uint64_t loss, double octet, uint64_t queue, bint reorder, uint64_t seed, size_t smalls,
+def carry(devices, stops, unsigned char[::1] tallies not None, *, uint32_t first, uint64_t delay, uint64_t jitter,
+          uint64_t loss, double octet, uint64_t queue, bint reorder, uint64_t seed, size_t smalls,
           size_t larges):
     """Carry packets between the devices until one of `stops` can be read; without the interpreter's lock."""
     cdef relay self
@@ -91,7 +90,6 @@ def carry(devices, stops, unsigned char[::1] tallies not None, *, uint32_t first
     self.hosts = len(devices)
     self.stops = len(stops)
     self.first = first
-    self.lead = lead
     for i, descriptor in enumerate([*devices, *stops]):
         self.watched[i].fd = descriptor
         self.watched[i].events = POLLIN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 MOST_HOSTS = 64
 MOST_SECONDS = 10.0
@@ -82,7 +83,7 @@ class Rules:
         smalls = 65536 + math.ceil(FASTEST_PACKETS * longest)
         return smalls, min(math.ceil(octets), STORE_OCTETS) // LARGE_OCTETS
 
-    def numbers(self, hosts: int) -> dict[str, int | float]:
+    def numbers(self, hosts: int) -> dict[str, Any]:
         """Return the arguments of `relay.carry` that say all this."""
         smalls, larges = self.room(hosts)
         return {

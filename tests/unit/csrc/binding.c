@@ -2,6 +2,7 @@
  * so that AddressSanitizer sees the first octet read behind it. */
 #include "blocks.h"
 #include "octets.h"
+#include "packets.h"
 #include "probes.h"
 #include "scan.h"
 #include "tags.h"
@@ -205,4 +206,64 @@ int room_is_refused(size_t size) {
     if (room != NULL) blocks_give(&all, room);
     blocks_free(&all);
     return room == NULL;
+}
+
+/* Packets on their way, with the tallies beside them. NULL when memory is short. */
+typedef struct {
+    packets store;
+    tally tallies[MOST_HOSTS];
+} way;
+
+way *way_new(const rules *given, size_t smalls, size_t larges, uint64_t seed) {
+    way *made = (way *)calloc(1, sizeof(way));
+    if (packets_init(&made->store, given, smalls, larges, seed, made->tallies) == 0) return made;
+    packets_free(&made->store);
+    free(made);
+    return NULL;
+}
+
+void way_free(way *self) {
+    packets_free(&self->store);
+    free(self);
+}
+
+/* Put a packet whose octets are all `mark`. */
+int way_put(way *self, size_t from, size_t to, size_t length, int mark, size_t size, uint64_t now) {
+    memset(self->store.room, mark, length);
+    return packets_put(&self->store, from, to, length, size, now);
+}
+
+/* Take the first packet; its mark is -1 where its octets are not all the same. 0 if there is none. */
+int way_take(way *self, uint64_t *due, uint64_t *number, size_t *ends, size_t *length, int *mark) {
+    const packet *first = packets_first(&self->store);
+    if (first == NULL) return 0;
+    *due = first->due;
+    *number = first->number;
+    ends[0] = first->from;
+    ends[1] = first->to;
+    *length = first->length;
+    *mark = first->octets[0];
+    for (size_t i = 1; i < first->length; i++) {
+        if (first->octets[i] != *mark) *mark = -1;
+    }
+    packets_drop(&self->store);
+    return 1;
+}
+
+const tally *way_told(const way *self, size_t from) {
+    return &self->tallies[from];
+}
+
+size_t target_of(const uint8_t *octets, size_t length, uint32_t first) {
+    uint8_t *copy = exact_copy(octets, length);
+    const size_t found = packet_target(copy, length, first);
+    free(copy);
+    return found;
+}
+
+size_t size_of(const uint8_t *octets, size_t length) {
+    uint8_t *copy = exact_copy(octets, length);
+    const size_t found = packet_size(copy, length);
+    free(copy);
+    return found;
 }

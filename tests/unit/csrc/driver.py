@@ -36,6 +36,16 @@ uint32_t hash_of(const uint8_t *text, size_t size);
 size_t afforded(const uint64_t *hashes, size_t count);
 int rooms_hold(const size_t *sizes, const size_t *given, size_t count);
 int room_is_refused(size_t size);
+typedef struct { uint64_t delay, jitter, loss; double octet; uint64_t queue, reorder; } rules;
+typedef struct { uint64_t packets, octets, lost, queue, store, refused, stray, backlog, late, latest; } tally;
+typedef struct way way;
+way *way_new(const rules *given, size_t smalls, size_t larges, uint64_t seed);
+void way_free(way *self);
+int way_put(way *self, size_t from, size_t to, size_t length, int mark, size_t size, uint64_t now);
+int way_take(way *self, uint64_t *due, uint64_t *number, size_t *ends, size_t *length, int *mark);
+const tally *way_told(const way *self, size_t from);
+size_t target_of(const uint8_t *octets, size_t length, uint32_t first);
+size_t size_of(const uint8_t *octets, size_t length);
 """)
 lib: Any = None
 
@@ -223,6 +233,117 @@ def only_keys_that_meet_are_too_dear(rng: random.Random) -> None:
         assert lib.afforded([*chance, *[hash_] * 5000], 10_000) < 7_000
 
 
+KEPT, LOST, QUEUE_FULL, STORE_FULL = range(4)
+SMALL, LARGE = 512, 66560
+
+
+class Way:
+    """Packets on their way, and the marks by which they are told apart."""
+
+    def __init__(self, smalls: int = 8, larges: int = 8, seed: int = 0, **rules: float) -> None:
+        given = ffi.new("rules *", {"delay": 0, "jitter": 0, "loss": 0, "octet": 0, "queue": 0, "reorder": 0} | rules)
+        self.handle = ffi.gc(lib.way_new(given, smalls, larges, seed), lib.way_free)
+
+    def put(self, length: int = 40, mark: int = 0, now: int = 0, ends: tuple[int, int] = (0, 1)) -> int:
+        return int(lib.way_put(self.handle, *ends, length, mark, length, now))
+
+    def take(self) -> tuple[int, int, tuple[int, int], int, int] | None:
+        due, number, ends = ffi.new("uint64_t *"), ffi.new("uint64_t *"), ffi.new("size_t[2]")
+        length, mark = ffi.new("size_t *"), ffi.new("int *")
+        if not lib.way_take(self.handle, due, number, ends, length, mark):
+            return None
+        return due[0], number[0], (ends[0], ends[1]), length[0], mark[0]
+
+    def told(self, host: int = 0) -> Any:
+        return lib.way_told(self.handle, host)
+
+
+def packets_come_out_by_their_time_with_their_octets(rng: random.Random) -> None:
+    for reorder in (0, 1):
+        way, now, overtaken = Way(40, 40, 7, delay=1000, jitter=900, reorder=reorder), 0, 0
+        waiting: dict[int, tuple[int, tuple[int, int], int]] = {}  # by the mark
+        latest: dict[tuple[int, int], int] = {}
+        before = (0, 0)
+        for turn in range(20_000):
+            now += rng.randrange(100)
+            mark = turn % 256
+            if rng.random() < (0.45, 0.55)[turn // 200 % 2] and mark not in waiting:
+                ends, length = rng.choice(((0, 1), (1, 0), (0, 2), (63, 0))), rng.choice((20, SMALL, SMALL + 1, LARGE))
+                if (fate := way.put(length, mark, now, ends)) == KEPT:
+                    waiting[mark] = now, ends, length
+                assert fate in (KEPT, STORE_FULL)
+                before = (0, 0)
+            elif (taken := way.take()) is not None:
+                due, number, ends, length, mark = taken
+                put_at, *what = waiting.pop(mark)
+                assert what == [ends, length]
+                assert (due, number) > before
+                assert put_at + 100 <= due
+                assert due <= put_at + 1900 or not reorder
+                before = (due, number)
+                overtaken += number < latest.get(ends, 0)
+                latest[ends] = max(number, latest.get(ends, 0))
+        assert (overtaken > 0) == bool(reorder)
+
+
+def the_store_is_bounded_and_gives_all_of_it_back(rng: random.Random) -> None:
+    way = Way(5, 3)
+    for _ in range(4):
+        fates = [way.put(rng.choice((40, LARGE))) for _ in range(500)]
+        assert set(fates) == {KEPT, STORE_FULL}
+        assert way.put(LARGE) == STORE_FULL
+        while way.put(40) == KEPT:
+            pass
+        kept = 0
+        while way.take():
+            kept += 1
+        assert kept == 8
+    assert way.told().store > 4 * 492
+
+
+def a_line_takes_its_time_and_has_a_bounded_queue(rng: random.Random) -> None:
+    way = Way(100, 100, delay=1_000_000, octet=8.0, queue=3000)  # a Gbit a second
+    assert way.put(60_000, now=0) == KEPT  # idle: it passes, however long
+    assert way.put(1000, now=464_000) == KEPT  # 2000 octets of it wait still
+    assert [way.put(1000, now=464_000 + each) for each in (0, 4000, 7992)] == [QUEUE_FULL] * 3
+    assert way.put(1000, now=472_000) == KEPT
+    assert way.put(1000, ends=(1, 0), now=472_000) == KEPT  # the other direction is a line of its own
+    dues = [way.take()[0] for _ in range(4)]  # type: ignore[index]
+    assert dues == [1_480_000, 1_480_000, 1_488_000, 1_496_000]
+    assert (way.told().queue, way.told().backlog, way.told(1).backlog) == (3, 3000, 0)
+
+
+def loss_is_a_share_and_repeats_with_its_seed(rng: random.Random) -> None:
+    def fates(seed: int, ends: tuple[int, int]) -> list[int]:
+        way = Way(20_000, 1, seed, loss=2**64 // 10)
+        found = [way.put(ends=ends) for _ in range(10_000)]
+        assert way.told(ends[0]).lost == found.count(LOST)
+        return found
+
+    first = fates(5, (0, 1))
+    assert 900 < first.count(LOST) < 1100
+    assert first == fates(5, (0, 1))
+    assert first != fates(6, (0, 1))
+    assert first != fates(5, (1, 0))
+    assert not Way(loss=0).put()
+
+
+def headers_are_read_within_the_packet(rng: random.Random) -> None:
+    address = 10 << 24 | 77 << 16 | 1
+    offload = struct.pack("=BBHHHH", 1, 1, 54, 1448, 34, 16)
+    octets = offload + bytes([0x45]) + bytes(15) + struct.pack(">I", address + 5) + bytes(20 + 14480)
+    assert lib.target_of(octets, len(octets), address) == 5
+    assert lib.target_of(octets, len(octets), address + 6) > 64
+    assert lib.size_of(octets, len(octets)) == len(octets) - 10 + 54 * ((14480 + 40 - 54 - 1) // 1448)
+    whole = bytes(10) + octets[10:]
+    assert lib.size_of(whole, len(whole)) == len(whole) - 10
+    for size in range(40):
+        assert lib.target_of(octets, size, address) == (5 if size >= 30 else 2**64 - 1)
+        lib.size_of(octets, size)
+    six = octets[:10] + b"\x60" + octets[11:]
+    assert lib.target_of(six, len(six), address) == 2**64 - 1
+
+
 def an_overrun_is_caught(rng: random.Random) -> None:
     """Read one octet too many on purpose: this check must end badly, or the others prove nothing."""
     block = ffi.gc(ffi.cast("uint8_t *", libc.malloc(3)), libc.free)
@@ -244,6 +365,11 @@ CHECKS: dict[str, Callable[[random.Random], None]] = {
         texts_of_references_are_read_strictly,
         hashing_and_looking_stay_inside,
         only_keys_that_meet_are_too_dear,
+        packets_come_out_by_their_time_with_their_octets,
+        the_store_is_bounded_and_gives_all_of_it_back,
+        a_line_takes_its_time_and_has_a_bounded_queue,
+        loss_is_a_share_and_repeats_with_its_seed,
+        headers_are_read_within_the_packet,
         an_overrun_is_caught,
     )
 }

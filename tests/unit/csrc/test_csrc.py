@@ -27,6 +27,11 @@ CHECKS = [
     "texts_of_references_are_read_strictly",
     "hashing_and_looking_stay_inside",
     "only_keys_that_meet_are_too_dear",
+    "packets_come_out_by_their_time_with_their_octets",
+    "the_store_is_bounded_and_gives_all_of_it_back",
+    "a_line_takes_its_time_and_has_a_bounded_queue",
+    "loss_is_a_share_and_repeats_with_its_seed",
+    "headers_are_read_within_the_packet",
 ]
 
 pytest.importorskip("cffi", reason="the C headers are driven through cffi")
