@@ -45,6 +45,9 @@ __all__ = [
 SYSTEM, OK, ERROR, EXIT = Atom("system"), Atom("ok"), Atom("error"), Atom("EXIT")
 NOT_ALLOWED = Atom("not_allowed")
 _SYS = Atom("sys")
+TOLD_DEPTH = 8
+"""How deep an answer is looked into for what is no term."""
+
 _RUNNING, _SUSPENDED, _DEBUG, _GET = Atom("running"), Atom("suspended"), Atom("debug"), Atom("get")
 _REPLACE, _INSTALL, _REMOVE, _CODE = Atom("replace_state"), Atom("install"), Atom("remove"), Atom("change_code")
 _LOG, _FILE, _TRACE, _COUNT = Atom("log"), Atom("log_to_file"), Atom("trace"), Atom("statistics")
@@ -57,6 +60,7 @@ class _Behaviour(Protocol):
     def system_get_state(self) -> Any: ...
     def system_replace(self, function: Callable[[Any], Any]) -> Any: ...
     def system_status(self) -> Any: ...
+    def system_about(self) -> list[Any]: ...
     def system_code_change(self, module: Any, old_version: Any, extra: Any) -> Any: ...
 
 
@@ -120,14 +124,13 @@ class System:
             answer = (ERROR, (_CALLBACK_FAILED, (self._behaviour_name(), kind), reason))
         try:
             reply(caller, answer)
-        except EncodeError:  # what is no term is told as text
-            told = answer[1] if type(answer) is tuple and answer[:1] == (OK,) and len(answer) == 2 else answer
-            reply(caller, (OK, repr(told)) if told is not answer else repr(answer))
+        except EncodeError:
+            reply(caller, _told(answer))
 
     async def _answer(self, caller: Any, request: Any) -> Any:
         match request:
             case Atom("get_state"):
-                return (OK, self._behaviour.system_get_state())
+                return self._behaviour.system_get_state()
             case Atom("get_status"):
                 return self._status()
             case Atom("suspend"):
@@ -138,7 +141,7 @@ class System:
                 permitted = _function(caller, function)
                 if permitted is None:
                     return (ERROR, NOT_ALLOWED)
-                return (OK, self._behaviour.system_replace(permitted))
+                return self._behaviour.system_replace(permitted)
             case (Atom("change_code"), module, old, extra) if self.suspended:
                 if not _permitted(caller):
                     return (ERROR, NOT_ALLOWED)
@@ -171,6 +174,7 @@ class System:
             (Atom("header"), f"Status for {title.lower()} {self.name}"),
             (Atom("data"), [("Status", state), ("Parent", self.parent), ("Logged events", debug)]),
             (Atom("data"), [("State", status)]),
+            *self._behaviour.system_about(),
         ]
         about = [dictionary, state, self.parent, debug, header]
         return (Atom("status"), mine.pid, (Atom("module"), self._behaviour_name()), about)
@@ -235,6 +239,19 @@ def _statistics(debug: Debug) -> Any:
     return [(Atom(name), value) for name, value in values.items()]
 
 
+def _told(value: Any, depth: int = TOLD_DEPTH) -> Any:
+    """The value, with text instead of those of its parts that are no terms."""
+    try:
+        node().router.codec.encode(value)
+    except EncodeError:
+        if depth and type(value) in (tuple, list):
+            return type(value)(_told(each, depth - 1) for each in value)
+        if depth and type(value) is dict:
+            return {_told(key, 0): _told(each, depth - 1) for key, each in value.items()}
+        return repr(value)
+    return value
+
+
 def _local(caller: Any) -> bool:
     """Whether a process of this node asks."""
     return type(caller) is tuple and type(caller[0]) is Pid and caller[0].node == node().name
@@ -273,10 +290,18 @@ def _value(answer: Any) -> Any:
     match answer:
         case (Atom("ok"), value):
             return value
+        case Atom("ok"):
+            return None
+        case _:
+            return _state(answer)
+
+
+def _state(answer: Any) -> Any:
+    """A state, which comes as it is. Raises Exit for `{error, Reason}`."""
+    match answer:
         case (Atom("error"), reason):
             raise Exit(reason)
-        case _:
-            return None
+    return answer
 
 
 async def get_state(target: Target, timeout: float | None = 5.0) -> Any:
@@ -284,7 +309,7 @@ async def get_state(target: Target, timeout: float | None = 5.0) -> Any:
 
     What is no term comes from another node as text. All functions here raise NoProc, NodeDown, CallTimeout as `call`.
     """
-    return _value(await _ask(target, Atom("get_state"), timeout))
+    return _state(await _ask(target, Atom("get_state"), timeout))
 
 
 async def replace_state(target: Target, function: Any, timeout: float | None = 5.0) -> Any:
@@ -296,7 +321,7 @@ async def replace_state(target: Target, function: Any, timeout: float | None = 5
     Raises:
         Exit: the function failed, and nothing has changed; `not_allowed`.
     """
-    return _value(await _ask(target, (_REPLACE, function), timeout))
+    return _state(await _ask(target, (_REPLACE, function), timeout))
 
 
 async def get_status(target: Target, timeout: float | None = 5.0) -> Any:
