@@ -14,7 +14,7 @@ from partisan._core.calls import call as ask
 from partisan._core.calls import reply
 from partisan._core.process import receive
 from partisan.errors import EncodeError, Exit, PartisanError
-from partisan.etf import Atom, Pid
+from partisan.etf import Atom, Export, Pid
 from partisan.gen import proc_lib
 from partisan.gen.control import NOTHING
 from partisan.gen.debug import DONE, LOG_LENGTH, Debug, Function, described
@@ -263,15 +263,22 @@ def _permitted(caller: Any) -> bool:
 
 
 def _function(caller: Any, function: Any) -> Any:
-    """The function that whoever asks may have applied, or None: other nodes name one that is exposed to them."""
+    """The function that whoever asks may have applied, or None: other nodes name one that is exposed to them.
+
+    They do so by "module:function", or `fun module:function/1`.
+    """
     if callable(function):
         return function if _local(caller) else None
     if not _permitted(caller):
         return None
     text = function.decode("utf-8", "replace") if isinstance(function, bytes) else function
-    module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
-    if not colon:
-        return None
+    match text:
+        case Export(Atom(module), Atom(name), 1):
+            pass
+        case str() if ":" in text:
+            module, _, name = text.partition(":")
+        case _:
+            return None
     try:
         return node()._remote.allow.find(module, name, 1)
     except PartisanError:
