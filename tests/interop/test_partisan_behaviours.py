@@ -229,10 +229,11 @@ async def test_a_state_machine_of_partisan_is_called() -> None:
         assert await partisan.call(door, Atom("state")) == (Atom("locked"), 5)
 
         async def requests() -> None:
-            sent = statem.send_request(door, (Atom("later"), 20, b"y"))
+            sent = statem.send_request(door, Atom("enter"))
             with pytest.raises(CallTimeout):
-                await statem.wait_response(sent, 0.0)
-            assert await statem.receive_response(sent, 30.0) == b"y"
+                await statem.wait_response(sent, 0.05)
+            assert await partisan.call(door, (Atom("unlock"), 5, 60_000)) is OK
+            assert await statem.receive_response(sent, 30.0) is Atom("entered")
 
         await inside(py, requests)
         with pytest.raises(CallTimeout):
@@ -269,9 +270,11 @@ async def test_a_state_machine_is_called_by_partisan() -> None:
             return bool(await far.eval(f"{call}({at}, state)") == locked)
 
         await eventually(is_locked)
-        sent = f"R = partisan_gen_statem:send_request({at}, {{later, 20, x}})"
-        waited = "timeout = partisan_gen_statem:wait_response(R, 0), partisan_gen_statem:receive_response(R, 30000)"
-        assert await far.eval(f"(fun() -> {sent}, {waited} end)()") == (Atom("reply"), Atom("x"))
+        assert await far.eval(f"{call}({at}, {{later, 20, x}}, 30000)") is Atom("x")
+        sent = f"R = partisan_gen_statem:send_request({at}, enter)"
+        waited = f"timeout = partisan_gen_statem:wait_response(R, 50), ok = {call}({at}, {{unlock, 1234, 60000}})"
+        received = "partisan_gen_statem:receive_response(R, 30000)"
+        assert await far.eval(f"(fun() -> {sent}, {waited}, {received} end)()") == (Atom("reply"), Atom("entered"))
         assert reason_of(await raised(far, f"{call}({at}, never, 100)")) is Atom("timeout")
         assert reason_of(await raised(far, f"{call}({at}, never, {{dirty_timeout, 100}})")) is Atom("timeout")
         failed = reason_of(await raised(far, f"{call}({at}, fail, 30000)"))
