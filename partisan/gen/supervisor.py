@@ -340,8 +340,8 @@ async def get_callback_module(supervisor: Target, *, timeout: float | None = Non
     """
     here = node()
     if here._place(supervisor)[0] != here.name:
-        state = await ask(supervisor, _GET_STATE, timeout=timeout, channel=channel, label=_SYSTEM, where=MODULE)
-        match state:
+        answer = await ask(supervisor, _GET_STATE, timeout=timeout, channel=channel, label=_SYSTEM, where=MODULE)
+        match answer[1] if type(answer) is tuple and answer[:1] == (Atom("ok"),) else answer:
             case (Atom("state"), *_, Atom() as module, _):  # its record, of whichever release
                 return module
     return await _ask(supervisor, _CALLBACK_MODULE, timeout, channel)

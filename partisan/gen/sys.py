@@ -130,7 +130,7 @@ class System:
     async def _answer(self, caller: Any, request: Any) -> Any:
         match request:
             case Atom("get_state"):
-                return self._behaviour.system_get_state()
+                return _answer_of(caller, self._behaviour.system_get_state())
             case Atom("get_status"):
                 return self._status()
             case Atom("suspend"):
@@ -141,7 +141,7 @@ class System:
                 permitted = _function(caller, function)
                 if permitted is None:
                     return (ERROR, NOT_ALLOWED)
-                return self._behaviour.system_replace(permitted)
+                return _answer_of(caller, self._behaviour.system_replace(permitted))
             case (Atom("change_code"), module, old, extra) if self.suspended:
                 if not _permitted(caller):
                     return (ERROR, NOT_ALLOWED)
@@ -297,17 +297,31 @@ def _value(answer: Any) -> Any:
     match answer:
         case (Atom("ok"), value):
             return value
-        case Atom("ok"):
-            return None
+        case (Atom("error"), reason):
+            raise Exit(reason)
         case _:
-            return _state(answer)
+            return None
 
 
-def _state(answer: Any) -> Any:
-    """A state, which comes as it is. Raises Exit for `{error, Reason}`."""
+def _wraps(at: str) -> bool:
+    """Whether processes of a node tell a state as `{ok, State}`: OTP does since 26.1, Partisan's, made of 24, do not."""
+    far = node()._far
+    return far is not None and far.is_peer(at)
+
+
+def _answer_of(caller: Any, state: Any) -> Any:
+    """A state as the node of whoever asks wants it. OTP before 26.1 wants it plain, and cannot be told apart."""
+    far = type(caller) is tuple and type(caller[0]) is Pid and _wraps(caller[0].node)
+    return (OK, state) if far else state
+
+
+def _state(target: Target, answer: Any) -> Any:
+    """A state that a process has told. Raises Exit for `{error, Reason}`."""
     match answer:
         case (Atom("error"), reason):
             raise Exit(reason)
+        case (Atom("ok"), state) if _wraps(node()._place(target)[0]):
+            return state
     return answer
 
 
@@ -316,7 +330,7 @@ async def get_state(target: Target, timeout: float | None = 5.0) -> Any:
 
     What is no term comes from another node as text. All functions here raise NoProc, NodeDown, CallTimeout as `call`.
     """
-    return _state(await _ask(target, Atom("get_state"), timeout))
+    return _state(target, await _ask(target, Atom("get_state"), timeout))
 
 
 async def replace_state(target: Target, function: Any, timeout: float | None = 5.0) -> Any:
@@ -328,7 +342,7 @@ async def replace_state(target: Target, function: Any, timeout: float | None = 5
     Raises:
         Exit: the function failed, and nothing has changed; `not_allowed`.
     """
-    return _state(await _ask(target, (_REPLACE, function), timeout))
+    return _state(target, await _ask(target, (_REPLACE, function), timeout))
 
 
 async def get_status(target: Target, timeout: float | None = 5.0) -> Any:
