@@ -167,7 +167,9 @@ class GenEvent(Behaviour):
                 return (ERROR, NOT_FOUND) if entry is None else await self._take_out(entry, argument, NORMAL)
             case (Atom("swap_handler"), handler, argument, other, args):
                 return await self._swap(self._handlers.find(spec(handler)), argument, spec(other), args, None)
-            case (Atom("swap_sup_handler"), handler, argument, other, args, term) if isinstance(owner := read(term), Pid):
+            case (Atom("swap_sup_handler"), handler, argument, other, args, term) if isinstance(
+                owner := read(term), Pid
+            ):
                 return await self._swap(self._handlers.find(spec(handler)), argument, spec(other), args, owner)
         return NOTHING
 

@@ -283,7 +283,7 @@ class Tree:
         return (ERROR, NOT_FOUND) if spec is None else (OK, spec)
 
     def _meant(self, key: Any) -> Any:
-        """The id or pid that is meant: what is a `str` here comes from other nodes as a binary, a pid maybe as a URI."""
+        """The id or pid that is meant: what is a `str` here comes from elsewhere as a binary, a pid maybe as a URI."""
         if not isinstance(key, bytes) or key in self._machine.children:
             return key
         pid, text = read(key), key.decode(errors="replace")

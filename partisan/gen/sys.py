@@ -304,7 +304,7 @@ def _value(answer: Any) -> Any:
 
 
 def _wraps(at: str) -> bool:
-    """Whether processes of a node tell a state as `{ok, State}`: OTP does since 26.1, Partisan's, made of 24, do not."""
+    """Whether a node's processes tell a state as `{ok, State}`: OTP's do since 26.1; Partisan's, made of 24, do not."""
     far = node()._far
     return far is not None and far.is_peer(at)
 

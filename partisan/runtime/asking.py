@@ -188,7 +188,7 @@ class Asking:
     def receive(self, message: object, link: Link | None) -> None:
         """Take what comes for the name; what is no request is dropped and counted, as in the reference."""
         match message:
-            case (Atom("call"), module, function, args, _, (Atom("origin"), term)) if (origin := place_of(term)):
+            case (Atom("call"), module, function, args, _, (Atom("origin"), term)) if origin := place_of(term):
                 channel = None if link is None else link.channel
                 who = None if link is None else link.peer
 

@@ -133,5 +133,6 @@ def reason_of(failure: Any) -> Any:
     """The reason of an exit `{Reason, {Module, Function, Arguments}}` that a call ends with."""
     kind, reason = failure
     assert kind is Atom("exit"), failure
-    assert isinstance(reason, tuple) and len(reason) == 2, failure
+    assert isinstance(reason, tuple), failure
+    assert len(reason) == 2, failure
     return reason[0]

@@ -153,8 +153,8 @@ async def test_behaviours_here_are_asked(beam: Beam, epmd: int) -> None:
         [(key, pid, kind, _)] = await beam.eval(f"supervisor:which_children({tree})")
         assert (key, kind) == (b"worker", Atom("worker"))
         assert py.is_process_alive(pid)
-        ended = f"supervisor:terminate_child({tree}, <<\"worker\">>)"
-        assert await beam.eval(f"{ended}, supervisor:delete_child({tree}, <<\"worker\">>)") is OK
+        ended = f'supervisor:terminate_child({tree}, <<"worker">>)'
+        assert await beam.eval(f'{ended}, supervisor:delete_child({tree}, <<"worker">>)') is OK
         assert not py.is_process_alive(pid)
         assert await beam.eval(f"supervisor:get_callback_module({tree})") is Atom("partisan.gen.supervisor")
 

@@ -84,6 +84,7 @@ class Keeping(event.EventHandler):
             case (Atom("failed"), _):
                 return event.Stop(Atom("no_start"))
         self.seen = [first]
+        return None
 
     def handle_event(self, event: Any) -> None:
         if event is Atom("fail"):
@@ -119,7 +120,7 @@ class Door(GenStatem):
                 return KeepState(actions=[Postpone()])
             case "call", Atom("enter"), "open":
                 return KeepState(actions=[Reply(caller, Atom("entered"))])
-            case ("cast" | "state_timeout"), Atom("lock"), "open":
+            case (("cast" | "state_timeout"), Atom("lock"), "open"):
                 return NextState(Atom("locked"), data)
             case "info", (Atom("code"), code), _:
                 return KeepState(code)
@@ -152,7 +153,10 @@ async def test_handlers_in_a_manager_of_partisan_are_told_and_asked() -> None:
         told = [(Atom("told"), [1]), b"waited for", (Atom("info"), b"info")]
         assert await event.call(events, "keeping", GET) == [1, *told]
         assert await event.call(events, ("keeping", 2), GET) == [b"other", *told]
-        assert await inside(py, lambda: event.receive_response(event.send_request(events, "keeping", GET))) == [1, *told]
+        assert await inside(py, lambda: event.receive_response(event.send_request(events, "keeping", GET))) == [
+            1,
+            *told,
+        ]
         with pytest.raises(NoHandler):
             await event.call(events, "no_such_handler", GET)
         with pytest.raises(NoHandler):
@@ -304,7 +308,9 @@ handle_cast(_, State) ->
 
 async def test_a_supervisor_of_partisan_is_asked() -> None:
     async with companions(TREE, COUNTED, provoked="tree") as (far, _):
-        keeper = "fun() -> {ok, _} = partisan_gen_supervisor:start_link({local, tree}, tree, []), receive stop -> ok end end"
+        keeper = (
+            "fun() -> {ok, _} = partisan_gen_supervisor:start_link({local, tree}, tree, []), receive stop -> ok end end"
+        )
         await far.eval(f"register(keeper, spawn({keeper})), ok")
         tree = ("tree", far.name)
 
@@ -313,7 +319,11 @@ async def test_a_supervisor_of_partisan_is_asked() -> None:
 
         await eventually(started)
         assert await supervisor.which_children(tree) == []
-        start = (Atom("partisan_gen_server"), Atom("start_link"), [(Atom("local"), Atom("worker")), Atom("counted"), [], []])
+        start = (
+            Atom("partisan_gen_server"),
+            Atom("start_link"),
+            [(Atom("local"), Atom("worker")), Atom("counted"), [], []],
+        )
         spec = {Atom("id"): Atom("worker"), Atom("start"): start}
         pid = await supervisor.start_child(tree, spec)
         here = await far.eval("whereis(tree)")

@@ -306,7 +306,9 @@ async def test_processes_are_started_seen_and_ended_by_partisan(form: str) -> No
         where = f"partisan_rpc:call('{py.name}', erlang, whereis, [idle], 30000)"
         alive = "partisan:is_process_alive(get(pid))"
         assert await far.eval(f"put(pid, {where}), {alive}") is True
-        assert await far.eval("put(ref, partisan:monitor(process, get(pid), [])), partisan:exit(get(pid), kill)") is True
+        assert (
+            await far.eval("put(ref, partisan:monitor(process, get(pid), [])), partisan:exit(get(pid), kill)") is True
+        )
         assert await far.eval(received("{'DOWN', _, process, _, Why}", "Why")) is KILLED
         assert await far.eval(alive) is False
         assert await far.eval(where) is None

@@ -10,8 +10,20 @@ from companions import companions, outcome, raised
 from support import Sink, eventually, inside
 
 import partisan
-from partisan import Atom, BadRpc, ErpcException, ErpcNoConnection, ErpcTimeout, Node, NodeDown, RpcTimeout, Throw
-from partisan import erpc, remote_ref, rpc
+from partisan import (
+    Atom,
+    BadRpc,
+    ErpcException,
+    ErpcNoConnection,
+    ErpcTimeout,
+    Node,
+    NodeDown,
+    RpcTimeout,
+    Throw,
+    erpc,
+    remote_ref,
+    rpc,
+)
 
 OK, BADRPC, BOOM, ERPC = Atom("ok"), Atom("badrpc"), Atom("boom"), Atom("partisan_erpc")
 FORMATS = ("improper_list", "tuple", "uri")

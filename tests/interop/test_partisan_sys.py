@@ -137,6 +137,7 @@ async def test_the_status_of_a_server_of_partisan_that_draws_lots_costs_a_connec
             assert await partisan.call(held, 1) == (Atom("state"), 1)
         with pytest.raises(CallTimeout):
             await sys.get_status(held, timeout=1.0)
+        assert far.complaints() != []
 
         async def answers() -> bool:
             try:
