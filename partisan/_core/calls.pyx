@@ -362,17 +362,19 @@ def reply(caller, answer) -> None:
         (<Request>tag).answered(answer)
         return
     router = the_router()
-    if tag is None or type((<tuple>caller)[0]) is not Pid:
+    asker = None if tag is None else (<tuple>caller)[0]
+    if type(asker) is not Pid:
+        asker = place_of(asker)
+    if asker is None:
         router.nobody(caller, answer)
         return
-    pid = (<tuple>caller)[0]
     channel = None
     if type(tag) is Served:
         served = <Served>tag
         channel = None if served.channel == DEFAULT_CHANNEL else served.channel
     try:
-        router.post(pid, (tag, answer), chosen(channel, running_process()), None, tag, False)
+        router.post(asker, (tag, answer), chosen(channel, running_process()), None, tag, False)
     except (NotConnected, Overloaded):
-        router.nobody(pid, (tag, answer))
+        router.nobody(asker, (tag, answer))
     if served is not None:
         served.detach()

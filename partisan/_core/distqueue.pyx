@@ -27,7 +27,7 @@ from .encoder cimport write_whole
 from .etf cimport Codec
 from .identities cimport Atom, Pid, Reference
 from .process cimport Process, running_process
-from .requests cimport Request
+from .requests cimport Request, Served
 from .sendqueue cimport SendQueue
 from .terms cimport ImproperList
 from .wire cimport octets_append, octets_free, octets_reserve, put64
@@ -58,8 +58,16 @@ cdef object NO_COOKIE = Atom("")
 cdef object ALIAS = Atom("alias")
 
 
-cdef object alias_of(ImproperList tag, Atom home):
-    """The reference in `[alias | Reference]`, if that is the tag of a call of this node; or None."""
+cdef object alias_of(object message, Atom home):
+    """The reference that `{[alias | Reference], Answer}` is for, if it answers a call of this node; or None."""
+    if type(message) is not tuple or len(<tuple>message) != 2:
+        return None
+    head = (<tuple>message)[0]
+    if type(head) is Served:  # the tag as who is asked has it
+        head = (<Served>head).tag
+    if type(head) is not ImproperList:
+        return None
+    tag = <ImproperList>head
     if len(tag.items) == 1 and tag.items[0] is ALIAS and type(tag.tail) is Reference and (<Reference>tag.tail).home is home:
         return tag.tail
     return None
@@ -146,10 +154,9 @@ cdef class DistQueue(SendQueue):
         cdef object sender = self.outside if process is None else process.pid
         if type(name) is Pid:
             control = (SEND_SENDER, sender, name) if self.senders else (SEND, NO_COOKIE, name)
-            if self.aliases and type(message) is tuple and len(<tuple>message) == 2 and type((<tuple>message)[0]) is ImproperList:
-                alias = alias_of(<ImproperList>(<tuple>message)[0], (<Pid>name).home)
-                if alias is not None:  # an answer: to whom does not wait any more it does not come
-                    control = (ALIAS_SEND, sender, alias)
+            alias = alias_of(message, (<Pid>name).home) if self.aliases else None
+            if alias is not None:  # an answer: to whom does not wait any more it does not come
+                control = (ALIAS_SEND, sender, alias)
         else:
             control = (REG_SEND, sender, NO_COOKIE, name)
         if self.watch is not None and is_request(message):

@@ -282,6 +282,10 @@ class Behaviour:
         """The code of a module is another one: only event managers look at which."""
         return self.code_change(old_version, extra)
 
+    def system_about(self) -> list[Any]:
+        """What `sys.get_status` tells after the state."""
+        return []
+
     def system_status(self) -> Any:
         """What `sys.get_status` tells of it: the state, as `format_status` shows it."""
         return self._formatted({"state": self.system_get_state()}).get("state")

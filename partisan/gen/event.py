@@ -130,8 +130,10 @@ async def add_sup_handler(
     It is linked to the manager. When it ends the handler is removed, by `terminate((stop, reason))`. When the handler
     is removed for another reason it gets the message (gen_event_EXIT, handler, reason): `normal` after `delete_handler`
     or Remove(), `shutdown` when the manager ends, (swapped, new handler, who supervises that), the value that it should
-    not have returned, or (EXIT, reason) of its failure. Raises NotInProcess, too.
+    not have returned, or (EXIT, reason) of its failure. Raises NotInProcess, too, and LinkUnsupported: a manager at a
+    node of Partisan would end of it.
     """
+    _check_link(manager)
     _added(await _ask(manager, (ADD_SUP, _named(manager, handler), args, me()), timeout, channel))
 
 
@@ -179,6 +181,7 @@ async def swap_sup_handler(
     channel: str | None = None,
 ) -> None:
     """As `swap_handler`; the current process supervises the new handler, as in `add_sup_handler`."""
+    _check_link(manager)
     await _swap(manager, SWAP_SUP, old, new, (me(),), timeout, channel)
 
 
@@ -316,6 +319,14 @@ def _named(manager: Target, handler: Handler) -> Any:
     """A handler as the manager is to understand it: another node gets names only. Raises TypeError."""
     named = spec(handler)
     return handler if node()._place(manager)[0] == node().name else named.term
+
+
+def _check_link(manager: Target) -> None:
+    """Raise LinkUnsupported if the manager cannot link itself to a process here."""
+    here = node()
+    at = here._place(manager)[0]
+    if at != here.name and not here._reaches(at):
+        here._remote.links.check(at)
 
 
 def _added(answer: Any) -> None:

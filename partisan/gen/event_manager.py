@@ -9,6 +9,7 @@ from typing import Any
 
 from partisan._core.calls import reply
 from partisan._core.process import receive
+from partisan._core.references import place_of, read
 from partisan.errors import (
     BadReturn,
     EncodeError,
@@ -49,6 +50,7 @@ from partisan.runtime.exits import ExitSignal, crash_reason
 log = logging.getLogger(__name__)
 
 IN, SWAPPED, SHUTDOWN, GEN_EVENT_EXIT = map(Atom, ("in", "swapped", "shutdown", "gen_event_EXIT"))
+CALL = Atom("$gen_call")
 NOT_FOUND, BAD_MODULE = Atom("module_not_found"), Atom("bad_module")
 
 
@@ -104,7 +106,7 @@ class GenEvent(Behaviour):
             match message if type(message) is tuple else None:
                 case (Atom("notify"), event):
                     await self._dispatch("handle_event", event)
-                case (Pid() | Atom("$gen_call"), (Pid(), _) as caller, command):
+                case (label, (asker, _) as caller, command) if _is_request(label, asker):
                     await self._obey(caller, command, message)
                 case (Atom("system"), caller, command):
                     await system.handle(caller, command)
@@ -158,14 +160,16 @@ class GenEvent(Behaviour):
         match command if type(command) is tuple else None:
             case (Atom("add_handler"), handler, args):
                 return await self._add(spec(handler), args, None)
-            case (Atom("add_sup_handler"), handler, args, Pid() as owner):
+            case (Atom("add_sup_handler"), handler, args, term) if isinstance(owner := read(term), Pid):
                 return await self._add(spec(handler), args, owner)
             case (Atom("delete_handler"), handler, argument):
                 entry = self._handlers.find(spec(handler))
                 return (ERROR, NOT_FOUND) if entry is None else await self._take_out(entry, argument, NORMAL)
             case (Atom("swap_handler"), handler, argument, other, args):
                 return await self._swap(self._handlers.find(spec(handler)), argument, spec(other), args, None)
-            case (Atom("swap_sup_handler"), handler, argument, other, args, Pid() as owner):
+            case (Atom("swap_sup_handler"), handler, argument, other, args, term) if isinstance(
+                owner := read(term), Pid
+            ):
                 return await self._swap(self._handlers.find(spec(handler)), argument, spec(other), args, owner)
         return NOTHING
 
@@ -355,6 +359,11 @@ async def _try(handler: EventHandler, name: str, *args: Any) -> Any:
         return Failure(cancelled)
     except Exception as error:
         return Failure(error)
+
+
+def _is_request(label: object, asker: object) -> bool:
+    """Whether `{label, {asker, Tag}, Command}` is a request: the pid of whoever asks may be a URI."""
+    return (label == CALL or isinstance(read(label), Pid)) and place_of(asker) is not None
 
 
 def _given(value: Any) -> Any:

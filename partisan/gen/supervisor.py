@@ -48,7 +48,7 @@ from partisan.gen.supervisor_specs import spawned as spawned
 from partisan.gen.supervisor_tree import Tree
 from partisan.gen.sys import System
 from partisan.machines.supervision import Retry
-from partisan.runtime.current import process
+from partisan.runtime.current import node, process
 from partisan.runtime.message_calls import Target
 from partisan.runtime.process_calls import Name
 
@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 MODULE, IN = Atom("supervisor"), Atom("in")
 _CALLBACK_MODULE, _SPEC = Atom("get_callback_module"), Atom("get_childspec")
+_SYSTEM, _GET_STATE = Atom("system"), Atom("get_state")
 
 
 class Supervisor(Behaviour):
@@ -171,6 +172,10 @@ class Supervisor(Behaviour):
         return f"{mine.names[0] if mine.names else repr(mine.pid)} ({type(self).__qualname__})"
 
     # What `sys` asks.
+
+    def system_about(self) -> list[Any]:
+        """What the status tells besides: the callbacks' module, where OTP's `get_callback_module` looks for it."""
+        return [(MODULE, [(list(b"Callback"), place(type(self))[0])])]
 
     def system_get_state(self) -> Any:
         """The flags, and the children as `which_children` tells them."""
@@ -329,7 +334,16 @@ async def get_childspec(
 
 
 async def get_callback_module(supervisor: Target, *, timeout: float | None = None, channel: str | None = None) -> Any:
-    """The class of a supervisor; of one of another node the atom of its module."""
+    """The class of a supervisor; of one of another node the atom of its module.
+
+    OTP's supervisors are asked for their state, in which it is: they would end of the question that ours answer.
+    """
+    here = node()
+    if here._place(supervisor)[0] != here.name:
+        answer = await ask(supervisor, _GET_STATE, timeout=timeout, channel=channel, label=_SYSTEM, where=MODULE)
+        match answer[1] if type(answer) is tuple and answer[:1] == (Atom("ok"),) else answer:
+            case (Atom("state"), *_, Atom() as module, _):  # its record, of whichever release
+                return module
     return await _ask(supervisor, _CALLBACK_MODULE, timeout, channel)
 
 

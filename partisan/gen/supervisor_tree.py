@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+from partisan._core.references import read
 from partisan.errors import AlreadyStarted, BadChildSpec, Exit, StartFailed
 from partisan.etf import Atom, Pid
 from partisan.gen.control import NOTHING
@@ -180,13 +181,13 @@ class Tree:
             case (Atom("start_child"), given):
                 return await (self._start_extra(given) if self._machine.simple else self._start_new(given))
             case (Atom("terminate_child"), key):
-                return await self._terminate(key)
+                return await self._terminate(self._meant(key))
             case (Atom("restart_child"), key):
-                return await self._restart(key)
+                return await self._restart(self._meant(key))
             case (Atom("delete_child"), key):
-                return self._delete(key)
+                return self._delete(self._meant(key))
             case (Atom("get_childspec"), key):
-                return self._spec(key)
+                return self._spec(self._meant(key))
             case Atom("which_children"):
                 return [self._row(child) for child in reversed(self._machine.children.values())]
             case Atom("count_children"):
@@ -280,6 +281,14 @@ class Tree:
             child = self._child(key)
             spec = None if child is None else child.about.spec
         return (ERROR, NOT_FOUND) if spec is None else (OK, spec)
+
+    def _meant(self, key: Any) -> Any:
+        """The id or pid that is meant: what is a `str` here comes from elsewhere as a binary, a pid maybe as a URI."""
+        if not isinstance(key, bytes) or key in self._machine.children:
+            return key
+        pid, text = read(key), key.decode(errors="replace")
+        template = None if self.template is None else self.template.id
+        return pid if isinstance(pid, Pid) else text if text in (*self._machine.children, template) else key
 
     def _child(self, key: Any) -> m.Child | None:
         if self._machine.simple:

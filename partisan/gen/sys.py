@@ -14,7 +14,7 @@ from partisan._core.calls import call as ask
 from partisan._core.calls import reply
 from partisan._core.process import receive
 from partisan.errors import EncodeError, Exit, PartisanError
-from partisan.etf import Atom, Pid
+from partisan.etf import Atom, Export, Pid
 from partisan.gen import proc_lib
 from partisan.gen.control import NOTHING
 from partisan.gen.debug import DONE, LOG_LENGTH, Debug, Function, described
@@ -45,6 +45,9 @@ __all__ = [
 SYSTEM, OK, ERROR, EXIT = Atom("system"), Atom("ok"), Atom("error"), Atom("EXIT")
 NOT_ALLOWED = Atom("not_allowed")
 _SYS = Atom("sys")
+TOLD_DEPTH = 8
+"""How deep an answer is looked into for what is no term."""
+
 _RUNNING, _SUSPENDED, _DEBUG, _GET = Atom("running"), Atom("suspended"), Atom("debug"), Atom("get")
 _REPLACE, _INSTALL, _REMOVE, _CODE = Atom("replace_state"), Atom("install"), Atom("remove"), Atom("change_code")
 _LOG, _FILE, _TRACE, _COUNT = Atom("log"), Atom("log_to_file"), Atom("trace"), Atom("statistics")
@@ -57,6 +60,7 @@ class _Behaviour(Protocol):
     def system_get_state(self) -> Any: ...
     def system_replace(self, function: Callable[[Any], Any]) -> Any: ...
     def system_status(self) -> Any: ...
+    def system_about(self) -> list[Any]: ...
     def system_code_change(self, module: Any, old_version: Any, extra: Any) -> Any: ...
 
 
@@ -120,14 +124,13 @@ class System:
             answer = (ERROR, (_CALLBACK_FAILED, (self._behaviour_name(), kind), reason))
         try:
             reply(caller, answer)
-        except EncodeError:  # what is no term is told as text
-            told = answer[1] if type(answer) is tuple and answer[:1] == (OK,) and len(answer) == 2 else answer
-            reply(caller, (OK, repr(told)) if told is not answer else repr(answer))
+        except EncodeError:
+            reply(caller, _told(answer))
 
     async def _answer(self, caller: Any, request: Any) -> Any:
         match request:
             case Atom("get_state"):
-                return (OK, self._behaviour.system_get_state())
+                return _answer_of(caller, self._behaviour.system_get_state())
             case Atom("get_status"):
                 return self._status()
             case Atom("suspend"):
@@ -138,7 +141,7 @@ class System:
                 permitted = _function(caller, function)
                 if permitted is None:
                     return (ERROR, NOT_ALLOWED)
-                return (OK, self._behaviour.system_replace(permitted))
+                return _answer_of(caller, self._behaviour.system_replace(permitted))
             case (Atom("change_code"), module, old, extra) if self.suspended:
                 if not _permitted(caller):
                     return (ERROR, NOT_ALLOWED)
@@ -171,6 +174,7 @@ class System:
             (Atom("header"), f"Status for {title.lower()} {self.name}"),
             (Atom("data"), [("Status", state), ("Parent", self.parent), ("Logged events", debug)]),
             (Atom("data"), [("State", status)]),
+            *self._behaviour.system_about(),
         ]
         about = [dictionary, state, self.parent, debug, header]
         return (Atom("status"), mine.pid, (Atom("module"), self._behaviour_name()), about)
@@ -235,6 +239,19 @@ def _statistics(debug: Debug) -> Any:
     return [(Atom(name), value) for name, value in values.items()]
 
 
+def _told(value: Any, depth: int = TOLD_DEPTH) -> Any:
+    """The value, with text instead of those of its parts that are no terms."""
+    try:
+        node().router.codec.encode(value)
+    except EncodeError:
+        if depth and type(value) in (tuple, list):
+            return type(value)(_told(each, depth - 1) for each in value)
+        if depth and type(value) is dict:
+            return {_told(key, 0): _told(each, depth - 1) for key, each in value.items()}
+        return repr(value)
+    return value
+
+
 def _local(caller: Any) -> bool:
     """Whether a process of this node asks."""
     return type(caller) is tuple and type(caller[0]) is Pid and caller[0].node == node().name
@@ -246,15 +263,22 @@ def _permitted(caller: Any) -> bool:
 
 
 def _function(caller: Any, function: Any) -> Any:
-    """The function that whoever asks may have applied, or None: other nodes name one that is exposed to them."""
+    """The function that whoever asks may have applied, or None: other nodes name one that is exposed to them.
+
+    They do so by "module:function", or `fun module:function/1`.
+    """
     if callable(function):
         return function if _local(caller) else None
     if not _permitted(caller):
         return None
     text = function.decode("utf-8", "replace") if isinstance(function, bytes) else function
-    module, colon, name = text.partition(":") if isinstance(text, str) else ("", "", "")
-    if not colon:
-        return None
+    match text:
+        case Export(Atom(module), Atom(name), 1):
+            pass
+        case str() if ":" in text:
+            module, _, name = text.partition(":")
+        case _:
+            return None
     try:
         return node()._remote.allow.find(module, name, 1)
     except PartisanError:
@@ -279,12 +303,34 @@ def _value(answer: Any) -> Any:
             return None
 
 
+def _wraps(at: str) -> bool:
+    """Whether a node's processes tell a state as `{ok, State}`: OTP's do since 26.1; Partisan's, made of 24, do not."""
+    far = node()._far
+    return far is not None and far.is_peer(at)
+
+
+def _answer_of(caller: Any, state: Any) -> Any:
+    """A state as the node of whoever asks wants it. OTP before 26.1 wants it plain, and cannot be told apart."""
+    far = type(caller) is tuple and type(caller[0]) is Pid and _wraps(caller[0].node)
+    return (OK, state) if far else state
+
+
+def _state(target: Target, answer: Any) -> Any:
+    """A state that a process has told. Raises Exit for `{error, Reason}`."""
+    match answer:
+        case (Atom("error"), reason):
+            raise Exit(reason)
+        case (Atom("ok"), state) if _wraps(node()._place(target)[0]):
+            return state
+    return answer
+
+
 async def get_state(target: Target, timeout: float | None = 5.0) -> Any:
     """The state of a process; of a `GenServer` its attributes.
 
     What is no term comes from another node as text. All functions here raise NoProc, NodeDown, CallTimeout as `call`.
     """
-    return _value(await _ask(target, Atom("get_state"), timeout))
+    return _state(target, await _ask(target, Atom("get_state"), timeout))
 
 
 async def replace_state(target: Target, function: Any, timeout: float | None = 5.0) -> Any:
@@ -296,7 +342,7 @@ async def replace_state(target: Target, function: Any, timeout: float | None = 5
     Raises:
         Exit: the function failed, and nothing has changed; `not_allowed`.
     """
-    return _value(await _ask(target, (_REPLACE, function), timeout))
+    return _state(target, await _ask(target, (_REPLACE, function), timeout))
 
 
 async def get_status(target: Target, timeout: float | None = 5.0) -> Any:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import receive
+from partisan._core.references import place_of
 from partisan.errors import BadRpc, NodeDown, NotConnected, Overloaded, ReceiveTimeout, RpcTimeout
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
@@ -187,7 +188,7 @@ class Asking:
     def receive(self, message: object, link: Link | None) -> None:
         """Take what comes for the name; what is no request is dropped and counted, as in the reference."""
         match message:
-            case (Atom("call"), module, function, args, _, (Atom("origin"), Pid() as origin)):
+            case (Atom("call"), module, function, args, _, (Atom("origin"), term)) if origin := place_of(term):
                 channel = None if link is None else link.channel
                 who = None if link is None else link.peer
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from partisan import telemetry
 from partisan._core.calls import call
 from partisan._core.process import Process
+from partisan._core.references import place_of
 from partisan._core.watch import Watch
 from partisan.config import Config
 from partisan.errors import LocalProtocolError, NotConnected, Overloaded
@@ -226,7 +227,7 @@ class Broadcasts:
     def _serve(self, term: object) -> bool:
         """Answer a question; whether it was one."""
         match term:
-            case (Atom("$gen_call"), (Pid() as asker, tag), question):
+            case (Atom("$gen_call"), (caller, tag), question) if asker := place_of(caller):
                 pass
             case _:
                 return False

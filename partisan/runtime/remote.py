@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from partisan._core.connections import ConnectionTable
+from partisan._core.references import read
 from partisan.errors import (
     BadRpc,
     EncodeError,
@@ -240,7 +241,8 @@ class Remote:
         except MalformedMessage as error:
             raise ErlangError(BADARG) from error
 
-    def _local(self, pid: object) -> Pid:
+    def _local(self, term: object) -> Pid:
+        pid = read(term)
         if not isinstance(pid, Pid) or pid.node != self._context.node:
             raise ErlangError(BADARG)
         return pid

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from partisan._core.process import running
+from partisan._core.references import read
 from partisan.errors import (
     BadRpc,
     CallTimeout,
@@ -108,7 +109,7 @@ class RemoteCalls(TieCalls):
         """The pid registered under the name at another node, or None. Raises NodeDown, BadRpc, RpcTimeout."""
         self._check()
         args = [name if isinstance(name, Atom) else Atom(name)]
-        found = await self._remote.asking.call(named(node), "erlang", "whereis", args, timeout=timeout)
+        found = read(await self._remote.asking.call(named(node), "erlang", "whereis", args, timeout=timeout))
         return found if isinstance(found, Pid) else None
 
     async def is_process_alive_at(self, pid: Pid, *, timeout: float = START_TIMEOUT) -> bool:
@@ -158,7 +159,7 @@ class RemoteCalls(TieCalls):
         shown = f"{module}:{function}/{len(args)}"
         call: list[Any] = [Atom(module), Atom(function), args]
         try:
-            pid = await self._remote.asking.call(node, "erlang", "spawn", call, timeout=timeout)
+            started = await self._remote.asking.call(node, "erlang", "spawn", call, timeout=timeout)
         except RpcTimeout:
             raise CallTimeout(timeout, node, (Atom(module), Atom(function), args)) from None
         except BadRpc as error:
@@ -167,8 +168,9 @@ class RemoteCalls(TieCalls):
             if isinstance(error.reason, tuple) and error.reason[:1] == (NOT_ALLOWED,):
                 raise NotAllowed(node, shown) from None
             raise
+        pid = read(started)
         if not isinstance(pid, Pid):
-            raise BadRpc(pid)
+            raise BadRpc(started)
         return pid
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from dist_peer import COOKIE, PLAIN, SECONDS, DistPeer, listening, pings
-from support import Events, eventually
+from support import Events, eventually, inside
 
 import partisan
-from partisan import Atom, CallTimeout, ConnectFailed, Node, Pid, Reference, SpawnRefused, erpc
+from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, Pid, Reference, SpawnRefused, erpc
 from partisan.dist.control import Op
 from partisan.dist.flags import MANDATORY_25, Flag
 from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept
@@ -138,8 +138,17 @@ async def test_a_reason_that_is_no_term_is_told_as_it_reads() -> None:
             node.exit(peer.pid, object())
 
 
+class Echo(GenServer):
+    def init(self) -> None:
+        self.held = 1
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        return request
+
+
 async def test_an_answer_to_an_alias_goes_to_the_alias() -> None:
     async with listening() as node, DistPeer(node, flags=PLAIN) as peer, DistPeer(node, flags=OLD) as old:
+        await inside(node, lambda: Echo.start(name="echo"))
         for each, operation in ((peer, 33), (old, 2)):
             reference = Reference(each.name, (1, 2, 3), 9)
             tag = ImproperList([Atom("alias")], reference)
@@ -148,6 +157,13 @@ async def test_an_answer_to_an_alias_goes_to_the_alias() -> None:
             control, payload = await heard(each, operation)
             assert control[-1] == (reference if operation == 33 else each.pid)
             assert payload == (tag, Atom("yes"))
+            say(each, (6, each.pid, NOTHING, Atom("echo")), (Atom("$gen_call"), (each.pid, tag), 5))
+            control, payload = await heard(each, operation)
+            assert control[-1] == (reference if operation == 33 else each.pid)
+            assert payload == (tag, 5)
+            say(each, (6, each.pid, NOTHING, Atom("echo")), (Atom("system"), (each.pid, tag), Atom("get_state")))
+            _, payload = await heard(each, operation)
+            assert payload == (tag, (Atom("ok"), {b"held": 1}))
 
 
 async def test_older_forms_and_traced_ones_are_understood() -> None:

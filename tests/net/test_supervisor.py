@@ -174,6 +174,10 @@ async def test_a_supervisor_of_another_node_is_asked_in_terms() -> None:
             assert spec[Atom("start")] == (Atom(Echo.__module__), Atom("Echo"), [1])
             assert spec[Atom("shutdown")] == 5000
             assert await sup.get_callback_module(there) == Atom("partisan.gen.supervisor")
+            assert await sup.get_childspec(("simple", b.name), "echo")
+            for change in (sup.terminate_child, sup.restart_child, sup.terminate_child, sup.delete_child):
+                await change(there, row.id)
+            assert await sup.which_children(there) == []
             with pytest.raises(BadChildSpec) as refused:  # no function of ours is called because a stranger says so
                 await sup.start_child(there, {Atom("id"): b"x", Atom("start"): (Atom("os"), Atom("system"), [b"x"])})
             assert refused.value.reason[0] == Atom("invalid_mfargs")

@@ -191,12 +191,17 @@ async def test_a_state_that_is_no_term_is_told_as_text_to_other_nodes() -> None:
     class Odd(GenServer):
         def init(self) -> None:
             self.thing = object()
+            self.number = 5
 
     async with cluster("a", "b") as [a, b]:
         await calls_agreed(a, b)
         pid = await started(b, Odd)
-        assert b"thing" in await within(a, lambda: sys.get_state(pid))
-        assert b"thing" in await within(a, lambda: sys.get_status(pid))
+        state = await within(a, lambda: sys.get_state(pid))
+        assert b"object object" in state[b"thing"]
+        assert state[b"number"] == 5
+        status = await within(a, lambda: sys.get_status(pid))
+        assert status[:2] == (Atom("status"), pid)
+        assert status[3][4][2] == (Atom("data"), [(b"State", state)])
         assert b.is_process_alive(pid)
 
 
