@@ -118,10 +118,10 @@ class Runtime:
         line, _, self._read = b"".join(pieces).partition(b"\n")
         return line
 
-    def errors(self) -> str:
-        """What it has said on its standard error."""
+    def errors(self, octets: int = 2000) -> str:
+        """What it has said last on its standard error."""
         self._errors.seek(0)
-        return self._errors.read()[-2000:].decode("utf-8", "replace")
+        return self._errors.read()[-octets:].decode("utf-8", "replace")
 
     def ask(self, expressions: str, seconds: float = SECONDS) -> Any:
         """The value of the last of these expressions. Raises Raised."""

@@ -24,6 +24,9 @@ from partisan.etf import Atom
 
 LIBS = os.environ.get("PARTISAN_ERL_LIBS", "")
 LOGGER = "[{handler,default,logger_std_h,#{config=>#{type=>standard_error}}}]"
+LOG_OCTETS = 1 << 20
+"""How much of a log is looked through, from its end."""
+
 CRASHES = re.compile(r"=(?:CRASH|ERROR|SUPERVISOR) REPORT=.*?(?=\n=|\Z)", re.DOTALL)
 
 MANAGERS = {
@@ -95,9 +98,10 @@ class Partisan(Runtime):
             "supervisor:which_children(partisan_acceptor_socket_pool_sup)]}"
         )
 
-    def complaints(self) -> list[str]:
-        """The reports of crashes and errors in its log."""
-        return CRASHES.findall(self.errors())
+    def complaints(self, provoked: str = "") -> list[str]:
+        """The reports of crashes and errors in its log, without those in which the regular expression is found."""
+        reports = CRASHES.findall(self.errors(LOG_OCTETS))
+        return [each for each in reports if not provoked or re.search(provoked, each) is None]
 
     def is_unharmed(self) -> bool:
         """Whether its manager, its supervisor and its acceptors are those that it was started with."""
@@ -178,13 +182,19 @@ async def agree(nodes: Iterable[Node | Partisan], wanted: Iterable[Node | Partis
 
 
 @asynccontextmanager
-async def real(short: str = "real", *, harmed: bool = False, **options: Any) -> AsyncIterator[Partisan]:
-    """A node of Partisan, ended afterwards; unless `harmed`, nothing of it may have crashed."""
+async def real(
+    short: str = "real", *, harmed: bool = False, provoked: str = "", **options: Any
+) -> AsyncIterator[Partisan]:
+    """A node of Partisan, ended afterwards; unless `harmed`, nothing of it may have crashed.
+
+    Args:
+        provoked: a regular expression that is found in the reports of the crashes that the test wants.
+    """
     node = await asyncio.to_thread(Partisan, short, **options)
     try:
         yield node
         if not harmed:
             assert node.is_unharmed(), node.errors()
-            assert node.complaints() == []
+            assert node.complaints(provoked) == []
     finally:
         node.kill()
