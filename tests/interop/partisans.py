@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 from beams import SECONDS, Runtime, find, free_port, fresh
+from support import FAST, Events, assert_nothing_left
 
-from partisan import Node
+from partisan import Node, telemetry
 from partisan.etf import Atom
 
 LIBS = os.environ.get("PARTISAN_ERL_LIBS", "")
@@ -49,6 +50,20 @@ end)() end)), ok
 """
 
 
+STUCK = """
+[Pid || Pid <- processes(), {dictionary, Kept} <- [process_info(Pid, dictionary)],
+    lists:keymember({partisan_peer_service_server, ingress_delay}, 1, Kept),
+    process_info(Pid, current_function) =:= {current_function, {gen, do_call, 4}}]
+"""
+"""Inbound connections that wait for an answer of the manager: for ever, if what has come is nothing that it knows."""
+
+NUMBERED = """
+(fun() ->
+    [ok = partisan:forward_message(NODE, sink, {KEY, I}, OPTIONS) || I <- lists:seq(FIRST, FIRST + COUNT - 1)], ok
+end)()
+"""
+
+
 class Partisan(Runtime):
     """A running node of Partisan.
 
@@ -61,6 +76,7 @@ class Partisan(Runtime):
         name: of the node.
         port: where it listens, on 127.0.0.1.
         address: `name:port`, as `Node.join` takes it.
+        manager: the module of its manager.
     """
 
     def __init__(self, short: str = "real", *, manager: str = "pluggable", port: int = 0, **env: str) -> None:
@@ -69,6 +85,7 @@ class Partisan(Runtime):
         if not any(Path(LIBS).glob("partisan*/ebin/partisan.app")):
             pytest.fail(f"PARTISAN_ERL_LIBS names {LIBS}, which has no compiled partisan")
         self.port = port or free_port()
+        self.manager = MANAGERS[manager]
         name = short if "@" in short else fresh(short)
         self.address = f"{name}:{self.port}"
         super().__init__(name, [find("otp25"), "-kernel", "logger", LOGGER], {"ERL_LIBS": LIBS})
@@ -77,7 +94,7 @@ class Partisan(Runtime):
             "peer_ip": "{127,0,0,1}",
             "peer_port": str(self.port),
             "listen_addrs": f"[#{{ip => {{127,0,0,1}}, port => {self.port}}}]",
-            "peer_service_manager": MANAGERS[manager],
+            "peer_service_manager": self.manager,
             "connection_jitter": "20",
         }
         try:
@@ -107,10 +124,29 @@ class Partisan(Runtime):
         """Whether its manager, its supervisor and its acceptors are those that it was started with."""
         return bool(self._vitals() == self.vitals)
 
+    async def reborn(self) -> None:
+        """Wait until its manager is another, as after a leave; what it is now must be unharmed in the end."""
+        manager = self.vitals[1]
+
+        async def look() -> bool:
+            return await self.eval("whereis(partisan_peer_service:manager())") not in (manager, None)
+
+        await eventually(look, f"{self.name} starts its manager anew")
+        self.vitals = await asyncio.to_thread(self._vitals)
+
     async def join(self, other: Node | Partisan) -> None:
         """Let it join a node. Raises Raised."""
         done = await self.eval(f"partisan_peer_service:join({spec(other)})")
         assert done is Atom("ok"), done
+
+    async def leave(self, name: str | None = None) -> None:
+        """Let it leave the cluster, or make the members of a name leave."""
+        if name is None:
+            assert await self.eval("partisan_peer_service:leave()") is Atom("ok")
+            await self.reborn()
+            return
+        known = f"[Spec || Spec = #{{name := '{name}'}} <- element(2, {self.manager}:members_for_orchestration())]"
+        await self.eval(f"[ok = partisan_peer_service:leave(Spec) || Spec <- {known}], ok")
 
     async def members(self) -> set[str]:
         """The names of the members that it knows, itself included."""
@@ -135,9 +171,25 @@ class Partisan(Runtime):
         """Let it send a term, as Erlang text, to a registered process of a node: what `forward_message` returns."""
         return await self.eval(f"partisan:forward_message('{node}', {server}, {term}, {options})")
 
-    async def connections(self, node: str) -> int:
-        """How many connections it has to a node."""
-        return int(await self.eval(f"partisan_peer_connections:count('{node}')"))
+    async def number(
+        self, node: str, count: int, options: str = "#{}", *, first: int = 0, key: str = "undefined"
+    ) -> None:
+        """Let it send `{key, first}`, `{key, first + 1}` ... to the sink of a node. Raises Raised."""
+        fill = {"NODE": f"'{node}'", "COUNT": str(count), "OPTIONS": options, "FIRST": str(first), "KEY": key}
+        await self.eval(re.sub("|".join(fill), lambda match: fill[match[0]], NUMBERED))
+
+    async def connections(self, node: str, channel: str | None = None) -> int:
+        """How many connections it has to a node, or of one channel."""
+        more = "" if channel is None else f", {channel}"
+        return int(await self.eval(f"partisan_peer_connections:count('{node}'{more})"))
+
+    async def unacknowledged(self) -> int:
+        """How many messages it keeps for their acknowledgement."""
+        return int(await self.eval("length(element(2, partisan_acknowledgement_backend:outstanding()))"))
+
+    async def is_free(self) -> bool:
+        """Whether none of its inbound connections waits for its manager."""
+        return not await self.eval(STUCK)
 
 
 def spec(node: Node | Partisan, channels: str | None = None) -> str:
@@ -155,10 +207,10 @@ def spec(node: Node | Partisan, channels: str | None = None) -> str:
     return f"#{{name => '{node.name}', listen_addrs => [{address}], channels => {known}}}"
 
 
-async def eventually(test: Callable[[], Awaitable[bool]], what: str, seconds: float = SECONDS) -> None:
-    """Wait until a test is true, with a bound."""
+async def eventually(test: Callable[[], Awaitable[object] | object], what: str, seconds: float = SECONDS) -> None:
+    """Wait until a test is true, with a bound; it may be plain or async."""
     deadline = time.monotonic() + seconds
-    while not await test():
+    while not ((await found) if isinstance(found := test(), Awaitable) else found):
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what}")
         await asyncio.sleep(0.05)
@@ -194,7 +246,47 @@ async def real(
     try:
         yield node
         if not harmed:
+            await eventually(node.is_free, f"every connection of {node.name} is read")
             assert node.is_unharmed(), node.errors()
-            assert node.complaints(provoked) == []
+            complaints = node.complaints(provoked)
+            assert not complaints, "\n\n".join(complaints)
     finally:
         node.kill()
+
+
+@asynccontextmanager
+async def python(name: str = "py", *, provoked: str = "", **options: Any) -> AsyncIterator[Node]:
+    """A Python node beside them, with the options of FAST unless told; nothing that it was sent broke the protocol.
+
+    Args:
+        name: without host; or a whole name, with or without port.
+        provoked: a regular expression that is found in what it says of the frames that the test wants it to reject.
+    """
+    async with Node(name if "@" in name else f"{name}@127.0.0.1", **{**FAST, **options}) as node:
+        rejected = Events(node, telemetry.FRAME_REJECTED, handler_id="rejected")
+        yield node
+        problems = [str(about["error"]) for _, _, about in rejected.seen]
+        unwanted = [each for each in problems if not provoked or re.search(provoked, each) is None]
+        assert not unwanted, unwanted
+    assert_nothing_left(node)
+
+
+async def meshed(nodes: Iterable[Node | Partisan]) -> None:
+    """Wait until these nodes are the members that each has, with every connection that each wants of the others."""
+    nodes = list(nodes)
+    await agree(nodes)
+
+    async def look() -> bool:
+        for node in nodes:
+            for other in nodes:
+                if node is not other and not await _is_fully_connected(node, other):
+                    return False
+        return True
+
+    await eventually(look, "every connection of each node is there")
+
+
+async def _is_fully_connected(node: Node | Partisan, other: Node | Partisan) -> bool:
+    if isinstance(node, Partisan):
+        return await node.eval(f"partisan:is_fully_connected('{other.name}')") is True
+    return node.is_fully_connected(other.name)
