@@ -22,6 +22,7 @@ from support import FAST, Events, assert_nothing_left
 
 from partisan import Node, telemetry
 from partisan.etf import Atom
+from partisan.testing import NodeProcess, commands
 
 LIBS = os.environ.get("PARTISAN_ERL_LIBS", "")
 LOGGER = "[{handler,default,logger_std_h,#{config=>#{type=>standard_error}}}]"
@@ -134,7 +135,7 @@ class Partisan(Runtime):
         await eventually(look, f"{self.name} starts its manager anew")
         self.vitals = await asyncio.to_thread(self._vitals)
 
-    async def join(self, other: Node | Partisan) -> None:
+    async def join(self, other: Anyone) -> None:
         """Let it join a node. Raises Raised."""
         done = await self.eval(f"partisan_peer_service:join({spec(other)})")
         assert done is Atom("ok"), done
@@ -192,9 +193,13 @@ class Partisan(Runtime):
         return not await self.eval(STUCK)
 
 
-def spec(node: Node | Partisan, channels: str | None = None) -> str:
-    """The spec of a node as Erlang text, for Partisan to join it."""
-    if isinstance(node, Partisan):
+Anyone = Node | Partisan | NodeProcess
+"""A node of either kind, or a Python node in a process of its own."""
+
+
+def spec(node: Anyone, channels: str | None = None) -> str:
+    """The spec of a node as Erlang text, for Partisan to join it; one elsewhere has the channels of Partisan's."""
+    if not isinstance(node, Node):
         port, known = node.port, channels or "partisan_config:get(channels)"
     else:
         each = (
@@ -216,7 +221,13 @@ async def eventually(test: Callable[[], Awaitable[object] | object], what: str, 
         await asyncio.sleep(0.05)
 
 
-async def agree(nodes: Iterable[Node | Partisan], wanted: Iterable[Node | Partisan | str] | None = None) -> None:
+async def _members(node: Anyone) -> set[str]:
+    if isinstance(node, Partisan):
+        return await node.members()
+    return set(node.members() if isinstance(node, Node) else await node.run(commands.members))
+
+
+async def agree(nodes: Iterable[Anyone], wanted: Iterable[Anyone | str] | None = None) -> None:
     """Wait until these nodes name the same members: themselves, or those given."""
     nodes = list(nodes)
     names = {each if isinstance(each, str) else each.name for each in (nodes if wanted is None else wanted)}
@@ -224,7 +235,7 @@ async def agree(nodes: Iterable[Node | Partisan], wanted: Iterable[Node | Partis
 
     async def look() -> bool:
         for node in nodes:
-            seen[node.name] = await node.members() if isinstance(node, Partisan) else set(node.members())
+            seen[node.name] = await _members(node)
         return all(members == names for members in seen.values())
 
     try:
@@ -271,7 +282,7 @@ async def python(name: str = "py", *, provoked: str = "", **options: Any) -> Asy
     assert_nothing_left(node)
 
 
-async def meshed(nodes: Iterable[Node | Partisan]) -> None:
+async def meshed(nodes: Iterable[Anyone]) -> None:
     """Wait until these nodes are the members that each has, with every connection that each wants of the others."""
     nodes = list(nodes)
     await agree(nodes)
@@ -286,7 +297,9 @@ async def meshed(nodes: Iterable[Node | Partisan]) -> None:
     await eventually(look, "every connection of each node is there")
 
 
-async def _is_fully_connected(node: Node | Partisan, other: Node | Partisan) -> bool:
+async def _is_fully_connected(node: Anyone, other: Anyone) -> bool:
     if isinstance(node, Partisan):
         return await node.eval(f"partisan:is_fully_connected('{other.name}')") is True
-    return node.is_fully_connected(other.name)
+    if isinstance(node, Node):
+        return node.is_fully_connected(other.name)
+    return (await node.run(commands.view))["up"]
