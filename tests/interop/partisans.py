@@ -31,6 +31,9 @@ LOG_OCTETS = 1 << 20
 
 CRASHES = re.compile(r"=(?:CRASH|ERROR|SUPERVISOR) REPORT=.*?(?=\n=|\Z)", re.DOTALL)
 
+ENDED = r"partisan_peer_service_sup\}\s+errorContext: child_terminated\s+reason: normal"
+"""The report that the manager has ended in order, as it does when its node leaves."""
+
 MANAGERS = {
     "pluggable": "partisan_pluggable_peer_service_manager",
     "hyparview": "partisan_hyparview_peer_service_manager",
@@ -85,6 +88,7 @@ class Partisan(Runtime):
             pytest.skip("no nodes of Partisan: PARTISAN_ERL_LIBS names no directory of compiled applications")
         if not any(Path(LIBS).glob("partisan*/ebin/partisan.app")):
             pytest.fail(f"PARTISAN_ERL_LIBS names {LIBS}, which has no compiled partisan")
+        self._reborn = False
         self.port = port or free_port()
         self.manager = MANAGERS[manager]
         name = short if "@" in short else fresh(short)
@@ -118,8 +122,9 @@ class Partisan(Runtime):
 
     def complaints(self, provoked: str = "") -> list[str]:
         """The reports of crashes and errors in its log, without those in which the regular expression is found."""
+        known = [*filter(None, [provoked]), *([ENDED] if self._reborn else [])]
         reports = CRASHES.findall(self.errors(LOG_OCTETS))
-        return [each for each in reports if not provoked or re.search(provoked, each) is None]
+        return [each for each in reports if not any(re.search(pattern, each) for pattern in known)]
 
     def is_unharmed(self) -> bool:
         """Whether its manager, its supervisor and its acceptors are those that it was started with."""
@@ -127,7 +132,7 @@ class Partisan(Runtime):
 
     async def reborn(self) -> None:
         """Wait until its manager is another, as after a leave; what it is now must be unharmed in the end."""
-        manager = self.vitals[1]
+        manager, self._reborn = self.vitals[1], True
 
         async def look() -> bool:
             return await self.eval("whereis(partisan_peer_service:manager())") not in (manager, None)

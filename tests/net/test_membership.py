@@ -192,6 +192,23 @@ async def test_a_real_node_that_we_left_at_once_hears_it_when_all_that_it_had_op
             assert sorted(again) == [False, True]
 
 
+async def test_a_real_node_with_which_we_shake_hands_as_we_leave_is_told_by_its_next_dial() -> None:
+    name = "b@127.0.0.1"
+    async with host() as script, running("a") as [a]:
+        spec = spec_term(name, script.port, {None: 1})
+        async with dialled(a, name), dial(a) as peer:
+            await peer.told()
+            peer.tell((FORWARD, MANAGER, (Atom("membership_strategy"), (spec, state_term(spec)))))
+            answering = await script.arrival()
+            answering.tell((HELLO, Atom(name)))
+            await answering.told()
+            await eventually(lambda: a.is_connected(name))
+            await a.leave()
+        await eventually(lambda: not heard(a, name))
+        async with dialled(a, name) as told:
+            assert told == [False]
+
+
 async def test_what_a_node_opens_later_to_be_told_that_we_left_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "PART_AFTER", 0.02)
     name = "b@127.0.0.1"
