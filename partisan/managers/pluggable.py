@@ -78,7 +78,7 @@ class PluggableManager(OverlayManager):
         foreign = [peer.name for peers in self._machine.foreign(deaf) for peer in peers]
         yield
         if self._machine.members == (self._spec,):
-            self._farewells.left(foreign, self._diallers)
+            self._farewells.left(foreign, frozenset(self._diallers))
 
     def _session_over(self, peer: str) -> None:
         self._farewells.closed(peer)

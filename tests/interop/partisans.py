@@ -68,6 +68,14 @@ end)()
 """
 
 
+LOADED = """
+{ok, _} = application:ensure_all_started(ssl),
+[{module, _} = code:ensure_loaded(Module) || App <- [crypto, asn1, public_key, ssl, partisan],
+    Module <- element(2, application:get_key(App, modules))], ok
+"""
+"""What speaks TLS is there from the start, as in a release: who loads it first misses what a dialler says at once."""
+
+
 class Partisan(Runtime):
     """A running node of Partisan.
 
@@ -104,6 +112,8 @@ class Partisan(Runtime):
         }
         try:
             self.ask("application:load(partisan)")
+            if "tls" in env:
+                self.ask(LOADED)
             self.ask(", ".join(f"application:set_env(partisan, {key}, {value})" for key, value in (mine | env).items()))
             self.ask("{ok, _} = application:ensure_all_started(partisan), ok")
             self.ask(SINK.replace("NAME", "sink"))
