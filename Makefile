@@ -4,7 +4,8 @@
 #   make test           the tests, on asyncio and uvloop; those of discovery by DNS and Redis need the programs dnsmasq
 #                       and redis-server (Debian: dnsmasq-base, redis-server), and without them skip and say so
 #   make test-interop   the tests against real BEAMs: Debian's, and OTP 28 out of a wheel of PyPI; what is not there is
-#                       skipped, and why is said
+#                       skipped, and why is said; PARTISAN_ERL_LIBS, a directory of compiled Erlang applications with
+#                       Partisan's among them, adds those against nodes of Partisan itself
 #   make test-debug     the core's tests on the flavour whose counters must return to zero
 #   make test-asan      the core's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make test-sdist     sdist to wheel to a clean install, on each Python that is here

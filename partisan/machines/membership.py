@@ -153,6 +153,10 @@ class Membership(Machine, ABC):
         """
         return [], []
 
+    def hears(self, peer: Peer) -> bool:
+        """Whether what is gossiped goes to the peer: its edge is up."""
+        return peer in self._up
+
     @abstractmethod
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a peer's greeting unusable."""

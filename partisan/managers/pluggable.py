@@ -73,12 +73,12 @@ class PluggableManager(OverlayManager):
     @contextlib.contextmanager
     def _leaving(self) -> Iterator[None]:
         """Whatever is done in here may make us leave: note who might not hear of it."""
-        connected = self._context.router.table.is_connected
-        deaf = [peer for name, peer in self._known.items() if not (name in self._diallers and connected(name))]
+        hears = self._machine.hears
+        deaf = [peer for name, peer in self._known.items() if not (name in self._diallers and hears(peer))]
         foreign = [peer.name for peers in self._machine.foreign(deaf) for peer in peers]
         yield
         if self._machine.members == (self._spec,):
-            self._farewells.left(foreign)
+            self._farewells.left(foreign, frozenset(self._diallers))
 
     def _session_over(self, peer: str) -> None:
         self._farewells.closed(peer)

@@ -63,7 +63,11 @@ class Acceptor:
             link.fail(None)
 
     def part(self, name: str, unless: Callable[[], bool]) -> None:
-        """Close what the node has dialled once it is silent; not if `unless` says by then that the node is wanted."""
+        """Close what the node has dialled once all of it is silent; not if `unless` says by then that it is wanted.
+
+        All at once: a node of Partisan that has us for a member replaces one connection while others are open, and
+        shakes hands with us as a stranger only where it has none.
+        """
         self._context.loop.call_later(PART_AFTER, self._part, name, unless)
 
     def _part(self, name: str, unless: Callable[[], bool]) -> None:
@@ -71,8 +75,8 @@ class Acceptor:
         if not links or unless():
             return
         silent = self._context.loop.time() - PART_AFTER
-        for link in links:
-            if link.stream.read_at <= silent:
+        if all(link.stream.read_at <= silent for link in links):
+            for link in links:
                 link.fail(None)
         self.part(name, unless)
 

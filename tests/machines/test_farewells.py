@@ -23,6 +23,16 @@ def test_it_is_told_on_all_that_a_node_opens_until_it_has_closed_that() -> None:
     assert owed.greets("s")
 
 
+def test_who_has_something_open_hears_it_on_what_it_opens_when_that_is_closed() -> None:
+    owed = Farewells()
+    owed.left(["r", "s"], {"r", "stranger"})
+    assert owed.greets("r")  # in vain: it has been greeted there before
+    owed.closed("r")
+    assert owed.greets("r")
+    owed.closed("r")
+    assert not owed.greets("r")
+
+
 def test_who_is_a_member_again_is_not_told() -> None:
     owed = Farewells()
     owed.left(["r", "s"])

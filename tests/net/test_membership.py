@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import HELLO, dial, host, member
+from scripted import FORWARD, HELLO, MANAGER, dial, host, member, spec_term, state_term
 from support import FAST, Events, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
 from partisan import Atom, ConfigError, ConnectFailed, HandshakeError, Node, NoProc, NotConnected
+from partisan.machines.farewells import Owed
 from partisan.net import acceptor
 
 
@@ -165,6 +166,49 @@ async def test_a_real_node_that_may_have_missed_that_we_left_is_told_by_its_next
             assert sorted(again) == [False, True]
 
 
+async def test_a_real_node_that_we_left_at_once_hears_it_when_all_that_it_had_open_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(acceptor, "PART_AFTER", 0.1)
+    name = "b@127.0.0.1"
+    async with member(name, {None: 1}, allowed=0) as b, running("a") as [a]:
+        spec = spec_term(name, int(b.address.rpartition(":")[2]), {None: 1})
+        async with dialled(a, name) as first, dial(a) as second:
+            await second.told()
+            second.tell((FORWARD, MANAGER, (Atom("membership_strategy"), (spec, state_term(spec)))))
+            second.tell((HELLO, Atom(name), Atom("data")))
+            await second.told()
+            await eventually(lambda: name in a.members())
+            await a.leave()
+            async with dialled(a, name) as third:  # it reads no state there: it is connected
+                assert third == [False]
+            await second.ended()
+        assert first == [True]
+        await eventually(lambda: not heard(a, name))
+        async with dialled(a, name) as told:
+            assert told == [False]
+        await eventually(lambda: not heard(a, name))
+        async with dialled(a, name) as again:
+            assert sorted(again) == [False, True]
+
+
+async def test_a_real_node_with_which_we_shake_hands_as_we_leave_is_told_by_its_next_dial() -> None:
+    name = "b@127.0.0.1"
+    async with host() as script, running("a") as [a]:
+        spec = spec_term(name, script.port, {None: 1})
+        async with dialled(a, name), dial(a) as peer:
+            await peer.told()
+            peer.tell((FORWARD, MANAGER, (Atom("membership_strategy"), (spec, state_term(spec)))))
+            answering = await script.arrival()
+            answering.tell((HELLO, Atom(name)))
+            await answering.told()
+            await eventually(lambda: a.is_connected(name))
+            await a.leave()
+        await eventually(lambda: not heard(a, name))
+        async with dialled(a, name) as told:
+            assert told == [False]
+
+
 async def test_what_a_node_opens_later_to_be_told_that_we_left_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "PART_AFTER", 0.02)
     name = "b@127.0.0.1"
@@ -206,7 +250,7 @@ async def test_a_python_node_hears_by_the_dial_after_it(tmp_path: Path) -> None:
             address = address_of(a)
         async with Node(address, persist_dir=str(tmp_path), **FAST) as a:
             await a.leave()  # before it has heard of anybody
-            assert a._manager._farewells._owed == {b.name: False}
+            assert a._manager._farewells._owed == {b.name: Owed.NEXT}
             await eventually(lambda: b.members() == [b.name])
             assert a.members() == [a.name]
 
