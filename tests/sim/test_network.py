@@ -228,6 +228,15 @@ def test_a_message_to_several_reaches_those_who_live_in_order_and_at_once():
     assert net.sent[list] == 4
 
 
+def test_a_message_to_several_takes_a_time_of_its_own_to_each():
+    net = joined(3, latency=Plane({0: (0.0, 0.0), 1: (1.0, 0.0), 2: (3.0, 0.0)}, per_unit=0.01))
+    began, word = net.now, ["word"]
+    do(net, 0, Send(1, word), Send(2, word))
+    net.run(1.0)
+    times = [net.machine(peer).seen[-1][0] - began for peer in (1, 2)]
+    assert times == pytest.approx([0.01, 0.03])
+
+
 def test_a_message_that_nobody_lives_to_take_is_no_part_of_the_digest():
     def digest(message):
         net = joined(2)

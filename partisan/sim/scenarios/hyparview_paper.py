@@ -86,7 +86,8 @@ class Overlay(Population):
         codec = options.codec
         peers = list(range(count)) if codec is None else [codec.peer(number) for number in range(count)]
         super().__init__("hyparview", options, peers, Random(f"{options.seed}/scenario"))
-        self.config = config if codec is None else replace(config, key=codec.key)
+        # A number is its own name and key, which `int` says sooner than a function of Python.
+        self.config = replace(config, key=int, name=int) if codec is None else replace(config, key=codec.key)
         self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
         self.cost = cost
         self.network: Network = Network(
