@@ -100,6 +100,8 @@ from partisan.machines.xbot import ENDS, RoundTrip, Step, XBot
 class HyParView(Neighborhood):
     """One node's part in HyParView; see `Neighborhood` for its arguments."""
 
+    __slots__ = ()
+
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event; return what the world must now do, in order. See `Machine.handle`."""
         if type(event) is Received:
@@ -449,17 +451,21 @@ class HyParView(Neighborhood):
     def _on_shuffle(self, peer: Peer, message: Shuffle, now: float) -> None:
         # Nine of ten messages of an overlay at rest are shuffles that go on: few calls here.
         exchange, ttl, origin = message.exchange, message.ttl, message.sender
-        if not self._walk_is_sound(peer, ttl, "shuffle") or not self._exchange_is_sound(peer, exchange, "shuffle"):
+        config, active = self.config, self._active
+        if type(ttl) is not int or not 0 <= ttl <= config.most_hops:
+            self._walk_is_sound(peer, ttl, "shuffle")  # says why not
+            return
+        if not self._exchange_is_sound(peer, exchange, "shuffle"):
             return
         if type(origin) is not self._kind:
             self._violation(peer, "shuffle: the sender is no peer")
             return
-        name_of, active = self.config.name, self._active
+        name_of = config.name
         name = name_of(origin)
         hop = name if peer is None else name_of(peer)
         if hop not in active and not self._is_neighbor(peer, origin, now):
             return
-        rwl = self.config.active_rwl
+        rwl = config.active_rwl
         ttl = (ttl if ttl < rwl else rwl) - 1
         if ttl > 0:
             following = choose(active, self._rng, (name, hop))

@@ -334,6 +334,8 @@ class Machine:
         rng: the only source of chance.
     """
 
+    __slots__ = ("_events", "_messages", "_out", "_rng", "config", "myself")
+
     def __init__(self, myself: Peer, config: Any, rng: Random) -> None:
         self.myself = myself
         self.config = config

@@ -87,6 +87,28 @@ class Neighborhood(Machine, ABC):
         epoch: one more than the restored one; ours is saved at `Start`.
     """
 
+    __slots__ = (
+        "_active",
+        "_asked",
+        "_away",
+        "_changed",
+        "_edges",
+        "_former",
+        "_ids",
+        "_insists",
+        "_joins",
+        "_kind",
+        "_name",
+        "_offered",
+        "_oracle",
+        "_partitions",
+        "_passive",
+        "_pending",
+        "_reserved",
+        "_tried",
+        "_xbot",
+    )
+
     config: HyParViewConfig
 
     def __init__(

@@ -135,6 +135,17 @@ class Plumtree(Machine):
     PREFIX: ClassVar[str] = PREFIX
     """Of its timers."""
 
+    __slots__ = (
+        "_channels",
+        "_exchanges",
+        "_name",
+        "_outstanding",
+        "_ticking",
+        "_trees",
+        "_wanted",
+        "handlers",
+    )
+
     config: PlumtreeConfig
 
     def __init__(

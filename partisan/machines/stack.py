@@ -53,6 +53,8 @@ class Stack(Machine):
         upper: what runs over it.
     """
 
+    __slots__ = ("membership", "upper")
+
     def __init__(self, membership: Machine, upper: Upper) -> None:
         # Not Machine's, whose tables this does not need; nor has it options or chance of its own.
         self.membership = membership

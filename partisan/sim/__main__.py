@@ -9,6 +9,7 @@ import argparse
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,18 @@ class Forked:
         self, prepare: Callable[[], State], measure: Callable[[State, Point], Result], points: Sequence[Point]
     ) -> list[Result]:
         """See `Runner`."""
-        state = prepare()
+        return self._fork(prepare(), measure, points, daemon=True)
+
+    def each(self, work: Callable[[Runner, Point], Result], points: Sequence[Point]) -> list[Result]:
+        """See `Runner`."""
+        together = min(self.jobs, len(points))
+        if together <= 1:
+            return [work(self, point) for point in points]
+        return self._fork(Forked(self.jobs // together), work, points, daemon=False)  # they have children of their own
+
+    def _fork(
+        self, state: State, measure: Callable[[State, Point], Result], points: Sequence[Point], daemon: bool
+    ) -> list[Result]:
         gc.freeze()  # or the collector would write to, and so copy, every page of the state in every process
         fork = multiprocessing.get_context("fork")
         results: dict[int, Result] = {}
@@ -66,7 +78,7 @@ class Forked:
                 while waiting and len(running) < self.jobs:
                     number, point = waiting.pop(0)
                     here, there = fork.Pipe(duplex=False)
-                    child = fork.Process(target=_measure, args=(there, measure, state, point), daemon=True)
+                    child = fork.Process(target=_measure, args=(there, measure, state, point), daemon=daemon)
                     child.start()
                     there.close()
                     running[here] = (number, child)
@@ -81,8 +93,13 @@ class Forked:
 
 
 def _measure(there: Connection, measure: Callable[[State, Point], Result], state: State, point: Point) -> None:
+    signal.signal(signal.SIGTERM, _stop)
     there.send(measure(state, point))
     there.close()
+
+
+def _stop(number: int, frame: object) -> None:
+    sys.exit(1)  # not at once, so that the children of this process end as well
 
 
 def _result(done: Any, child: Any, point: object) -> Any:

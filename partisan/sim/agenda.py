@@ -1,6 +1,6 @@
 """What is to happen, in order of time: a queue that is fast for tens of thousands of entries.
 
-Time is cut into slots of about a millisecond. An entry goes into its slot's list, unsorted; a slot's list is sorted
+Time is cut into slots of eight milliseconds. An entry goes into its slot's list, unsorted; a slot's list is sorted
 when its turn comes. As most entries lie some slots ahead, adding is an append, and taking is a pop: half the cost of
 one large heap. What is added to the slot at hand goes into a small heap beside it.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any, TypeAlias
 
-SLOTS = 1024.0
+SLOTS = 128.0
 """Slots a second (ours)."""
 
 Entry: TypeAlias = tuple[float, int, int, Any, Any, Any]
@@ -57,7 +57,10 @@ class Agenda:
             current = self._current
             if self._slot < last:  # all of it, without comparing times
                 while current or late:
-                    yield heappop(late) if late and (not current or late[0] < current[-1]) else current.pop()
+                    if not late:
+                        yield current.pop()
+                    else:
+                        yield current.pop() if current and current[-1] < late[0] else heappop(late)
             while current or late:
                 source = late if late and (not current or late[0] < current[-1]) else current
                 entry = source[0] if source is late else source[-1]

@@ -27,7 +27,7 @@ class Flooded:
     hops: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Heard:
     """Fact: the message of this number arrived for the first time, so many hops away from its source."""
 
@@ -46,12 +46,13 @@ class Flooding:
 
     MEMORY = 16
 
-    __slots__ = ("_heard", "_neighbors", "membership")
+    __slots__ = ("_heard", "_latest", "_neighbors", "membership")
 
     def __init__(self, membership: Machine) -> None:
         self.membership = membership
         self._neighbors: dict[Peer, None] = {}
-        self._heard: dict[int, None] = {}
+        self._heard: list[int] = []
+        self._latest: int | None = None  # the last of these: what most messages are about
 
     @property
     def neighbors(self) -> tuple[Peer, ...]:
@@ -68,9 +69,10 @@ class Flooding:
         if type(event) is Received:
             message = event.message
             if type(message) is Flooded:
-                if message.number in self._heard:
+                number = message.number
+                if number == self._latest or number in self._heard:
                     return []
-                return self._tell(message.number, message.hops, event.peer)
+                return self._tell(number, message.hops, event.peer)
         elif type(event) is Flood:
             return self._tell(event.number, 0, None)
         effects = self.membership.handle(event, now)
@@ -85,9 +87,10 @@ class Flooding:
 
     def _tell(self, number: int, hops: int, source: Peer | None) -> list[Effect]:
         heard = self._heard
-        heard[number] = None
+        heard.append(number)
+        self._latest = number
         if len(heard) > self.MEMORY:
-            del heard[next(iter(heard))]
+            del heard[0]
         message = Flooded(number, hops + 1)
         effects: list[Effect] = [Notify(Heard(number, hops))]
         effects += [Send(peer, message) for peer in self._neighbors if peer != source]

@@ -40,7 +40,7 @@ from partisan.machines.machine import (
 )
 from partisan.sim.agenda import SLOTS, Agenda
 from partisan.sim.latency import Latency, Uniform
-from partisan.sim.trace import Trace
+from partisan.sim.trace import CHUNK, NODE, Trace
 
 
 class Driven(Protocol):
@@ -65,7 +65,9 @@ GRACE = 1.0
 RETRY, RETRY_MOST = 0.5, 30.0
 """Seconds between attempts to dial: at first, and at most; they double (ours)."""
 
-# What an entry of the agenda is; a node and what else that needs follow.
+_BLOCK = 1024
+
+# What an entry of the agenda is; a node (of deliveries, a list of nodes) and what else that needs follow.
 _DELIVER, _FIRE, _DIAL, _NOTICE, _CLOSE, _CALL = range(6)
 
 
@@ -83,7 +85,7 @@ class Edge:
     Attributes:
         target: whom it leads to; known before anybody answers.
         node: who answered; None while nobody has, or since it broke.
-        last: when the last message on it arrives.
+        last: when the last message on it arrives; if all take as long, only of those that faults have delayed.
         tries: attempts to dial since it was up.
     """
 
@@ -100,18 +102,18 @@ class Node:
     """A machine, and what its driver knows.
 
     Attributes:
-        number: in the order of the first boots.
+        mark: its number, in the order of the first boots, as the trace has it.
         edges: contact or peer -> edge.
         inward: the nodes whose edges lead here, as keys.
         timers: live key -> the entry of the queue that fires it.
         lingering: peer -> when the last message of an edge that was given up arrives.
     """
 
-    __slots__ = ("alive", "edges", "inward", "lingering", "machine", "number", "peer", "timers")
+    __slots__ = ("alive", "edges", "inward", "lingering", "machine", "mark", "peer", "timers")
 
-    def __init__(self, peer: Peer, number: int, machine: Driven) -> None:
+    def __init__(self, peer: Peer, mark: int, machine: Driven) -> None:
         self.peer = peer
-        self.number = number
+        self.mark = mark
         self.machine = machine
         self.alive = True
         self.edges: dict[Peer, Edge] = {}
@@ -182,7 +184,6 @@ class Network:
         self.faults = Faults()
         self.wrap: Callable[[Peer, Driven], Driven] | None = None
         self.trace = Trace(detail)
-        self._note = self.trace.add
         self.latency = latency or Uniform(0.01, 0.05)
         self._fixed = self.latency.fixed
         self._build = build
@@ -196,7 +197,8 @@ class Network:
         self._rng = Random(f"{seed}/network")
         self._unnoticed: dict[Peer, Node] = {}
         self._births: dict[Peer, int] = {}
-        self._numbers: dict[Peer, int] = {}
+        self._marks: dict[Peer, int] = {}
+        self._free: list[int] = []  # marks that are next, the first one last
         self._agenda = Agenda()
         self._buckets = self._agenda.buckets
         self._slow = through is not None
@@ -207,7 +209,7 @@ class Network:
             _CLOSE: self._close,
             _CALL: self._call,
         }
-        self._carry_out: dict[type, Callable[[Node, Any], None]] = {
+        self._means: dict[type, Callable[[Node, Any], None]] = {
             Connect: self._on_connect,
             Disconnect: self._on_disconnect,
             StartTimer: self._on_start_timer,
@@ -227,13 +229,15 @@ class Network:
         if peer in self.nodes:
             self.crash(peer)
         birth = self._births[peer] = self._births.get(peer, 0) + 1
-        number = self._numbers.setdefault(peer, len(self._numbers))
+        mark = self._marks.get(peer)
+        if mark is None:
+            mark = self._marks[peer] = self._next_mark()
         former = self._unnoticed.pop(peer, None)
         if former is not None:
             # Whoever still takes the former life for alive is refused by this one as soon as it asks.
             self._lose(former, 0.0)
         machine = self._build(peer, Random(f"{self.seed}/{peer}/{birth}"), restored)
-        node = Node(peer, number, machine if self.wrap is None else self.wrap(peer, machine))
+        node = Node(peer, mark, machine if self.wrap is None else self.wrap(peer, machine))
         self.nodes[peer] = node
         self._step(node, Start())
         return node
@@ -257,6 +261,13 @@ class Network:
             self._lose(node, after)
         else:
             self._unnoticed[peer] = node
+
+    def _next_mark(self) -> int:
+        # Made by the thousand, as every event reads one: so they lie side by side in memory.
+        if not self._free:
+            first = len(self._marks)
+            self._free = [number * NODE for number in range(first, first + _BLOCK)][::-1]
+        return self._free.pop()
 
     def tell(self, peer: Peer, event: Event) -> None:
         """Give a node's machine an event now, and carry its effects out."""
@@ -306,18 +317,33 @@ class Network:
 
     def run_until(self, end: float) -> None:
         """Let time pass until then."""
-        step, happen = self._step, self._happen
+        happen, trace = self._happen, self.trace
+        codes, numbers = trace.codes, trace.numbers
+        note = numbers.append
         for at, seq, what, node, a, b in self._agenda.until(end):
             self.now = at
             if what == _DELIVER:
-                if node.alive:
-                    step(node, Received(a, b))
-                else:
-                    self.dropped += 1
+                # As in `_step`, for several nodes: most events of a simulation pass here.
+                event, code = Received(a, b), codes.get(type(b))
+                if code is None and any(target.alive for target in node):
+                    code = trace.code(type(b))
+                for target in node:
+                    if not target.alive:
+                        self.dropped += 1
+                        continue
+                    effects = target.machine.handle(event, at)
+                    note(at)
+                    if effects:
+                        note(target.mark + code + len(effects))
+                        self._carry_out(target, effects)
+                    else:
+                        note(target.mark + code)
+                if len(numbers) >= CHUNK:
+                    trace.flush()
             elif what == _FIRE:
                 if node.alive and node.timers.get(a) == seq:
                     del node.timers[a]
-                    step(node, TimedOut(a))
+                    self._step(node, TimedOut(a))
             else:
                 happen[what](node, a, b)
         self.now = max(self.now, end)
@@ -334,39 +360,58 @@ class Network:
     # One event.
 
     def _step(self, node: Node, event: Event) -> None:
-        now = self.now
-        effects = node.machine.handle(event, now)
-        kind = type(event)
-        self._note(now, node.number, type(event.message) if kind is Received else kind, len(effects))
-        if not effects:
-            return
+        effects = node.machine.handle(event, self.now)
+        kind, trace = type(event), self.trace
+        if kind is Received:
+            kind = type(event.message)
+        code = trace.codes.get(kind)
+        if code is None:
+            code = trace.code(kind)
+        trace.numbers.append(self.now)
+        trace.numbers.append(node.mark + code + len(effects))
+        if len(trace.numbers) >= CHUNK:
+            trace.flush()
+        if effects:
+            self._carry_out(node, effects)
+
+    def _carry_out(self, node: Node, effects: list[Effect]) -> None:
         if self.trace.detail:
             self.trace.tell(effects)
-        edges, sent, fixed, slow = node.edges, self.sent, self._fixed, self._slow
+        now, fixed, edges, listener = self.now, self._fixed, node.edges, self._listener
+        message, before = None, -1.0  # of the latest delivery, while no effect but news came after it
+        targets: list[Node] = []
         for effect in effects:
             if type(effect) is not Send:
-                self._carry_out[type(effect)](node, effect)
+                if type(effect) is Notify and listener is not None:
+                    listener(now, node.peer, effect.fact)
+                else:
+                    self._means[type(effect)](node, effect)
+                    before = -1.0
                 continue
             edge = edges.get(effect.peer)
             if edge is None or (target := edge.node) is None:
                 self.dropped += 1
                 continue
-            message = effect.message
-            sent[type(message)] += 1
-            if slow:
-                self._send_slowly(node, edge, target, message)
+            self.sent[type(effect.message)] += 1
+            if self._slow:
+                self._send_slowly(node, edge, target, effect.message)
                 continue
             # As in `_send_slowly`, without calls: this is where the simulator spends its time.
             at = now + (self.latency.seconds(node.peer, target.peer, self._rng) if fixed is None else fixed)
             if at < edge.last:
                 at = edge.last
-            edge.last = at
+            if fixed is None:
+                edge.last = at
+            if at == before and effect.message is message:
+                targets.append(target)
+                continue
+            message, before, targets = effect.message, at, [target]
             self._seq = seq = self._seq + 1
             bucket = self._buckets.get(int(at * SLOTS))
             if bucket is None:
-                self._agenda.add((at, seq, _DELIVER, target, node.peer, message))
+                self._agenda.add((at, seq, _DELIVER, targets, node.peer, message))
             else:
-                bucket.append((at, seq, _DELIVER, target, node.peer, message))
+                bucket.append((at, seq, _DELIVER, targets, node.peer, message))
 
     def _send_slowly(self, node: Node, edge: Edge, target: Node, message: object) -> None:
         """Send through the codec and the faults."""
@@ -382,7 +427,7 @@ class Network:
             if delivery.flips:
                 self._send_flipped(node, edge, target, message, delivery.flips, at)
             else:
-                self._later(at, _DELIVER, target, node.peer, message)
+                self._later(at, _DELIVER, [target], node.peer, message)
 
     def _send_flipped(
         self, node: Node, edge: Edge, target: Node, message: object, flips: tuple[float, ...], at: float
@@ -397,7 +442,7 @@ class Network:
             if read is None:
                 self.dropped += 1
             else:
-                self._later(at, _DELIVER, target, node.peer, read)
+                self._later(at, _DELIVER, [target], node.peer, read)
 
     def _arrival(self, node: Node, edge: Edge, target: Node, delivery: Delivery) -> float:
         at = self.now + self.latency.seconds(node.peer, target.peer, self._rng) + delivery.after
@@ -473,7 +518,7 @@ class Network:
         """Those who have an edge to a node that is gone notice: so much later, and after what it had sent them."""
         for node in gone.inward:
             sent = gone.edges.get(node.peer)
-            last = 0.0 if sent is None else sent.last
+            last = 0.0 if sent is None else max(sent.last, self.now + (self._fixed or 0.0))
             what = (gone.peer, "closed", gone)
             self._later(max(self.now + after, last), _NOTICE, node, what, node.edges.get(gone.peer))
         gone.inward = {}

@@ -88,6 +88,9 @@ class Runner(Protocol):
     ) -> list[Result]:
         """Measure each point from what `prepare` returns, untouched by the other points."""
 
+    def each(self, work: Callable[[Runner, Point], Result], points: Sequence[Point]) -> list[Result]:
+        """Do for each of these what has a state and points of its own; it is given the runner of them."""
+
 
 class InTurn:
     """One after the other in this process, each from a state that is prepared anew."""
@@ -97,6 +100,10 @@ class InTurn:
     ) -> list[Result]:
         """See `Runner`."""
         return [measure(prepare(), point) for point in points]
+
+    def each(self, work: Callable[[Runner, Point], Result], points: Sequence[Point]) -> list[Result]:
+        """See `Runner`."""
+        return [work(self, point) for point in points]
 
 
 def _say_nothing(text: str) -> None:

@@ -7,8 +7,11 @@ import sys
 from array import array
 from collections.abc import Iterable
 
-_CHUNK = 1 << 15
+CHUNK = 1 << 13
 """Numbers that are kept until they are digested."""
+
+NODE = 1 << 24
+"""What the number of a node is multiplied by in the second number of an event, to which its code and effects add."""
 
 
 class Trace:
@@ -17,55 +20,60 @@ class Trace:
     Of each event that a node took there are the time, the node, what it was, and how many effects it had; with
     `detail`, each effect in words as well (which is slow).
 
+    Attributes:
+        numbers: two of each event that is not digested yet: when, and `NODE` times the node, plus the code of its type,
+            plus how many effects it had. A caller in a hurry may append both, and calls `flush` when there are `CHUNK`.
+        codes: type -> its code; a caller in a hurry who finds none calls `code`.
     """
 
-    __slots__ = ("_codes", "_digest", "_flushed", "_numbers", "detail")
+    __slots__ = ("_digest", "_flushed", "codes", "detail", "numbers")
 
     def __init__(self, detail: bool = False) -> None:
         self.detail = detail
         self._flushed = 0
         self._digest = hashlib.blake2b(digest_size=16)
-        self._numbers = array("d")
-        self._codes: dict[type, int] = {}
+        self.numbers: list[float] = []
+        self.codes: dict[type, int] = {}
 
     def add(self, now: float, node: int, kind: type, effects: int) -> None:
         """Note that a node took an event, or a message, of that type."""
-        code = self._codes.get(kind)
+        code = self.codes.get(kind)
         if code is None:
-            code = self._code(kind)
-        numbers = self._numbers
-        numbers.append(now)
-        numbers.append(node * 0x1000000 + code + effects)
-        if len(numbers) >= _CHUNK:
-            self._flush()
+            code = self.code(kind)
+        self.numbers.append(now)
+        self.numbers.append(node * NODE + code + effects)
+        if len(self.numbers) >= CHUNK:
+            self.flush()
 
     def tell(self, effects: Iterable[object]) -> None:
         """Note effects in words, after the event that had them."""
-        self._flush()
+        self.flush()
         for effect in effects:
             self._digest.update(f"{effect!r}\n".encode())
 
     @property
     def events(self) -> int:
         """How many events there were."""
-        return self._flushed + len(self._numbers) // 2
+        return self._flushed + len(self.numbers) // 2
 
     def hexdigest(self) -> str:
         """The digest so far, as 32 digits."""
-        self._flush()
+        self.flush()
         return self._digest.hexdigest()
 
-    def _code(self, kind: type) -> int:
-        number = len(self._codes)
-        code = self._codes[kind] = number * 0x10000
-        self._flush()
+    def code(self, kind: type) -> int:
+        """Give a type that has none its code."""
+        number = len(self.codes)
+        code = self.codes[kind] = number * 0x10000
+        self.flush()
         self._digest.update(f"{number} {kind.__qualname__}\n".encode())
         return code
 
-    def _flush(self) -> None:
-        numbers = self._numbers
+    def flush(self) -> None:
+        """Digest the numbers."""
+        numbers = array("d", self.numbers)
         self._flushed += len(numbers) // 2
         if sys.byteorder == "big":
             numbers.byteswap()
         self._digest.update(numbers.tobytes())
-        del numbers[:]
+        self.numbers.clear()

@@ -230,10 +230,14 @@ class Below:
 def test_the_upper_machine_hears_of_a_neighbor_before_what_follows():
     up, down, told = Notify(NeighborUp(1)), Notify(NeighborDown(1, "x")), Notify(MembersChanged((0,)))
     below = Below([told, up, told, down, told])
-    upper = Plumtree(0, CONFIG, Random(1))
     seen = []
-    handle = upper.handle
-    upper.handle = lambda event, now: (seen.append(event), handle(event, now))[1]
+
+    class Listening(Plumtree):
+        def handle(self, event, now):
+            seen.append(event)
+            return super().handle(event, now)
+
+    upper = Listening(0, CONFIG, Random(1))
     assert Stack(below, upper).handle(Join(1), 0.0) == below.effects
     assert seen == [up.fact, down.fact]
 

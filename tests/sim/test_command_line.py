@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 
@@ -126,3 +128,39 @@ def test_a_point_that_fails_fails_the_run(capfd):
     with pytest.raises(command_line.PointFailed, match="point 0"):
         command_line.Forked(2).points(lambda: 1, lambda state, point: state / point, [0, 1])
     assert "ZeroDivisionError" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("runner", [InTurn(), command_line.Forked(1), command_line.Forked(2), command_line.Forked(5)])
+def test_what_has_points_of_its_own_is_done_for_each_in_order(runner):
+    if not isinstance(runner, InTurn) and not command_line.Forked.is_possible():
+        pytest.skip("no fork here")
+
+    def work(inner, seed):
+        return inner.points(lambda: [seed], double_and_spoil, range(3))
+
+    assert runner.each(work, (10, 20, 30)) == [[10, 11, 12], [20, 21, 22], [30, 31, 32]]
+
+
+@pytest.mark.skipif(not command_line.Forked.is_possible(), reason="no fork here")
+def test_a_run_that_fails_leaves_no_process_that_measures():
+    begun, begins = os.pipe()
+    living, lives = os.pipe()  # at its end once nobody has the side that is written to
+
+    def wait_for_ever(state, point):
+        os.write(begins, b"x")
+        signal.pause()
+
+    def work(inner, fails):
+        if fails:
+            os.close(lives)
+            os.read(begun, 1)
+            sys.exit(1)
+        return inner.points(lambda: None, wait_for_ever, [0])
+
+    with pytest.raises(command_line.PointFailed, match="point True"):
+        command_line.Forked(2).each(work, [False, True])
+    os.close(lives)
+    assert select.select([living], [], [], 30.0)[0]
+    assert os.read(living, 1) == b""
+    for end in (begun, begins, living):
+        os.close(end)

@@ -8,6 +8,7 @@ from partisan.machines.hyparview import NeighborRequest
 from partisan.machines.machine import Join
 from partisan.sim import __main__ as command_line
 from partisan.sim import report, topology
+from partisan.sim.latency import Uniform
 from partisan.sim.scenario import InTurn, Options
 from partisan.sim.scenarios import hyparview_paper as scenario
 
@@ -58,8 +59,8 @@ def test_another_seed_moves_the_figures(outcome):
     assert scenario.measure(other, ("reliability", 80)).digests[0] not in outcome.digests
 
 
-def overlay(codec, seed=3):
-    made = scenario.Overlay(Options(seed=seed, codec=codec), 30)
+def overlay(codec, seed=3, latency=None):
+    made = scenario.Overlay(Options(seed=seed, codec=codec), 30, latency=latency)
     made.form()
     made.retune(made.config)
     made.cycles(3)
@@ -77,6 +78,28 @@ def test_with_the_codec_the_same_happens():
     assert encoded.network.events == plain.network.events
     assert encoded.network.digest() == plain.network.digest()
     assert {*encoded.tally.reached.values()} == {24} == {*plain.tally.reached.values()}
+
+
+class Unchanged:
+    """A codec that changes nothing, but has messages carried one by one."""
+
+    def peer(self, number):
+        return number
+
+    def key(self, peer):
+        return peer
+
+    def through(self, message):
+        return message
+
+
+@pytest.mark.parametrize("other", [{"codec": Unchanged()}, {"codec": None, "latency": Uniform(0.02, 0.02)}])
+def test_what_is_sent_to_several_at_once_happens_as_if_it_was_sent_one_by_one(other):
+    assert scenario.LATENCY == 0.02
+    together, one_by_one = overlay(None), overlay(**other)
+    assert together.network.digest() == one_by_one.network.digest()
+    assert together.network.sent == one_by_one.network.sent
+    assert together.network.dropped == one_by_one.network.dropped
 
 
 def test_joining_costs_few_requests_that_are_refused():

@@ -215,6 +215,39 @@ def test_a_crash_is_noticed_after_the_detection_by_those_who_have_an_edge():
     assert net.dropped == 1
 
 
+def test_a_message_to_several_reaches_those_who_live_in_order_and_at_once():
+    net = joined(4)
+    net.crash(2)
+    dropped = net.dropped
+    word = ["word"]
+    do(net, 0, Send(3, word), Send(2, word), Send(1, word), Send(3, "other"), Send(1, word))
+    net.run(0.5)
+    assert net.machine(3).messages()[-2:] == [word, "other"]
+    assert net.machine(1).messages()[-2:] == [word, word]
+    assert net.dropped == dropped + 1
+    assert net.sent[list] == 4
+
+
+def test_a_message_to_several_takes_a_time_of_its_own_to_each():
+    net = joined(3, latency=Plane({0: (0.0, 0.0), 1: (1.0, 0.0), 2: (3.0, 0.0)}, per_unit=0.01))
+    began, word = net.now, ["word"]
+    do(net, 0, Send(1, word), Send(2, word))
+    net.run(1.0)
+    times = [net.machine(peer).seen[-1][0] - began for peer in (1, 2)]
+    assert times == pytest.approx([0.01, 0.03])
+
+
+def test_a_message_that_nobody_lives_to_take_is_no_part_of_the_digest():
+    def digest(message):
+        net = joined(2)
+        net.crash(1)
+        do(net, 0, Send(1, message))
+        net.run(5.0)
+        return net.digest()
+
+    assert digest("a word") == digest(7)
+
+
 def test_what_a_node_had_sent_before_it_crashed_arrives_before_its_loss_is_noticed():
     net = joined(latency=Constant(0.5), detection=0.1)
     net.run(5.0)

@@ -19,33 +19,31 @@ Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
 
 from partisan.machines.hyparview import HyParView, HyParViewConfig
-from partisan.machines.machine import Join, Peer, Retune, Unreachable
+from partisan.machines.machine import Peer, Retune, Unreachable
 from partisan.sim import topology
-from partisan.sim.flood import Flood, Flooding, Heard
+from partisan.sim.flood import Flooding
 from partisan.sim.latency import Constant, Latency
 from partisan.sim.network import Network
 from partisan.sim.scenario import Measured, Options, Outcome, Scenario
+from partisan.sim.scenarios.population import CYCLE as CYCLE
+from partisan.sim.scenarios.population import JOIN_GAP as JOIN_GAP
+from partisan.sim.scenarios.population import Population
 
 NODES = 10_000
-CYCLE = 10.0
-"""Seconds between two shuffles of a node."""
-
 STABLE_CYCLES = 50
 FAILURES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 HEALED_FAILURES = FAILURES[:-1]
 MOST_CYCLES = 50
 """Cycles after which an overlay is taken not to heal."""
 
-JOIN_GAP = 0.5
-MESSAGE_GAP = 1.0
 LATENCY = 0.02
 DETECTION = 0.1
 
@@ -66,21 +64,8 @@ CONFIG = HyParViewConfig(
 """Paper §5.1; the active view counts ourselves here, and holds 5 there."""
 
 
-@dataclass(slots=True)
-class Tally:
-    """Hears how far messages get."""
-
-    reached: defaultdict[int, int] = field(default_factory=lambda: defaultdict(int))
-    hops: dict[int, int] = field(default_factory=dict)
-
-    def __call__(self, now: float, peer: Peer, fact: object) -> None:
-        if type(fact) is Heard:
-            self.reached[fact.number] += 1
-            self.hops[fact.number] = max(self.hops.get(fact.number, 0), fact.hops)
-
-
-class Overlay:
-    """The nodes of one simulation, and the messages that they broadcast.
+class Overlay(Population):
+    """The nodes of one simulation.
 
     Args:
         options: of the scenario.
@@ -99,15 +84,13 @@ class Overlay:
         cost: Callable[[Peer, Peer], float] | None = None,
     ) -> None:
         codec = options.codec
-        self.options = options
-        self.peers: list[Peer] = list(range(count)) if codec is None else [codec.peer(n) for n in range(count)]
-        self.config = config if codec is None else replace(config, key=codec.key)
+        peers = list(range(count)) if codec is None else [codec.peer(number) for number in range(count)]
+        super().__init__("hyparview", options, peers, Random(f"{options.seed}/scenario"))
+        # A number is its own name and key, which `int` says sooner than a function of Python.
+        self.config = replace(config, key=int, name=int) if codec is None else replace(config, key=codec.key)
         self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
         self.cost = cost
-        self.rng = Random(f"{options.seed}/scenario")
-        self.tally = Tally()
-        self.number = 0
-        self.network = Network(
+        self.network: Network = Network(
             self._build,
             options.seed,
             latency=latency or Constant(LATENCY),
@@ -121,49 +104,21 @@ class Overlay:
         oracle = None if self.cost is None else partial(self.cost, peer)
         return Flooding(HyParView(peer, self.quiet, rng, restored, oracle))
 
-    def form(self) -> None:
-        """Let all nodes join, one by one."""
-        for number, peer in enumerate(self.peers):
-            self.network.boot(peer)
-            if number:
-                self.network.tell(peer, Join(self.peers[self.rng.randrange(number)]))
-            self.network.run(JOIN_GAP)
-
-    def cycles(self, count: int) -> None:
-        """Run so many cycles."""
-        self.network.run(count * CYCLE)
-
     def retune(self, config: HyParViewConfig) -> None:
         """Give every node other options."""
-        for peer in self.network.nodes:
-            self.network.tell(peer, Retune(config))
+        self.tell_all(Retune(config))
 
-    def fail(self, percent: int) -> None:
-        """Crash so many of the nodes, by chance."""
-        for peer in self.rng.sample(self.peers, round(len(self.peers) * percent / 100)):
-            self.network.crash(peer)
+    def rest(self) -> None:
+        """See `Population`."""
+        self.retune(self.quiet)
 
-    def broadcast(self, count: int) -> list[int]:
-        """Send so many messages, a second apart, each from a node by chance; return their numbers."""
-        living = list(self.network.nodes)
-        numbers = range(self.number, self.number + count)
-        for number in numbers:
-            self.network.tell(self.rng.choice(living), Flood(number))
-            self.network.run(MESSAGE_GAP)
-        self.number += count
-        return list(numbers)
-
-    def reliability(self, numbers: Sequence[int]) -> float:
-        """The mean share of the living nodes that these messages reached, in percent."""
-        return sum(self.tally.reached[number] for number in numbers) / len(numbers) / len(self.network.nodes) * 100.0
+    def stir(self) -> None:
+        """See `Population`."""
+        self.retune(self.config)
 
     def graph(self) -> dict[Peer, dict[Peer, None]]:
         """The active views."""
         return {peer: dict.fromkeys(_membership(node.machine).active) for peer, node in self.network.nodes.items()}
-
-    def outcome(self, measured: list[Measured], since: int) -> Outcome:
-        """What has been measured, with the events that machines took since there had been so many."""
-        return Outcome(measured, self.network.events - since, [self.network.digest()], len(self.peers))
 
 
 def _membership(machine: object) -> HyParView:
@@ -178,7 +133,7 @@ def prepare(options: Options) -> Overlay:
     overlay = Overlay(options, options.nodes or NODES)
     overlay.form()
     options.say(f"{len(overlay.peers)} nodes have joined, {overlay.network.events:,} events")
-    overlay.retune(overlay.config)
+    overlay.stir()
     overlay.cycles(STABLE_CYCLES)
     options.say(f"{STABLE_CYCLES} cycles are over, {overlay.network.events:,} events")
     return overlay
@@ -194,43 +149,19 @@ def _stable(overlay: Overlay) -> list[Measured]:
         "path length": topology.path_length(graph, sources),
         "asymmetric edges": float(topology.asymmetric(graph)),
     }
-    overlay.retune(overlay.quiet)
+    overlay.rest()
     messages = overlay.broadcast(100 if full else 20)
-    found["maximum hops"] = sum(overlay.tally.hops[number] for number in messages) / len(messages)
+    found["maximum hops"] = overlay.hops(messages)
     found["reliability, stable"] = overlay.reliability(messages)
     measured = [Measured("hyparview", figure, "stable", value) for figure, value in found.items()]
     return measured + [Measured("hyparview", "in-degree", degree, float(degrees[degree])) for degree in sorted(degrees)]
-
-
-def _reliability(overlay: Overlay, failed: int) -> list[Measured]:
-    overlay.retune(overlay.quiet)
-    overlay.fail(failed)
-    messages = overlay.broadcast(1000 if overlay.options.full else 100)
-    return [Measured("hyparview", "reliability", failed, overlay.reliability(messages))]
-
-
-def _healing(overlay: Overlay, failed: int) -> list[Measured]:
-    before = overlay.reliability(overlay.broadcast(10))
-    overlay.fail(failed)
-    cycles = 1
-    while True:
-        overlay.cycles(1)
-        overlay.retune(overlay.quiet)
-        if overlay.reliability(overlay.broadcast(10)) >= before or cycles == MOST_CYCLES:
-            return [Measured("hyparview", "healing", failed, float(cycles))]
-        overlay.retune(overlay.config)
-        cycles += 1
 
 
 def measure(overlay: Overlay, point: tuple[str, int]) -> Outcome:
     """Measure one point, from an overlay that has settled."""
     since = overlay.network.events
     figure, failed = point
-    if figure == "stable":
-        measured = _stable(overlay)
-    else:
-        measured = (_reliability if figure == "reliability" else _healing)(overlay, failed)
-        overlay.options.say(f"{figure} with {failed} % failed: {measured[0].measured:g}")
+    measured = _stable(overlay) if figure == "stable" else overlay.point(figure, failed, MOST_CYCLES)
     return overlay.outcome(measured, since)
 
 

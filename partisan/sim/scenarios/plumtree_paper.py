@@ -33,7 +33,7 @@ from partisan.machines.plumtree_messages import Found, Graft, IHave, Merged, Mis
 from partisan.machines.stack import Stack
 from partisan.sim.latency import Constant
 from partisan.sim.network import Network
-from partisan.sim.scenario import Measured, Options, Outcome, Scenario
+from partisan.sim.scenario import Measured, Options, Outcome, Runner, Scenario
 from partisan.sim.scenarios import hyparview_paper
 
 NODES = 10_000
@@ -345,15 +345,22 @@ def measure(cluster: Cluster, point: Point) -> Outcome:
     return Outcome(measured, cluster.network.events - since, [cluster.network.digest()])
 
 
+def _overlay(options: Options, runner: Runner, seed: str) -> Outcome:
+    """Measure all points of one overlay."""
+    told = replace(options, say=lambda text: options.say(f"seed {seed}: {text}"))
+    whole = Outcome()
+    for part in runner.points(partial(prepare, told, seed), measure, points()):
+        whole.add(part)
+    return whole
+
+
 def run(options: Options) -> Outcome:
     """Simulate it; a full run takes the means over `SEEDS` overlays."""
     whole = Outcome()
     values: dict[tuple[str, str, int | str], list[float]] = {}
     seeds = [f"{options.seed}/{number}" for number in range(SEEDS if options.full else 1)]
-    for seed in seeds:
-        options.say(f"seed {seed}")
-        for part in options.runner.points(partial(prepare, options, seed), measure, points()):
-            whole.add(part)
+    for overlay in options.runner.each(partial(_overlay, options), seeds):
+        whole.add(overlay)
     for each in whole.measured:
         values.setdefault((each.protocol, each.figure, each.point), []).append(each.measured)
     whole.measured = [Measured(*key, _mean(found)) for key, found in values.items()]
