@@ -75,10 +75,10 @@ class RandomGossip(Membership):
             self._violation(peer, problem)
             return
         theirs = message.rows
-        if self.members == (self.myself,) and theirs.get(self.myself, NEVER)[0] < self.rows[self.myself][0]:
-            self._disconnect(peer, "left")  # it has not heard yet; it learns that when it dials again
-            return
-        rows = self._merged(peer, theirs)
+        stale = self.members == (self.myself,) and theirs.get(self.myself, NEVER)[0] < self.rows[self.myself][0]
+        rows = self.rows if stale else self._merged(peer, theirs)
+        if stale or (self._in(theirs, peer) and not self._in(rows, peer)):
+            self._turn_away(peer)  # it has not heard that we left, or that it was made to
         if rows != self.rows:
             self._tell(self._few(peer) if self._become(rows) else [])
         elif peer in self._up and self._lacks(theirs):

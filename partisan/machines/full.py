@@ -248,6 +248,8 @@ class FullMembership(Membership):
             self._hear(message.sender, message.actor, self.state, now)
         elif message.sender in self._up:
             self._gossip(self.state, [message.sender])
+        elif self._was_removed(message.sender):
+            self._turn_away(message.sender)
 
     def _on_gossip(self, peer: Peer, message: Gossip, now: float) -> None:
         problem = self._problem_of_gossip(peer, message)
@@ -259,7 +261,7 @@ class FullMembership(Membership):
         if theirs == self.state:
             return
         if self._from_former_life(theirs):
-            self._disconnect(message.sender, "left")
+            self._turn_away(message.sender)
             return
         state = self._merged(message.sender, actor, theirs)
         changed = state is not self.state
@@ -269,6 +271,8 @@ class FullMembership(Membership):
             self._gossip(self.state, self._up)
         elif message.sender in self._up and theirs.lacks(self.state, dead=not self._follows(actor)):
             self._gossip(self.state, [message.sender])
+        if message.sender in theirs and self._was_removed(message.sender):
+            self._turn_away(message.sender)
 
     def _hear(self, peer: Peer, actor: bytes, theirs: OrSet[Peer], now: float) -> None:
         agrees = theirs == self.state or not theirs.revives(self.state)
@@ -284,6 +288,9 @@ class FullMembership(Membership):
             return False
         told = theirs.tokens(self.myself)
         return any(told.get(token) for token, active in self.state.tokens(self.myself).items() if not active)
+
+    def _was_removed(self, peer: Peer) -> bool:
+        return peer not in self.state and bool(self.state.tokens(peer))
 
     def _problem_of_gossip(self, peer: Peer, message: Gossip) -> str | None:
         return self._problem_of_sender(peer, message.sender) or self._problem_of_state(message)

@@ -11,7 +11,8 @@ A strategy
 - takes messages by `self._messages[Type] = handler`, with `handler(peer, message, now)`;
 - makes members leave in `_remove`, leaves in `_leave_ourselves`, and does what is due at intervals in `_round`;
 - goes on under another value of its own in `_replace_ourselves`;
-- reports members by `_report`, which keeps and drops edges.
+- reports members by `_report`, which keeps and drops edges;
+- answers by `_turn_away` who has not heard that it is no member any more, or that we are none.
 
 What a peer sends it checks itself, and blames by `_violation`: a handler never raises. It names the frozen dataclasses
 that it greets with and sends in `messages`; their fields may be peers, numbers, bytes, str, bool, None, and tuples and
@@ -217,6 +218,14 @@ class Membership(Machine, ABC):
         """The neighbors that a round is for: as many as `fanout` says, at random."""
         peers, fanout = list(self._up), self.config.fanout
         return self._rng.sample(peers, fanout) if fanout is not None and fanout < len(peers) else peers
+
+    def _turn_away(self, peer: Peer) -> None:
+        """The peer has not heard that we left, or that it was removed: close what it opened to us.
+
+        It dials again, and reads from our greeting what it has missed.
+        """
+        if peer not in self._edges:  # one that we are about to join learns it there
+            self._disconnect(peer, "left")
 
     def _give_up_joins(self) -> None:
         for contact in list(self._pending):

@@ -347,6 +347,25 @@ class TestEdges:
         assert machine.handle(gossip(B, old), 1.1) == [Disconnect(B, "left")]
         assert machine.members == (A,)
 
+    def test_who_was_removed_and_goes_on_is_turned_away_until_it_has_heard(self):
+        machine = member(node(), B)
+        old = machine.state
+        machine.handle(Leave(B), 1.0)
+        assert machine.handle(gossip(B, old), 1.1) == [Disconnect(B, "left")]
+        summary = Received(B.name, Summary(B, ACTOR_PREFIX + bytes(8), bytes(32)))
+        assert machine.handle(summary, 1.2) == [Disconnect(B, "left")]
+        assert machine.handle(gossip(B, old.remove([B])), 1.3) == []
+        assert machine.members == (A,)
+
+    def test_who_is_being_joined_again_is_not_turned_away(self):
+        machine = member(node(), B, C)
+        old = machine.state
+        machine.handle(Leave(B), 1.0)
+        machine.handle(Join(B), 1.1)
+        assert machine.handle(gossip(B, old), 1.2) == []
+        machine.handle(Connected(B, B, FullState(b"actor", old)), 1.3)
+        assert machine.members == (A, B, C)
+
     def test_who_left_without_our_hearing_it_is_removed_by_its_greeting(self):
         theirs, ours = node(B, seed=2), node(A)
         ours.handle(Join(B), 0.0)

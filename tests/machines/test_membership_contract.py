@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from partisan.machines.full import FullConfig, FullMembership, FullState, Gossip
@@ -193,6 +193,21 @@ def trace(network, seed, build):
     return net.digest()
 
 
+def each_example(seeds, **arguments):
+    """Try these arguments with each of the seeds, whatever else is tried."""
+
+    def decorate(test):
+        for seed in seeds:
+            test = example(seed=seed, **arguments)(test)
+        return test
+
+    return decorate
+
+
+REMOVED_AS_IT_CAME_BACK = [("run", 0.125), ("move", 1, 0, False), ("leave", 0), ("remove", 2, 1)]
+"""A removal that the node which comes back has not heard of, and whose contact hears of it after the join."""
+
+
 @pytest.mark.parametrize("build", WHOLE.values(), ids=WHOLE.keys())
 class TestEveryWholeMembership:
     @pytest.mark.parametrize("count", [1, 2, 3, 16])
@@ -297,6 +312,7 @@ class TestEveryWholeMembership:
 
     @settings(max_examples=150, deadline=None)
     @given(seed=st.integers(0, 1000), steps=st.lists(MOVES, max_size=30))
+    @each_example((0, 8, 9, 12, 21, 31, 48), steps=REMOVED_AS_IT_CAME_BACK)
     def test_there_is_one_member_of_a_name_after_any_history(self, network, build, seed, steps):
         net = network(seed, build)
         living = [At(name) for name in range(4)]
