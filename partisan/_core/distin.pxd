@@ -22,6 +22,5 @@ cdef class DistIn(Origin):
     cdef tuple read_references(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position)
     cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, tuple atoms) except -1
     cdef int on_pass_through(self, const uint8_t* data, Py_ssize_t size) except -1
-    cdef int take_control(self, object control, object payload, bint has_payload, Py_ssize_t size) except -1
     cdef int on_piece(self, const uint8_t* data, Py_ssize_t size) except -1
-    cdef int take_message(self, tuple control, object payload, bint has_payload) except -1
+    cdef int take_message(self, tuple control, object payload) except -1

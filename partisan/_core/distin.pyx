@@ -118,42 +118,28 @@ cdef class DistIn(Origin):
             raise FrameError("malformed", size, str(error)) from error
 
     cdef int on_pass_through(self, const uint8_t* data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t position = 2
-        cdef bint has_payload
-        payload = None
         if size < 3 or data[0] != PASS_THROUGH or data[1] != VERSION:
             raise FrameError("malformed", size, "no frame of the distribution without headers")
-        control = decode_term(&self.codec.options, data, size, &position, None, None, False)
-        has_payload = position < size
-        if has_payload:
+        return self.on_message(data, size, 2, None)
+
+    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, tuple atoms) except -1:
+        """Take a control message, and a payload if there is one; without atoms, each has its version before it."""
+        control = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
+        if type(control) is not tuple or not len(<tuple>control) or type((<tuple>control)[0]) is not int:
+            raise FrameError("malformed", size, "no control message")
+        if position == size:
+            self.control(control, None, False)
+            return 0
+        if atoms is None:
             if data[position] != VERSION:
                 raise FrameError("malformed", size, f"a payload that begins with octet {data[position]}")
             position += 1
-            payload = decode_term(&self.codec.options, data, size, &position, None, None, False)
-            if position != size:
-                raise FrameError("malformed", size, f"{size - position} octets behind the payload")
-        return self.take_control(control, payload, has_payload, size)
+        payload = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
+        if position != size:
+            raise FrameError("malformed", size, f"{size - position} octets behind the payload")
+        return self.take_message(<tuple>control, payload)
 
-    cdef int on_message(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t position, tuple atoms) except -1:
-        cdef bint has_payload
-        payload = None
-        control = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
-        has_payload = position < size
-        if has_payload:
-            payload = decode_term(&self.codec.options, data, size, &position, None, atoms, False)
-            if position != size:
-                raise FrameError("malformed", size, f"{size - position} octets behind the payload")
-        return self.take_control(control, payload, has_payload, size)
-
-    cdef int take_control(self, object control, object payload, bint has_payload, Py_ssize_t size) except -1:
-        if type(control) is not tuple or not len(<tuple>control) or type((<tuple>control)[0]) is not int:
-            raise FrameError("malformed", size, "no control message")
-        if has_payload:
-            return self.take_message(<tuple>control, payload, True)
-        self.control(control, None, False)
-        return 0
-
-    cdef int take_message(self, tuple control, object payload, bint has_payload) except -1:
+    cdef int take_message(self, tuple control, object payload) except -1:
         """Deliver what is for a pid or a name; give the rest to `control`."""
         cdef Py_ssize_t count = len(control)
         cdef long op = control[0] if 0 < control[0] < 64 else 0
@@ -169,7 +155,7 @@ cdef class DistIn(Origin):
             found = self.router.scheduler.names.get((<Atom>control[3]).name)
             if found is None or type(found) is Process:  # else it is a part of the node, which may not be for this peer
                 return self.router.deliver_name((<Atom>control[3]).name, payload, self)
-        self.control(control, payload, has_payload)
+        self.control(control, payload, True)
         return 0
 
     cdef tuple read_references(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t* position):

@@ -29,6 +29,7 @@ from partisan.net.certificates import TlsMaterial, is_bound, names_in
 from partisan.net.context import Context
 from partisan.net.driver import Driver
 from partisan.net.link import address_of, handshake_bound
+from partisan.net.losses import tell_loss
 from partisan.net.tls import TlsStream, explained
 
 log = logging.getLogger(__name__)
@@ -268,28 +269,7 @@ class DistLink:
     def _lost(self, error: Exception | None, octets: int) -> None:
         self._settle()
         self._count_undelivered(octets)
-        if error is not None and not self.up:
-            error = explained(error, self.peer)
-        self._report(error)
-        if error is None and not self.up:
-            error = HandshakeError("closed", self.peer)
-        self._owner.down(self, error)
-
-    def _report(self, error: Exception | None) -> None:
-        """Log it, and tell who listens to events."""
-        context = self._context
-        about = {"node": self.peer, "channel": self.channel, "acceptor": self.acceptor, "address": self.address_text}
-        # What a dialler is called and which port it has, it may vary at will: not so its host.
-        kind = (self.address_text.rpartition(":")[0] if self.acceptor else self.peer, type(error))
-        if isinstance(error, ConnectionLost) or (isinstance(error, HandshakeError) and error.reason == "simultaneous"):
-            context.log(log, logging.INFO, kind, "%s: %s", self, error)
-        elif isinstance(error, PartisanError):
-            context.log(log, logging.WARNING, kind, "%s: %s", self, error)
-            context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
-        elif error is not None and not isinstance(error, OSError):
-            context.log(log, logging.ERROR, kind, "%s failed", self, error=error)
-        if error is not None:
-            context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
+        self._owner.down(self, tell_loss(self._context, log, self, error))
 
     def _count_undelivered(self, octets: int) -> None:
         if octets and self.up:

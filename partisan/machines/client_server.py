@@ -284,16 +284,6 @@ class ClientServer(Direct):
 
     # Messages.
 
-    def _problem_of_sender(self, peer: Peer, sender: object) -> str | None:
-        if type(sender) is not type(self.myself):
-            return "the sender is no peer"
-        name = self.config.name(sender)
-        if name == self._name:
-            return "the sender calls itself as we are called"
-        if name != self.config.name(peer):
-            return "the sender is not who the connection says"
-        return None
-
     def _on_introduction(self, peer: Peer, message: Introduction, now: float) -> None:
         problem = self._problem_of_sender(peer, message.sender)
         if problem is None and message.tag not in ROLES:

@@ -295,16 +295,6 @@ class FullMembership(Membership):
     def _problem_of_gossip(self, peer: Peer, message: Gossip) -> str | None:
         return self._problem_of_sender(peer, message.sender) or self._problem_of_state(message)
 
-    def _problem_of_sender(self, peer: Peer, sender: Peer) -> str | None:
-        if type(sender) is not type(self.myself):
-            return "the sender is no peer"
-        name = self.config.name(sender)
-        if name == self._name:
-            return "the sender calls itself as we are called"
-        if name != self.config.name(peer):
-            return "the sender is not who the connection says"
-        return None
-
     def _problem_of_greeting(self, greeting: object) -> str | None:
         return self._problem_of_state(greeting)
 

@@ -219,6 +219,17 @@ class Membership(Machine, ABC):
         peers, fanout = list(self._up), self.config.fanout
         return self._rng.sample(peers, fanout) if fanout is not None and fanout < len(peers) else peers
 
+    def _problem_of_sender(self, peer: Peer, sender: object) -> str | None:
+        """Say why that cannot be the value of the peer who sent a message."""
+        if type(sender) is not type(self.myself):
+            return "the sender is no peer"
+        name = self.config.name(sender)
+        if name == self._name:
+            return "the sender calls itself as we are called"
+        if name != self.config.name(peer):
+            return "the sender is not who the connection says"
+        return None
+
     def _turn_away(self, peer: Peer) -> None:
         """The peer has not heard that we left, or that it was removed: close what it opened to us.
 

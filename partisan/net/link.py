@@ -30,14 +30,15 @@ from partisan._core.inbound import Inbound
 from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan._core.stream import Stream
 from partisan.config import Config, PingConfig
-from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded, PartisanError
+from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded
 from partisan.machines.keepalive import Heartbeat, Keepalive, KeepaliveConfig, Probe, Probed
 from partisan.machines.machine import Disconnect, Received, Retune, Send, Start, Violation
 from partisan.names import DEFAULT_CHANNEL, ChannelOptions, ListenAddress
 from partisan.net.certificates import is_bound, names_in
 from partisan.net.driver import Driver
+from partisan.net.losses import tell_loss
 from partisan.net.sockets import tune
-from partisan.net.tls import TlsStream, explained
+from partisan.net.tls import TlsStream
 from partisan.wire.handshake import Handshake, Hello, Refused, State, handshake_from_term, handshake_to_term
 from partisan.wire.keepalive import keepalive_from_term, keepalive_to_term
 
@@ -227,29 +228,7 @@ class Link(ABC):
             handled()
 
     def _report(self, error: Exception | None) -> None:
-        context = self.context
-        if error is not None and not self.up:
-            error = explained(error, self.peer)
-        about = {
-            "node": self.peer,
-            "channel": self.channel,
-            "acceptor": self.acceptor,
-            "address": self.address_text,
-        }
-        # What a dialler is called and which port it has, it may vary at will: not so its host.
-        kind = (self.address_text.rpartition(":")[0] if self.acceptor else self.peer, type(error))
-        if isinstance(error, ConnectionLost):  # the peer said nothing wrong
-            context.log(log, logging.INFO, kind, "%s: %s", self, error)
-        elif isinstance(error, PartisanError):
-            context.log(log, logging.WARNING, kind, "%s: %s", self, error)
-            context.telemetry.emit(telemetry.FRAME_REJECTED, {"count": 1}, {**about, "error": error})
-        elif error is not None and not isinstance(error, OSError):
-            context.log(log, logging.ERROR, kind, "%s failed", self, error=error)
-        if error is not None:
-            context.telemetry.emit(telemetry.SOCKET_ERROR, {"count": 1}, {**about, "error": error})
-        if error is None and not self.up:
-            error = HandshakeError("closed", self.peer)
-        self._owner_lost(error)
+        self._owner_lost(tell_loss(self.context, log, self, error))
 
     @abstractmethod
     def _owner_lost(self, error: Exception | None) -> None:
