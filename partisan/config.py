@@ -2,7 +2,8 @@
 
 A name that Partisan 5.0.3 has too means the same here, with times in seconds and sizes in octets. `Config.load` reads
 options from arguments, environment variables (`PARTISAN_CONNECTION_PING__IDLE_TIMEOUT=5`) and a TOML file, in this
-order of precedence; the machinery is in `config_load`, and groups of options are in `config_groups` and `config_tls`.
+order of precedence; the machinery is in `config_load`, groups of options are in `config_groups` and others, and what
+options must be to each other is in `config_together`.
 A `Config` never changes: to change options is to make another.
 """
 
@@ -10,14 +11,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
 from .config_causal import CausalConfig
 from .config_discovery import DiscoveryConfig
 from .config_distribution import Distribution
-from .config_groups import PARALLELISM, ChannelConfig, CodecConfig, HyParViewOptions, PingConfig, check_hyparview
+from .config_groups import PARALLELISM, ChannelConfig, CodecConfig, HyParViewOptions, PingConfig
 from .config_load import (
     PREFIX,
     build,
@@ -35,7 +36,8 @@ from .config_load import (
 )
 from .config_plumtree import PlumtreeOptions
 from .config_relay import RelayOptions
-from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig, check_tls
+from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig
+from .config_together import DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL, check_default, check_together, completed
 from .errors import ConfigError
 
 __all__ = [
@@ -54,12 +56,6 @@ __all__ = [
     "TlsServerConfig",
 ]
 
-DEFAULT_CHANNEL = "undefined"
-"""The channel of messages that name none, and of every first connection (partisan 5.0.3)."""
-
-MEMBERSHIP_CHANNEL = "partisan_membership"
-"""The channel of membership gossip (partisan 5.0.3)."""
-
 KIB = 1024
 MIB = 1024 * KIB
 
@@ -69,7 +65,6 @@ NODE_NAME = r"[^@\s]{1,127}@[^@\s]{1,127}"
 NODE_NAME_FORM = "of the form name@host, with 1 to 127 characters, none of them blank or another @, on either side"
 """The same in words, as in "'x' is not ..."."""
 
-
 ALLOW = r"exit|spawn|sys|[^:\s]+:[^:\s]+"
 """What every entry of `allow` matches."""
 
@@ -78,14 +73,7 @@ TAG = r".{1,255}"
 
 TAG_FORM = "a name of 1 to 255 characters"
 
-
 NEEDS_RESTART = "it cannot change while the node runs: that needs a restart"
-
-
-def check_default(given: Any) -> None:
-    """Refuse a parallelism that is given to the default channel: it has the node's."""
-    if isinstance(given, Mapping) and "parallelism" in given:
-        raise ConfigError(f"channels.{DEFAULT_CHANNEL}.parallelism", "say it in the option parallelism")
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,8 +479,8 @@ class Config:
             object.__setattr__(self, entry.name, value)
         inheriting = frozenset(name for name, channel in self.channels.items() if not channel.parallelism)
         object.__setattr__(self, "inheriting", inheriting)
-        object.__setattr__(self, "channels", MappingProxyType(self._completed()))
-        self._check_together()
+        object.__setattr__(self, "channels", MappingProxyType(completed(self.channels, self.parallelism)))
+        check_together(self)
 
     @classmethod
     def load(
@@ -564,46 +552,3 @@ class Config:
     def _existing(self, name: str) -> str:
         self.channel(name)
         return name
-
-    def _completed(self) -> dict[str, ChannelConfig]:
-        """Return the channels as the reference normalises them (partisan-core, section 5.2). Raises ConfigError."""
-        done = {
-            name: replace(channel, parallelism=channel.parallelism or self.parallelism)
-            for name, channel in self.channels.items()
-        }
-        # What peers are told of the default channel is fixed; how this node queues on it is not. The reference drops
-        # what is fixed and says nothing.
-        for name, fixed in ((DEFAULT_CHANNEL, ("monotonic", "compression")), (MEMBERSHIP_CHANNEL, ("monotonic",))):
-            for each in fixed:
-                if name in done and getattr(done[name], each):
-                    raise ConfigError(f"channels.{name}.{each}", "this channel never is: give it to one of your own")
-        done[DEFAULT_CHANNEL] = replace(done.get(DEFAULT_CHANNEL, ChannelConfig()), parallelism=self.parallelism)
-        done.setdefault(MEMBERSHIP_CHANNEL, ChannelConfig(parallelism=1, compression=True))
-        return done
-
-    def _check_together(self) -> None:
-        for name, channel in self.channels.items():
-            if channel.hard_queue_octets < channel.max_queue_octets:
-                problem = f"{channel.hard_queue_octets} is below max_queue_octets, {channel.max_queue_octets}"
-                raise ConfigError(f"channels.{name}.hard_queue_octets", problem)
-        if self.reconnect_backoff_max < self.connection_interval:
-            problem = f"{self.reconnect_backoff_max:g} is below connection_interval, {self.connection_interval:g} s"
-            raise ConfigError("reconnect_backoff_max", problem)
-        if self.retransmit_backoff_max < self.retransmit_interval:
-            problem = f"{self.retransmit_backoff_max:g} is below retransmit_interval, {self.retransmit_interval:g} s"
-            raise ConfigError("retransmit_backoff_max", problem)
-        if self.peer_service_manager == "hyparview":
-            check_hyparview(self.hyparview, self.reservations)
-            if self.hyparview.xbot_enabled and self.mixed_cluster:
-                problem = "nodes of Partisan 5.0.3 do not take part: say mixed_cluster=False"
-                raise ConfigError("hyparview.xbot_enabled", problem)
-        if self.peer_service_manager == "client_server" and self.tag not in (None, "client", "server"):
-            raise ConfigError("tag", f"{self.tag!r} is no role under client_server: client, server or none")
-        if self.contacts and self.peer_service_manager != "static":
-            raise ConfigError("contacts", f"{self.peer_service_manager} has no static links")
-        if self.peer_service_manager != "pluggable" and self.binary_padding and self.mixed_cluster:
-            overlay = self.peer_service_manager
-            problem = f"a node of Partisan 5.0.3 does not take it off under {overlay}: say mixed_cluster=False"
-            raise ConfigError("binary_padding", problem)
-        if self.tls or (self.distribution is not None and self.distribution.tls):
-            check_tls(self.tls_client_options, self.tls_server_options)

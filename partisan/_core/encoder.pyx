@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from .identities cimport Alias, Atom, Pid, Port, Reference, atom_from_str
 from .options cimport (
-    FORM_PLAIN, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options,
+    FORM_PLAIN, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options, spelling_of,
 )
 from .python cimport (
     FALSE, NONE, TRUE, Py_TYPE, PyByteArray_Check, PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE, PyBytes_Type,
@@ -29,8 +29,8 @@ from .wire cimport (
     put_integer,
 )
 from .writer cimport (
-    RUN_ITEMS, check_size, put, put_atom, put_binary, put_header, put_tag, room, write_big, write_bits, write_export,
-    write_pid, write_plain_pid, write_port, write_reference, writer,
+    RUN_ITEMS, check_size, enter, put, put_atom, put_binary, put_header, put_tag, room, write_big, write_bits,
+    write_export, write_pid, write_plain_pid, write_port, write_reference, writer,
 )
 
 from hashlib import blake2b
@@ -54,16 +54,6 @@ cdef Atom TRUE_ATOM = Atom("true")
 cdef Atom FALSE_ATOM = Atom("false")
 cdef Atom UNDEFINED_ATOM = Atom("undefined")
 cdef Atom NIL_ATOM = Atom("nil")
-
-
-cdef inline int enter(writer* w, Py_ssize_t items, int depth) except -1:
-    """Charge a container to the limits."""
-    if depth <= 0:
-        raise EncodeError(f"the term is nested deeper than {w.options.max_depth} levels")
-    w.items -= items
-    if w.items < 0:
-        raise EncodeError(f"the term has more than {w.options.max_items} items")
-    return 0
 
 
 # --- one term --------------------------------------------------------------------------------------------------------
@@ -422,11 +412,6 @@ cdef int write_erlmap(writer* w, ErlMap term, int depth) except -1:
         octets = key_octets(w, term, depth - 1)
         refuse_equal_keys([(octets[i], pair[0]) for i, pair in enumerate(pairs)])
     return 0
-
-
-cdef inline int spelling_of(const codec_options* options) noexcept:
-    """One number for all options that say how a value is written."""
-    return (options.none * 4 + options.strings) * 4 + (1 + options.encode_refs if options.remote_refs else 0)
 
 
 cdef list key_octets(writer* w, ErlMap term, int depth):

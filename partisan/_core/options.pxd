@@ -35,3 +35,8 @@ ctypedef struct codec_options:
     Py_ssize_t max_inflated     # octets that a compressed term may inflate to
     PyObject* home              # borrowed Atom: our node, whose identities have another creation on the wire; or NULL
     uint32_t creation           # the one that they have there
+
+
+cdef inline int spelling_of(const codec_options* options) noexcept:
+    """One number for all options that say how a value is written."""
+    return (options.none * 4 + options.strings) * 4 + (1 + options.encode_refs if options.remote_refs else 0)

@@ -46,6 +46,8 @@ cdef enum:
 
 cdef int too_large(writer* w) except -1         # raises
 cdef int too_many(size_t count) except -1       # raises
+cdef int too_deep(writer* w) except -1          # raises
+cdef int too_long(writer* w) except -1          # raises
 cdef int grow(writer* w, size_t extra) except -1
 
 
@@ -53,6 +55,16 @@ cdef int grow(writer* w, size_t extra) except -1
 cdef inline int check_size(writer* w) except -1:
     if w.run.length - w.start + w.referenced > <size_t>w.options.max_octets:
         too_large(w)
+    return 0
+
+
+cdef inline int enter(writer* w, Py_ssize_t items, int depth) except -1:
+    """Charge a container to the limits."""
+    if depth <= 0:
+        too_deep(w)
+    w.items -= items
+    if w.items < 0:
+        too_long(w)
     return 0
 
 

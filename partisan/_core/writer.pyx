@@ -40,6 +40,14 @@ cdef int too_many(size_t count) except -1:
     raise EncodeError(f"{count} octets or items are more than the format can count")
 
 
+cdef int too_deep(writer* w) except -1:
+    raise EncodeError(f"the term is nested deeper than {w.options.max_depth} levels")
+
+
+cdef int too_long(writer* w) except -1:
+    raise EncodeError(f"the term has more than {w.options.max_items} items")
+
+
 # --- numbers and bits ------------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "config_groups": ("config_load",),
     "config_plumtree": ("config_load",),
     "config_relay": ("config_load",),
+    "config_together": ("config_groups", "config_tls"),
     "config": (
         "config_causal",
         "config_discovery",
@@ -37,6 +38,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         "config_plumtree",
         "config_relay",
         "config_tls",
+        "config_together",
     ),
     "throttle": (),
     "telemetry": ("config", "throttle"),
