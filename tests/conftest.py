@@ -6,11 +6,16 @@ import gc
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 try:
     from partisan._core import counters
 except ImportError:  # the machines and their tests run with nothing compiled
     counters = None  # type: ignore[assignment]
+
+# How long a busy machine takes says nothing about what is tested.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 ROUNDS = 3
 """Garbage collections after a test: an object that one frees may be the last owner of what the next one frees."""
