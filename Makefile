@@ -111,7 +111,6 @@ soak: compile $(TEST_TOOLS) $(OTP28)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
 	$(PY) tests/soak/silence.py --seconds 600
 	$(PY) tests/soak/overlay.py --nodes 1024 --kill 0.3
-	PARTISAN_TEST_SOAK=1 $(PYTEST) tests/net/test_xbot.py
 	$(PY) tests/soak/busy.py --minutes 10
 	for seed in $$(seq $(SEEDS)); do echo "seed $$seed"; $(PYTEST) --hypothesis-seed=$$seed tests/machines tests/net || exit 1; done
 

@@ -200,10 +200,27 @@ class HyParViewOptions:
     )
     xbot_interval: float = option(
         10.0,
-        "Time between two attempts (partisan 5.0.3: 6 to 65 s, drawn once).",
+        "Time between two attempts on average: half to one and a half of it, at random (partisan 5.0.3: 6 to 65 s, "
+        "drawn once).",
         unit="s",
         live=True,
         positive=True,
+    )
+    xbot_candidates: int = option(
+        2,
+        "Peers of the passive view that are looked at in an attempt (the paper has 2).",
+        unit="nodes",
+        live=True,
+        low=1,
+        high=1024,
+    )
+    xbot_unbiased: int = option(
+        1,
+        "Neighbors that are never exchanged for nearer ones, those that have been neighbors longest (the paper has 1).",
+        unit="nodes",
+        live=True,
+        low=0,
+        high=1024,
     )
     xbot_oracle: Any = option(  # noqa: RUF009 - its default is None
         None,

@@ -41,7 +41,8 @@ class HyParViewConfig:
         shuffle_k_active: active peers in an exchange (partisan 5.0.3 and paper §5.1: 3).
         shuffle_k_passive: passive peers in an exchange (partisan 5.0.3 and paper §5.1: 4).
         xbot: exchange neighbors for nearer ones (partisan 5.0.3: False; `machines/xbot.py`).
-        xbot_interval: seconds between attempts (ours; partisan 5.0.3: 6 to 65 s, drawn once).
+        xbot_interval: seconds between attempts on average, half to one and a half of it (ours; partisan 5.0.3: 6 to 65,
+            drawn once).
         xbot_candidates: passive peers that are looked at in each (paper: 2, its passive scan length).
         xbot_unbiased: neighbors that are never exchanged for nearer ones (paper: 1).
         tag: our own role (partisan 5.0.3: undefined).

@@ -202,7 +202,8 @@ class XBot:
     def round(self, now: float) -> None:
         """Look for a neighbor that is nearer than one that we have."""
         host, config = self._host, self._host.config
-        host._start_timer(XBOT_TIMER, config.xbot_interval)
+        # With intervals of one length, nodes that once asked each other at the same moment would do so for ever.
+        host._start_timer(XBOT_TIMER, config.xbot_interval * (0.5 + host._rng.random()))
         if self._swap is not None or len(host._active) + 1 < config.active_max_size:
             return
         seen: dict[Name, None] = {}

@@ -74,6 +74,8 @@ class HyParViewGlue:
             patience=given.patience,
             xbot=given.xbot_enabled,
             xbot_interval=given.xbot_interval,
+            xbot_candidates=given.xbot_candidates,
+            xbot_unbiased=given.xbot_unbiased,
             tag=config.tag or UNTAGGED,
             reservations=config.reservations,
             partitions=config.testing,
