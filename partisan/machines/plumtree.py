@@ -24,8 +24,9 @@ there is a tree for each root; announcements wait for a tick, and are repeated u
 there is a tree for each root and channel, so that what one handler finds stale prunes nobody from another's tree. And
 it differs from partisan: a message that is missing is asked for after a while, as the paper has it, since most are on
 their way, and one announcer is asked after the other; a new neighbor is put into the trees instead of felling them all;
-a neighbor that is lost leaves them at once, not with the next change of the membership; what cannot be served is
-announced no more; who names a handler that is not here is pruned, and its announcements are acknowledged.
+a neighbor that is lost leaves them at once, not with the next change of the membership; what was broadcast to nobody
+but neighbors that were lost is announced to another; what cannot be served is announced no more; who names a
+handler that is not here is pruned, and its announcements are acknowledged.
 
 As the paper has it, for its figures: one shared tree, announcements at once, optimization of paths (§3.8). A message
 from who is no neighbor is taken, as its edge may only be on its way up, but is not answered: there is no edge for that.
@@ -33,7 +34,7 @@ from who is no neighbor is taken, as its edge may only be on its way up, but is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from partisan.errors import LocalProtocolError
@@ -78,6 +79,7 @@ from partisan.machines.plumtree_messages import (
     Talk,
     Talker,
 )
+from partisan.machines.plumtree_recent import Recent
 from partisan.machines.plumtree_trees import Tree, Trees
 
 if TYPE_CHECKING:
@@ -152,6 +154,7 @@ class Plumtree(Machine):
         self._ticking = False
         self._wanted: dict[Hashable, _Wanted] = {}  # by handler and id
         self._exchanges = Exchanges()
+        self._recent = Recent()
         for mod, handler in (handlers or {}).items():
             self.add_handler(mod, handler)
 
@@ -233,6 +236,7 @@ class Plumtree(Machine):
         name = self.config.name(event.peer)
         if name != self._name:
             self._trees.add(name, event.peer)
+            self._announce_untold(name, now)
 
     def _on_neighbor_down(self, event: NeighborDown, now: float) -> None:
         name = self.config.name(event.peer)
@@ -240,15 +244,22 @@ class Plumtree(Machine):
             return  # another value of that name is our neighbor now
         self._trees.remove(name)
         self._outstanding.pop(name, None)
+        self._recent.lost(name)
         self._cancel(CancelExchanges(peer=name))
         for wanted in self._wanted.values():
             wanted.announcers.pop(name, None)
+        if self._trees.neighbors:
+            self._announce_untold(next(reversed(self._trees.neighbors)), now)
 
     def _on_broadcast(self, event: Broadcast, now: float) -> None:
         if event.mod not in self.handlers:
             raise LocalProtocolError(f"no handler {event.mod!r}")
-        _NOTHING.get(self.config.key(event.id))  # or what cannot be a key would fail halfway
-        self._spread(event.id, event.payload, event.mod, 0, self._name, self._name)
+        mod, key = event.mod, self.config.key(event.id)
+        _NOTHING.get(key)  # or what cannot be a key would fail halfway
+        self._spread(event.id, event.payload, mod, 0, self._name, self._name)
+        if self.config.remember > 0.0:
+            announcement = IHave(event.id, mod, 0, self._name, self._name, self._channels[mod])
+            self._recent.add((mod, key), announcement, self._trees.neighbors, now)
 
     def _on_exchange_over(self, event: ExchangeOver, now: float) -> None:
         self._exchanges.over(event.job)
@@ -290,19 +301,30 @@ class Plumtree(Machine):
             self._announce(tree, IHave(id, mod, hops, root, self._name, channel), source)
 
     def _announce(self, tree: Tree, announcement: IHave, source: Name) -> None:
+        if self.config.lazy_tick is None:
+            self._out += [Send(peer, announcement) for name, peer in tree.lazy.items() if name != source]
+        else:
+            self._announce_to((name for name in tree.lazy if name != source), announcement)
+
+    def _announce_to(self, names: Iterable[Name], announcement: IHave) -> None:
+        """Announce it to these neighbors at each tick until they acknowledge it; not at all without ticks."""
         config = self.config
         if config.lazy_tick is None:
-            self._out += [Send(peer, announcement) for name, peer in tree.lazy.items() if name != source]
             return
         key = (announcement.mod, config.key(announcement.id), announcement.root)
-        for name in tree.lazy:
-            if name != source:
-                waiting = self._outstanding.setdefault(name, {})
-                waiting[key] = announcement
-                if len(waiting) > config.most_outstanding:
-                    oldest = waiting.pop(next(iter(waiting)))
-                    self._notify(GivenUp(name, oldest.mod, oldest.id, "full"))
+        for name in names:
+            waiting = self._outstanding.setdefault(name, {})
+            waiting[key] = announcement
+            if len(waiting) > config.most_outstanding:
+                oldest = waiting.pop(next(iter(waiting)))
+                self._notify(GivenUp(name, oldest.mod, oldest.id, "full"))
         self._tick()
+
+    def _announce_untold(self, name: Name, now: float) -> None:
+        """Announce to this neighbor what we broadcast to none who is left."""
+        for announcement in self._recent.untold(name, now, self.config.remember):
+            self._announce_to((name,), announcement)
+            self._answer(name, announcement)
 
     def _tick(self) -> None:
         if not self._ticking and self._outstanding and self.config.lazy_tick is not None:

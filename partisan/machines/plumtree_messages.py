@@ -57,6 +57,8 @@ class PlumtreeConfig:
         most_trees: trees that are kept; the one unused longest is forgotten, and grows anew (ours).
         most_outstanding: announcements kept for each peer; the oldest is given up (ours).
         most_missing: announced messages that are waited for; of more each is asked for at once (ours).
+        remember: seconds for which what was broadcast here is announced to another neighbor if all that were told of
+            it are lost (ours; 0: never, as the paper and partisan 5.0.3).
         key: what an id is known by; hashable, and different for different ids.
         name: the name of a peer.
     """
@@ -78,6 +80,7 @@ class PlumtreeConfig:
     most_trees: int = 1024
     most_outstanding: int = 1024
     most_missing: int = 1024
+    remember: float = 60.0
     key: Callable[[Id], Hashable] = _itself
     name: Callable[[Peer], Name] = name_of
 

@@ -47,6 +47,7 @@ from partisan.machines.plumtree_messages import (
     Say,
     Talk,
 )
+from partisan.machines.plumtree_recent import MOST_RECENT
 
 ME = 0
 CONFIG = PlumtreeConfig(report=True)
@@ -247,6 +248,48 @@ def test_a_new_neighbor_is_eager_in_the_trees_that_are_there():
     told(made, Prune(9, 2, "gossip"))
     made.handle(NeighborUp(4), 2.0)
     assert peers(made, 9) == ((1, 3, 4), (2,))
+
+
+def test_what_was_broadcast_to_nobody_who_is_left_is_announced_to_another_neighbor():
+    made = machine()
+    broadcast(made, "m")
+    announcement = IHave("m", "shelf", 0, ME, ME, "gossip")
+    made.handle(NeighborDown(1, "closed"), 2.0)
+    made.handle(NeighborDown(2, "closed"), 2.0)
+    assert sent(made.handle(NeighborUp(4), 3.0)) == []  # 3 was told, and may live
+    assert sent(made.handle(NeighborDown(3, "closed"), 4.0)) == [(4, announcement)]
+    assert sent(made.handle(NeighborDown(4, "closed"), 5.0)) == []
+    assert sent(made.handle(NeighborUp(5), 6.0)) == [(5, announcement)]
+    assert sent(told(made, Graft("m", "shelf", 0, ME, 5, "gossip"))) == [
+        (5, Push("m", "<m>", "shelf", 0, ME, ME, "gossip"))
+    ]
+    assert sent(made.handle(NeighborUp(6), 7.0)) == []
+
+
+def test_what_was_broadcast_without_neighbors_is_announced_until_the_first_one_acknowledges():
+    made = machine(neighbors=())
+    broadcast(made, "m")
+    announcement = IHave("m", "shelf", 0, ME, ME, "gossip")
+    assert sent(made.handle(NeighborUp(1), 2.0)) == [(1, announcement)]
+    assert sent(made.handle(TimedOut(LAZY_TIMER), 3.0)) == [(1, announcement)]
+    told(made, IgnoredIHave("m", "shelf", 0, ME, 1, "gossip"))
+    assert made.outstanding == 0
+    assert sent(made.handle(NeighborUp(2), 4.0)) == []
+
+
+@pytest.mark.parametrize(("remember", "after"), [(60.0, 62.0), (0.0, 2.0)])
+def test_what_was_broadcast_long_ago_is_left_to_exchanges(remember, after):
+    made = machine(neighbors=(), config=replace(CONFIG, remember=remember))
+    broadcast(made, "m")
+    assert sent(made.handle(NeighborUp(1), after)) == []
+
+
+def test_only_so_much_that_was_broadcast_is_remembered():
+    made = machine(neighbors=())
+    for number in range(MOST_RECENT + 10):
+        broadcast(made, number)
+    announced = [message.id for _, message in sent(made.handle(NeighborUp(1), 2.0))]
+    assert announced == list(range(10, MOST_RECENT + 10))
 
 
 def test_trees_of_other_channels_are_others():

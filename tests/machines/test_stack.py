@@ -83,6 +83,21 @@ class Net(Network):
         return [fact for _, _, fact in self.facts if isinstance(fact, Merged)]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_broadcast_while_all_neighbors_are_dead_reaches_the_others_without_an_exchange(seed):
+    net = cluster(hyparview, seed, nodes=24, config=PlumtreeConfig(report=True, exchange_tick=None))
+    for number in range(3):
+        net.write(5, Put(b"k", number))
+        net.run(5.0)
+    dead = net.machine(5).upper.neighbors
+    assert dead
+    for peer in dead:
+        net.crash(peer, detection=1.0)
+    net.write(5, Put(b"k", 99))
+    net.run(60.0)
+    assert net.maps() == [{b"k": 99}] * (24 - len(dead))
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS.values(), ids=OVERLAYS)
 class TestEveryOverlay:
     def test_the_trees_have_the_neighbors_of_the_overlay(self, overlay):

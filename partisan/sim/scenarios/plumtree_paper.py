@@ -59,7 +59,7 @@ WARM_UP = 5
 
 MOD = "paper"
 CONFIG = PlumtreeConfig(
-    lazy_tick=None, graft_after=0.5, graft_again=0.25, shared_tree=True, exchange_tick=None, report=True
+    lazy_tick=None, graft_after=0.5, graft_again=0.25, shared_tree=True, exchange_tick=None, remember=0.0, report=True
 )
 """Announcements at once, one tree; an announced message is waited for as long as it travels fifty hops."""
 
