@@ -1,0 +1,107 @@
+"""Relaying where the overlay itself tells who is between: clients of servers, and a star of static links."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from support import Events, Sink, address_of, assert_nothing_left, eventually, free_port, running
+
+from partisan import Atom, Node, NotAcknowledged
+from partisan.testing import FAST
+
+RELAYING: dict[str, Any] = {
+    "broadcast": True,
+    "plumtree": {"broadcast_heartbeat_interval": 0.2},
+    "relay": {"timeout": 10.0, "silence": 25.0, "refutation": 1.0},
+}
+MANY = 50
+
+
+@contextlib.asynccontextmanager
+async def clients_of_a_server(**options: Any) -> AsyncIterator[list[Node]]:
+    """A server and three clients, which have no links among themselves."""
+    star = {"peer_service_manager": "client_server", **RELAYING, **options}
+    async with (
+        running("hub", **star, tag="server") as [hub],
+        running("a", "b", "c", **star, tag="client") as leaves,
+    ):
+        for leaf in leaves:
+            await leaf.join(address_of(hub), timeout=30.0)
+        yield [hub, *leaves]
+
+
+@contextlib.asynccontextmanager
+async def static_star(**options: Any) -> AsyncIterator[list[Node]]:
+    """The same with links that are given."""
+    places = {name: f"{name}@127.0.0.1:{free_port()}" for name in ("hub", "a", "b", "c")}
+    star = {**FAST, "peer_service_manager": "static", **RELAYING, **options}
+    hub, *leaves = places.values()
+    nodes = [Node(hub, **star, contacts=tuple(leaves)), *(Node(leaf, **star, contacts=(hub,)) for leaf in leaves)]
+    try:
+        for node in nodes:
+            await node.start()
+        yield nodes
+    finally:
+        for node in nodes:
+            await node.stop()
+    assert_nothing_left(*nodes)
+
+
+Star = Callable[..., contextlib.AbstractAsyncContextManager[list[Node]]]
+STARS = pytest.mark.parametrize("star", [clients_of_a_server, static_star], ids=["client_server", "static"])
+
+
+async def linked(nodes: list[Node]) -> None:
+    """Wait until the hub and the leaves have each other, and nobody else."""
+    hub, *leaves = nodes
+    await eventually(
+        lambda: all(
+            hub.is_fully_connected(leaf.name)
+            and leaf.is_fully_connected(hub.name)
+            and {info.node for info in leaf.connections()} == {hub.name}
+            for leaf in leaves
+        ),
+        timeout=30.0,
+    )
+
+
+async def known(nodes: list[Node]) -> None:
+    """Wait until each has heard that each lives."""
+    everybody = sorted(node.name for node in nodes)
+    await eventually(lambda: all(node.nodes("known") == everybody for node in nodes), timeout=30.0)
+
+
+@STARS
+async def test_what_is_sent_to_a_node_that_is_no_neighbor_comes_once_and_in_order(star: Star) -> None:
+    async with star() as nodes:
+        await linked(nodes)
+        await known(nodes)
+        leaves = nodes[1:]
+        sinks = {leaf.name: Sink(leaf) for leaf in leaves}
+        for number in range(MANY):
+            for one, other in itertools.permutations(leaves, 2):
+                one.send(("sink", other.name), (Atom(one.name), number))
+        for sink in sinks.values():
+            await sink.has(2 * MANY, timeout=30.0)
+        for one, other in itertools.permutations(leaves, 2):
+            await one.deliver(("sink", other.name), (Atom(one.name), MANY))  # behind whatever came twice
+            found = [number for name, number in sinks[other.name].messages if name.name == one.name]
+            assert found == list(range(MANY + 1))
+        assert nodes[0].relays()["passed"] > 0
+
+
+@STARS
+async def test_a_target_that_nobody_reaches_is_an_error_to_the_sender(star: Star) -> None:
+    async with star(relay={"timeout": 0.6, "retry": 0.2}) as nodes:
+        await linked(nodes)
+        one, nobody = nodes[1], "nobody@127.0.0.1"
+        events = Events(one, "partisan.queue")
+        with pytest.raises(NotAcknowledged, match="no receipt has come"):
+            await one.deliver(("sink", nobody), 1)
+        one.send(("sink", nobody), 2)
+        await eventually(lambda: len(events.of("partisan.queue.undelivered", node=nobody, relayed=True)) == 2)
+        assert one.relays()["waiting"] == 0
