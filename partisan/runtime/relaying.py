@@ -254,8 +254,9 @@ class Relaying:
         out_links: Iterable[str] | None = None,
         expiry: float | None = None,
         tag: Hashable = None,
+        ttl: int | None = None,
     ) -> None:
-        """Send a message by relays.
+        """Send a message by relays; with a `ttl` over so many nodes at most.
 
         Raises:
             NotConnected: there is nobody to pass it on.
@@ -271,7 +272,7 @@ class Relaying:
             raise Overloaded(node, channel or DEFAULT_CHANNEL, self.machine.waiting(node)[1])
         links = None if out_links is None else tuple(out_links)
         tag = _asking(message) if tag is None else tag
-        self._driver.handle(Relay(node, load, len(load), tag, timeout=expiry, out_links=links))
+        self._driver.handle(Relay(node, load, len(load), tag, ttl, expiry, links))
 
     def _send(self, effect: Send) -> None:
         """Carry out what the machine sends to a neighbor."""
@@ -299,7 +300,9 @@ class Relaying:
         target, inner, _ = self._read(message.load)
         if target == PYTHON_ATOM:
             return  # who does not know it drops it, and who knows it takes it from its sender alone
-        term = relay_to_term(Foreign(message.dest, (_FORWARD, target, inner), message.ttl))
+        frame = (_FORWARD, target, inner)
+        self._strangers.first(None, -1, self._router.codec.encode((Atom(message.dest), frame)))  # real nodes return it
+        term = relay_to_term(Foreign(message.dest, frame, message.ttl))
         self._push(peer, Atom(self._context.manager.wire_name), self._router.codec.encode(term))
 
     def _push(self, peer: str, target: Atom, body: bytes) -> None:
@@ -334,7 +337,8 @@ class Relaying:
             if self._router.table.is_connected(relay.node):
                 self._router.forward(relay.node, _to(inner.target), inner.message)
             elif relay.ttl > 0 and self.machine.can_send:
-                self.send(relay.node, inner.target, inner.message)
+                ttl = min(relay.ttl, self.machine.config.ttl)  # or it would go round among real nodes for ever
+                self.send(relay.node, inner.target, inner.message, ttl=ttl)
         except (NotConnected, Overloaded, TypeError) as error:
             log.debug("%s does not pass a message on to %s: %s", context.node, relay.node, error)
 

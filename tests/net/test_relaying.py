@@ -25,7 +25,7 @@ from partisan import (
     rpc,
     testing,
 )
-from partisan.machines.relay_messages import Frame, Parcel, Word
+from partisan.machines.relay_messages import Abroad, Frame, Parcel, Word
 from partisan.testing import NodeProcess
 from partisan.wire.forward import Relay as Foreign
 from partisan.wire.relay import frame_to_term
@@ -377,6 +377,24 @@ async def test_relayed_messages_of_real_nodes_are_delivered_passed_on_and_copies
         heard(one.name, first)  # said again, the same way: another message
         assert await sinks[0].has(2) == [1, 1]
         assert [len(sink.messages) for sink in sinks] == [2, 1, 1]
+
+
+async def test_what_real_nodes_pass_on_goes_no_further_than_it_may_and_does_not_go_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with ring(*NAMES[:3]) as nodes:
+        relaying = nodes[0]._relaying
+        link = next(link for link in nodes[0]._context.traffic.links if link.peer is not None)
+        sent: list[Any] = []
+        monkeypatch.setattr(relaying, "send", lambda *args, **options: sent.append((args[2], options)))
+        frame = (Atom("forward_message"), Atom("sink"), 1)
+        relaying.receive_foreign(Foreign("x@h", frame, 2), link)
+        relaying.receive_foreign(Foreign("x@h", (*frame[:2], 2), 1 << 40), link)
+        assert sent == [(1, {"ttl": 2}), (2, {"ttl": 5})]
+        load = relaying._router.codec.encode((Atom("sink"), 3, None))
+        relaying._send_abroad(link.peer, Abroad("x@h", load, 4))
+        relaying.receive_foreign(Foreign("x@h", (*frame[:2], 3), 3), link)  # our own has come back
+        assert len(sent) == 2
 
 
 async def test_the_options_change_while_it_runs() -> None:
