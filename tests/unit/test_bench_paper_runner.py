@@ -12,8 +12,7 @@ from typing import ClassVar
 import pytest
 
 from partisan.bench.measure import MeasurementFailed
-from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Outcome, Repetition
-from partisan.bench.paper.cli import compare
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Repetition
 from partisan.bench.paper.experiments import Task
 from partisan.bench.paper.facts import preflight
 from partisan.bench.paper.networks import Networks
@@ -215,16 +214,6 @@ def test_a_missing_erl_is_said_before_anything_starts(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PATH", str(tmp_path))
     notes = preflight([Task(cell("disterl"), 9, 1.0, 1)], tmp_path, "").notes
     assert notes == ["disterl is skipped: not on the PATH: erl, erlc, epmd"]
-
-
-def test_an_earlier_run_is_compared_cell_by_cell() -> None:
-    def run(seconds: float) -> Run:
-        times = (Repetition(10, seconds, (seconds * 1e5,)),)
-        return Run(outcomes=[Outcome(cell("partisan"), "measured", repetitions=times)])
-
-    lines = compare(run(1.0), run(3.0))
-    assert lines[1].endswith("rate 3.00x, median 3.00x")
-    assert compare(run(1.0), Run()) == ["no cell is in both runs"]
 
 
 @pytest.mark.parametrize(("transport", "group"), [("disterl", DISTERL), ("partisan", PARTISAN), ("partisan", AFFINITY)])
