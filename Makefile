@@ -34,7 +34,7 @@ FLAVOURS := release debug trace asan
 TEST_TOOLS := $(VENV)/tools-test
 LINT_TOOLS := $(VENV)/tools-lint
 OTP28 := build/otp28
-STUBS := $(sort $(wildcard partisan/_core/*.pyi))
+STUBS := $(sort $(wildcard partisan/_core/*.pyi partisan/bench/netem/*.pyi))
 
 # Sanitizers must come before everything else in the process, and cannot see into Python's own arenas.
 ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=malloc \
@@ -43,7 +43,7 @@ ASAN_ENV = LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so)" PYTHONMALLOC=
 # of processes of their own, and the C headers, which tests/unit/csrc puts under sanitizers of their own in `make test`.
 CORE_TESTS := tests/unit tests/net tests/conformance $(addprefix --ignore=,tests/unit/csrc tests/net/test_examples.py \
 	tests/conformance/test_hyparview.py tests/conformance/test_pluggable.py $(wildcard tests/unit/test_bench_*.py) \
-	$(wildcard tests/net/test_discovery*.py) \
+	$(wildcard tests/net/test_discovery*.py tests/*/test_netem.py) \
 	$(patsubst %,tests/unit/test_%.py,config discovery docs imports packaging telemetry testing_plugin))
 # Left out besides, as each takes long and reaches nothing more of the core: nodes in processes of their own, connections
 # by the thousand, messages that Python takes apart.
@@ -75,7 +75,8 @@ $(VENV)/tools-%: pyproject.toml $(VENV)/stamp-pip
 # environment where the package is.
 build/stamp-%: $(VENV)/tools-build $(SOURCES)
 	mkdir -p build
-	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || rm -f partisan/_core/*.so partisan/bench/netem/*.so $(addprefix build/stamp-,$(FLAVOURS))
+	[ "$$(cat build/flavour 2>/dev/null)" = $* ] || \
+		rm -f partisan/_core/*.so partisan/bench/netem/*.so $(addprefix build/stamp-,$(FLAVOURS))
 	echo $* >build/flavour
 	if [ -e $(VENV)/stamp-editable ]; then \
 		PARTISAN_BUILD=$* $(PY) setup.py --quiet build_ext --inplace; \
@@ -128,7 +129,7 @@ lint: $(LINT_TOOLS)
 
 types: compile $(TEST_TOOLS) $(LINT_TOOLS)
 	$(BIN)/mypy
-	$(if $(STUBS),$(PY) -m mypy.stubtest --allowlist tests/typing/stubtest-allowlist.txt $(patsubst partisan/_core/%.pyi,partisan._core.%,$(STUBS)))
+	$(if $(STUBS),$(PY) -m mypy.stubtest --allowlist tests/typing/stubtest-allowlist.txt $(subst /,.,$(STUBS:.pyi=)))
 
 docs: compile $(VENV)/tools-docs
 	$(PY) docs/generate.py
@@ -136,5 +137,5 @@ docs: compile $(VENV)/tools-docs
 	@echo "build/site/index.html"
 
 clean:
-	rm -rf build dist *.egg-info partisan/_core/*.so partisan/bench/netem/*.so partisan/_core/*.c partisan/_core/*.html $(VENV)/stamp-editable
+	rm -rf build dist *.egg-info $(foreach kind,so c html,partisan/_core/*.$(kind) partisan/bench/netem/*.$(kind)) $(VENV)/stamp-editable
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
