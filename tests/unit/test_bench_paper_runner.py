@@ -12,8 +12,7 @@ from typing import ClassVar
 import pytest
 
 from partisan.bench.measure import MeasurementFailed
-from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Outcome, Repetition
-from partisan.bench.paper.cli import compare
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Repetition
 from partisan.bench.paper.experiments import Task
 from partisan.bench.paper.facts import preflight
 from partisan.bench.paper.networks import Networks
@@ -217,16 +216,6 @@ def test_a_missing_erl_is_said_before_anything_starts(tmp_path: Path, monkeypatc
     assert notes == ["disterl is skipped: not on the PATH: erl, erlc, epmd"]
 
 
-def test_an_earlier_run_is_compared_cell_by_cell() -> None:
-    def run(seconds: float) -> Run:
-        times = (Repetition(10, seconds, (seconds * 1e5,)),)
-        return Run(outcomes=[Outcome(cell("partisan"), "measured", repetitions=times)])
-
-    lines = compare(run(1.0), run(3.0))
-    assert lines[1].endswith("rate 3.00x, median 3.00x")
-    assert compare(run(1.0), Run()) == ["no cell is in both runs"]
-
-
 @pytest.mark.parametrize(("transport", "group"), [("disterl", DISTERL), ("partisan", PARTISAN), ("partisan", AFFINITY)])
 def test_pairs_of_actors_are_measured(transport: str, group: object) -> None:
     assert group in (DISTERL, PARTISAN, AFFINITY)
@@ -258,6 +247,43 @@ def test_a_node_that_is_killed_fails_the_measurement_at_once() -> None:
             workload.run(here, Amount(10**9, 600.0))
     finally:
         workload.stop()
+
+
+def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partisan.bench.paper.networks.CHECK_SECONDS", 0.2)
+    said: list[str] = []
+    networks = Networks(said.append)
+    if networks.missing:
+        pytest.skip(networks.missing)
+    far = Cell("microbenchmarks", "micro", "partisan", AFFINITY, 2, 1024, 10.0)
+    run = Run()
+    Runner(networks, Lines(said.append), lambda cell: "").run([Task(far, 3, WAIT, 1)], run)
+    (outcome,) = run.outcomes
+    assert (outcome.status, outcome.reason) == ("measured", "")
+    # Half a round trip at least; 10 % are left to what the relay allows itself.
+    assert min(outcome.repetitions[0].micros) > 4500
+    assert outcome.link_share is not None
+    assert 0 < outcome.link_share < 0.5
+    assert "loopback" not in outcome.scaled
+    assert {link["rtt_ms"] for link in run.links} == {1.0, 10.0}
+
+
+def test_a_network_that_cannot_be_opened_fails_its_cells_and_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def check(networks: Networks, rtt_ms: float) -> None:
+        asked.append(rtt_ms)
+        raise MeasurementFailed("the relay said nothing")
+
+    monkeypatch.setattr(Networks, "_check", check)
+    networks = Networks(print)
+    networks.missing = ""
+    run = Run()
+    tasks = [Task(cell("partisan", actors, rtt=20.0), 9, 1.0, 1) for actors in (1, 2)]
+    Runner(networks, Lines(lambda text: None), lambda cell: "", {}, lambda name: Noted).run(tasks, run)
+    assert [(each.status, each.reason) for each in run.outcomes] == [("failed", "the relay said nothing")] * 2
+    assert len(asked) == 1
+    assert not Noted.log
 
 
 def test_ctrl_c_leaves_no_process_and_writes_what_was_measured(tmp_path: Path) -> None:

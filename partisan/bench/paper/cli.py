@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import shlex
 import sys
@@ -11,13 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import report
 from .cells import Cell
+from .compare import compare
 from .experiments import ALL, NAMES, TRANSPORTS, UnknownName, Wish, known, tasks_of, text_of
 from .facts import facts_of, preflight
 from .networks import Networks
 from .progress import Lines, Progress
 from .results import NoResults, Run, read_json, write_csv, write_json
 from .runner import Runner, undisturbed
+from .terminal import Terminal, can_draw
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -120,7 +122,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     options.out.mkdir(parents=True, exist_ok=True)
-    progress: Progress = Lines(say)
+    progress: Progress = Terminal() if can_draw() else Lines(say)
     networks = Networks(progress.say, emulate=not options.loopback)
     found = preflight(tasks, options.out, networks.missing)
     for note in found.notes:
@@ -135,10 +137,10 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     finally:
         with undisturbed():
             _write(options, outcome)
-            _report(outcome, options.out, say)
+            report.write(outcome, options.out)
+    say(f"the report is {options.out / 'report.html'}")
     if old is not None:
-        for line in compare(outcome, old):
-            say(line)
+        say(compare(old, outcome))
     return 0
 
 
@@ -147,27 +149,3 @@ def _write(options: argparse.Namespace, outcome: Run) -> None:
     write_csv(options.out / "results.csv", outcome.outcomes)
     if options.json is not None:
         write_json(options.json, outcome)
-
-
-def _report(outcome: Run, directory: Path, say: Callable[[str], None]) -> None:
-    try:
-        report = importlib.import_module(f"{__package__}.report")
-    except ModuleNotFoundError as error:
-        say(f"no report is written: {error}")
-        return
-    report.write(outcome, directory)
-
-
-def compare(new: Run, old: Run) -> list[str]:
-    """Set the cells that both runs measured beside each other: a line each, above 1 is faster now."""
-    before = {text_of(each.cell): each for each in old.outcomes if each.status == "measured"}
-    lines = []
-    for each in new.outcomes:
-        was = before.get(text_of(each.cell))
-        if was is None or each.status != "measured":
-            continue
-        words = [f"rate {each.rate / was.rate:.2f}x"] if was.rate else []
-        if each.median_ms > 0 and was.median_ms > 0:
-            words.append(f"median {was.median_ms / each.median_ms:.2f}x")
-        lines.append(f"{text_of(each.cell)}: {', '.join(words)}")
-    return ["against the earlier run (above 1: better now)", *lines] if lines else ["no cell is in both runs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -354,8 +355,9 @@ def _connecting(transport: str, group: Group) -> float:
 
 def _estimate_of(task: Task) -> float:
     if task.cell.workload == "scale":
-        return SCALE_ESTIMATE * (task.cell.actors / 1024) ** 1.3 * (1.0 if task.cell.variant == "hyparview" else 0.15)
-    sent = float(task.messages * task.cell.actors * task.cell.octets) / RATE_ESTIMATE
+        part = 1.0 if task.cell.variant == "hyparview" else 0.15
+        return part * SCALE_ESTIMATE * math.pow(task.cell.actors / 1024, 1.3)
+    sent = task.messages * task.cell.actors * task.cell.octets / RATE_ESTIMATE
     return min(task.seconds, sent) + EXTRA_ESTIMATE
 
 

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from partisan.bench.erlang import Erlang
 from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import Cell, Group, Repetition
-from partisan.bench.paper.nodes import configuration, libs, options_of, spec_text, why_no_erlang
+from partisan.bench.paper.nodes import configuration, free_port, libs, options_of, spec_text, why_no_erlang
 from partisan.bench.places import Place
 from partisan.bench.procs import Child, gather
 
@@ -45,9 +45,6 @@ STREAM_OCTETS, STREAM_WINDOW = 2**20, 8
 GOSSIP_OCTETS, GOSSIP_SECONDS = 2**16, 0.005
 POLL = 0.05
 """Seconds between two looks at whether all connections are up."""
-
-PORT = 10210
-"""Where nodes of Partisan listen, and the two ports above: they cannot be asked to take any that is free."""
 
 CONSTANTS = {
     "PARTITIONS": PARTITIONS,
@@ -127,7 +124,7 @@ class Ring(Workload):
         erlang.prepare()
         group = group_of(self.cell)
         names = {host: erlang.name(host, host) for host in self.HOSTS}
-        ports = {host: PORT + number for number, host in enumerate(self.HOSTS)}
+        ports = {host: free_port() for host in self.HOSTS}
         flags = ["-by", "partisan" if real else "disterl", "-affinity", str(group.affinity).lower()]
         flags += ["-names", ",".join(names.values()), "-channels", _channels_text(group)]
         for host in self.HOSTS:
