@@ -140,6 +140,7 @@ class Plumtree(Machine):
         "_exchanges",
         "_name",
         "_outstanding",
+        "_recent",
         "_ticking",
         "_trees",
         "_wanted",
