@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from partisan.bench.measure import MeasurementFailed
@@ -16,6 +16,22 @@ CAPACITY_RTT = 1.0
 
 CHECK_SECONDS = 2.0
 """How long an emulated network's own limits are measured, each of three."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The line on which a host of an emulated network sends.
+
+    Attributes:
+        bandwidth: bits a second; None: what the relay can.
+        queue: octets that may wait for it; None: what it carries in a round trip.
+    """
+
+    bandwidth: float | None = None
+    queue: int | None = None
+
+
+FREE = Line()
 
 
 class Hosts:
@@ -57,16 +73,16 @@ class Networks:
     def __init__(self, say: Callable[[str], None], emulate: bool = True) -> None:
         self._say = say
         self._stack = contextlib.ExitStack()
-        self._open: tuple[tuple[str, ...], float] | None = None
+        self._open: tuple[tuple[str, ...], float, Line] | None = None
         self._hosts: Hosts | None = None
         self._limits: dict[float, float] = {}
         self._broken: dict[tuple[tuple[str, ...], float], str] = {}
         self.links: list[dict[str, Any]] = []
         self.missing = why_not() if emulate else "it was not wished"
 
-    def place(self, hosts: Sequence[str], rtt_ms: float) -> Place:
+    def place(self, hosts: Sequence[str], rtt_ms: float, line: Line = FREE) -> Place:
         """Open a place with these hosts; the one before it is closed, unless it is the same."""
-        wanted = (tuple(hosts), rtt_ms)
+        wanted = (tuple(hosts), rtt_ms, line)
         if wanted != self._open:
             self.close()
             if rtt_ms > 0 and hosts and not self.missing:
@@ -74,14 +90,15 @@ class Networks:
             self._open = wanted
         return self._hosts or LOOPBACK
 
-    def _enter(self, hosts: tuple[str, ...], rtt_ms: float) -> None:
+    def _enter(self, hosts: tuple[str, ...], rtt_ms: float, line: Line) -> None:
         """Check and open a network; one that has failed is not tried again."""
         if reason := self._broken.get((hosts, rtt_ms)):
             raise MeasurementFailed(reason)
+        bounds = {"bandwidth": line.bandwidth, "queue": line.queue}
         try:
             for each in (CAPACITY_RTT, rtt_ms):
                 self._check(each)
-            network = self._stack.enter_context(_netem().Network(len(hosts), rtt=rtt_ms / 1000))
+            network = self._stack.enter_context(_netem().Network(len(hosts), rtt=rtt_ms / 1000, **bounds))
         except MeasurementFailed as error:
             self._broken[hosts, rtt_ms] = str(error)
             raise

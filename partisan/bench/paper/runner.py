@@ -22,6 +22,7 @@ from partisan.bench.procs import ChildFailed
 
 from .cells import Cell, Group, Outcome, Repetition
 from .experiments import Task
+from .load import busy_share, processors
 from .networks import Networks
 from .progress import Progress
 from .results import Run
@@ -131,8 +132,10 @@ class Runner:
             workload = self._workload(task.cell, key)
             if first and workload.WARM:
                 workload.run(task.cell, replace(amount, seconds=min(WARM_SECONDS, amount.seconds)))
-            octets, began = self._networks.octets(), time.perf_counter()
+            octets, began, load = self._networks.octets(), time.perf_counter(), processors()
             repetition = workload.run(task.cell, amount)
+            if (busy := busy_share(load, processors())) is not None:
+                repetition = replace(repetition, extra={**repetition.extra, "cpu": busy})
             limit = self._networks.limit(task.cell.rtt_ms)
             if limit:
                 rate = (self._networks.octets() - octets) / (time.perf_counter() - began)
@@ -151,7 +154,7 @@ class Runner:
             return running
         kind = self._find(cell.workload)
         with undisturbed():
-            place = self._networks.place(kind.HOSTS, cell.rtt_ms)
+            place = self._networks.place(kind.HOSTS, cell.rtt_ms, kind.line(cell))
         # Known before it is started, so that whatever happens it is stopped.
         workload = self._running[key] = kind(cell, place)
         workload.start()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import Cell, Repetition
+from partisan.bench.paper.networks import FREE, Line
 from partisan.bench.places import Place
 from partisan.bench.procs import Child, ChildFailed
 
@@ -67,6 +68,11 @@ class Workload(ABC):
     def why_not(cls, cell: Cell) -> str | None:
         """Say why this cell cannot be tried here ("not on the PATH: erl"), or None. It starts nothing."""
         return None
+
+    @classmethod
+    def line(cls, cell: Cell) -> Line:
+        """The line on which each host sends, where a network is emulated."""
+        return FREE
 
     @classmethod
     def octets_needed(cls, cell: Cell) -> int:

@@ -3,8 +3,9 @@
 echo: a client asks a partition at random for its payload, and waits for it.
 kvs: each operation is a process of its own, which asks the three replicas of a key and is done when two have answered;
     keys are normal, every tenth operation of "90/10" writes, and a partition takes 10 ms for each request.
-head-of-line: echoes of a small payload beside anti-entropy (objects of 1 MiB between all pairs of nodes, eight under
-    way at once) and the gossip of a ring's state, all on one connection, or each on a channel of its own.
+head-of-line: echoes of a small payload beside anti-entropy (objects of 1 MiB between all pairs of nodes, sixteen under
+    way at once) and the gossip of a ring's state, all on one connection, or each on a channel of its own; where a
+    network is emulated each host sends on a line of 1 Gbit/s.
 
 The published harness has Riak Core's ring and vnodes; these are stand-ins of the same shape. A node's share of objects
 in memory is bounded: a partition keeps the newest ones.
@@ -23,6 +24,7 @@ from typing import Any, ClassVar
 from partisan.bench.erlang import Erlang
 from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import Cell, Group, Repetition
+from partisan.bench.paper.networks import FREE, Line
 from partisan.bench.paper.nodes import configuration, free_port, libs, options_of, spec_text, why_no_erlang
 from partisan.bench.places import Place
 from partisan.bench.procs import Child, gather
@@ -41,10 +43,13 @@ TIMEOUT = 10.0
 KEEP_OCTETS = 3 * 2**20
 """How much a partition keeps; one object at least. That is a gibibyte a node, or more with larger objects."""
 
-STREAM_OCTETS, STREAM_WINDOW = 2**20, 8
+STREAM_OCTETS, STREAM_WINDOW = 2**20, 16
 GOSSIP_OCTETS, GOSSIP_SECONDS = 2**16, 0.005
 POLL = 0.05
 """Seconds between two looks at whether all connections are up."""
+
+LINE = Line(bandwidth=1e9, queue=2**18)
+"""Of a host in `head-of-line`: the port of a switch, which anti-entropy fills. What waits there delays all channels."""
 
 CONSTANTS = {
     "PARTITIONS": PARTITIONS,
@@ -104,6 +109,10 @@ class Ring(Workload):
         if cell.transport == "pyzmq" and find_spec("zmq") is None:
             return "not installed: pyzmq (pip install 'partisan[bench]')"
         return None
+
+    @classmethod
+    def line(cls, cell: Cell) -> Line:
+        return LINE if cell.workload == "head-of-line" else FREE
 
     @classmethod
     def octets_needed(cls, cell: Cell) -> int:
