@@ -9,12 +9,13 @@ import argparse
 import gc
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from partisan.machines.faults import flipped
 from partisan.machines.record import PLAIN, Forms
@@ -46,6 +47,10 @@ class Forked:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
 
+    def alone(self) -> Forked:
+        """See `Runner`."""
+        return Forked(1)
+
     @staticmethod
     def is_possible() -> bool:
         """Whether the system forks."""
@@ -66,7 +71,7 @@ class Forked:
                 while waiting and len(running) < self.jobs:
                     number, point = waiting.pop(0)
                     here, there = fork.Pipe(duplex=False)
-                    child = fork.Process(target=_measure, args=(there, measure, state, point), daemon=True)
+                    child = fork.Process(target=_measure, args=(there, measure, state, point))
                     child.start()
                     there.close()
                     running[here] = (number, child)
@@ -81,8 +86,13 @@ class Forked:
 
 
 def _measure(there: Connection, measure: Callable[[State, Point], Result], state: State, point: Point) -> None:
+    signal.signal(signal.SIGTERM, _leave)  # so that whatever is forked here ends, too
     there.send(measure(state, point))
     there.close()
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    sys.exit(1)
 
 
 def _result(done: Any, child: Any, point: object) -> Any:
@@ -223,6 +233,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--nodes", type=_count, metavar="N", help="how many; default: as many as the scenario is about")
     top.add_argument("--seed", type=int, default=1, metavar="S", help="of all chance; default 1")
     top.add_argument("--full", action="store_true", help="as thorough as what was published; slow")
+    top.add_argument("--seeds", type=_count, metavar="N", help="with plumtree-paper: means over so many overlays")
     top.add_argument("--codec", action="store_true", help="send every message through the term format; slow")
     top.add_argument("--baselines", action="store_true", help="also what it is compared with; slow")
     top.add_argument("--trace", type=Path, metavar="FILE", help="write all that happens; `replay FILE` runs it again")
@@ -241,7 +252,7 @@ def _options(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder 
     codec = CODECS[scenario.codec]() if chosen.codec and scenario.codec else None
     forks = Forked.is_possible() and recorder is None  # a trace has one writer
     runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if forks else InTurn()
-    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder)
+    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder, chosen.seeds)
 
 
 def _prepare_files(chosen: argparse.Namespace) -> None:

@@ -121,6 +121,17 @@ def test_each_point_is_measured_from_the_same_state(runner):
     assert runner.points(lambda: [100], double_and_spoil, range(7)) == [100 + n for n in range(7)]
 
 
+@pytest.mark.parametrize("runner", [InTurn(), command_line.Forked(2)])
+def test_who_measures_a_point_can_measure_points_of_its_own(runner):
+    if not isinstance(runner, InTurn) and not command_line.Forked.is_possible():
+        pytest.skip("no fork here")
+
+    def inner(state, point):
+        return runner.alone().points(lambda: [*state, point], double_and_spoil, [1, 2])
+
+    assert runner.points(lambda: [100], inner, [10, 20]) == [[111, 112], [121, 122]]
+
+
 @pytest.mark.skipif(not command_line.Forked.is_possible(), reason="no fork here")
 def test_a_point_that_fails_fails_the_run(capfd):
     with pytest.raises(command_line.PointFailed, match="point 0"):
