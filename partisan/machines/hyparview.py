@@ -37,11 +37,11 @@ With the option `xbot` neighbors are exchanged for nearer ones (`machines/xbot.p
 It differs from the paper, too: a node is taken in only when it has been reached, so a forged joiner evicts nobody; an
 acceptance that comes when the view is full again is declined, instead of evicting somebody; who treats us as a neighbor
 and is none is told so, which restores symmetry whatever was lost; walks are no longer than our own; one who leaves says
-farewell. Who is dropped asks one passive peer at once and, with random promotion, one now and then; asking until
-somebody accepts is for failures: among nodes that join one by one most views are full, and 97 of 100 requests would be
-refused. A node that knows nobody any more, all peers of both views having failed, tries in turns those that it has
-known before; nobody else may know of it. And in joining, asking and answering each side uses the edge that it dialled
-itself, as the reference does.
+farewell. Who is dropped asks one passive peer at once (unless `replacement` is off) and, with random promotion, one now
+and then; asking until somebody accepts is for failures: among nodes that join one by one most views are full, and 97 of
+100 requests would be refused. A node that knows nobody any more, all peers of both views having failed, tries in turns
+those that it has known before; nobody else may know of it. And in joining, asking and answering each side uses the edge
+that it dialled itself, as the reference does.
 """
 
 from __future__ import annotations
@@ -383,7 +383,7 @@ class HyParView(Neighborhood):
         else:
             self._forget(name, "dropped by the peer")
         self._tried[name] = None
-        if asked is not None or was_neighbor:
+        if asked is not None or (was_neighbor and self.config.replacement):
             self._refill(now, asked or LOW)
 
     def _on_request(self, peer: Peer, message: NeighborRequest, now: float) -> None:

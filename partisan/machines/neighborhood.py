@@ -304,7 +304,7 @@ class Neighborhood(Machine, ABC):
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval)
             taken = len(self._active) + 1 + self._kept_free()
             short = taken < config.active_min_size
-            self._look_again(insist=short or taken < config.active_max_size - 1)
+            self._look_again(insist=not config.replacement or short or taken < config.active_max_size - 1)
             self._refill(now, HIGH if short else LOW, most=1)
         elif self._xbot is not None and timer == XBOT_TIMER:
             self._xbot.round(now)

@@ -47,6 +47,10 @@ class Forked:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
 
+    def alone(self) -> Forked:
+        """See `Runner`."""
+        return Forked(1)
+
     @staticmethod
     def is_possible() -> bool:
         """Whether the system forks."""
@@ -240,6 +244,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--nodes", type=_count, metavar="N", help="how many; default: as many as the scenario is about")
     top.add_argument("--seed", type=int, default=1, metavar="S", help="of all chance; default 1")
     top.add_argument("--full", action="store_true", help="as thorough as what was published; slow")
+    top.add_argument("--seeds", type=_count, metavar="N", help="with plumtree-paper: means over so many overlays")
     top.add_argument("--codec", action="store_true", help="send every message through the term format; slow")
     top.add_argument("--baselines", action="store_true", help="also what it is compared with; slow")
     top.add_argument("--trace", type=Path, metavar="FILE", help="write all that happens; `replay FILE` runs it again")
@@ -258,7 +263,7 @@ def _options(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder 
     codec = CODECS[scenario.codec]() if chosen.codec and scenario.codec else None
     forks = Forked.is_possible() and recorder is None  # a trace has one writer
     runner: Runner = Forked(chosen.jobs or os.cpu_count() or 1) if forks else InTurn()
-    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder)
+    return Options(chosen.nodes, chosen.seed, chosen.full, codec, runner, _say, recorder, chosen.seeds)
 
 
 def _prepare_files(chosen: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +23,8 @@ class Row:
 
     Attributes:
         published: the value in the paper, or None if it has none.
+        least: of the values that `measured` is the mean of, or None.
+        greatest: likewise.
     """
 
     protocol: str
@@ -31,12 +33,22 @@ class Row:
     published: float | None
     measured: float
     seed: int
+    least: float | None = None
+    greatest: float | None = None
 
 
 def rows_of(measured: Iterable[Measured], seed: int) -> list[Row]:
     """Put the published values beside the measured ones."""
     return [
-        Row(m.protocol, m.figure, m.point, PUBLISHED.get((m.protocol, m.figure, m.point)), m.measured, seed)
+        Row(
+            m.protocol,
+            m.figure,
+            m.point,
+            PUBLISHED.get((m.protocol, m.figure, m.point)),
+            m.measured,
+            seed,
+            *(m.spread or (None, None)),
+        )
         for m in measured
     ]
 
@@ -56,14 +68,18 @@ def _claim(row: Row) -> str:
 def text(rows: Sequence[Row]) -> str:
     """One table a figure, aligned."""
     lines: list[str] = []
+    spread = any(row.least is not None for row in rows)
     for figure in dict.fromkeys(row.figure for row in rows):
-        table = [("protocol", "point", "published", "measured")]
-        table += [
-            (row.protocol, str(row.point), _claim(row), _number(row.measured)) for row in rows if row.figure == figure
-        ]
-        widths = [max(len(line[column]) for line in table) for column in range(4)]
+        table = [("protocol", "point", "published", "measured", *(("least", "greatest") if spread else ()))]
+        table += [_cells(row, spread) for row in rows if row.figure == figure]
+        widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
         lines += [figure, *("  " + _aligned(line, widths) for line in table), ""]
     return "\n".join(lines)
+
+
+def _cells(row: Row, spread: bool) -> tuple[str, ...]:
+    ends = (_number(row.least), _number(row.greatest)) if spread else ()
+    return (row.protocol, str(row.point), _claim(row), _number(row.measured), *ends)
 
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -72,9 +88,15 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(left + right)
 
 
+def _names(rows: Sequence[Row]) -> list[str]:
+    """Of the columns; without those of the spread if there is none."""
+    names = [field.name for field in fields(Row)]
+    return names if any(row.least is not None for row in rows) else names[:-2]
+
+
 def to_json(rows: Sequence[Row]) -> str:
     """A list of objects, one a line."""
-    lines = ",\n".join(json.dumps(asdict(row)) for row in rows)
+    lines = ",\n".join(json.dumps({name: getattr(row, name) for name in _names(rows)}) for row in rows)
     return f"[\n{lines}\n]\n" if rows else "[]\n"
 
 
@@ -82,8 +104,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     """A line of names, and a line a row; what is None is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Row))
-    writer.writerows(astuple(row) for row in rows)
+    writer.writerow(_names(rows))
+    writer.writerows([getattr(row, name) for name in _names(rows)] for row in rows)
     return out.getvalue()
 
 

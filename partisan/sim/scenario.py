@@ -24,12 +24,14 @@ class Measured:
         figure: what was measured, as "reliability".
         point: where: a number, as the nodes that failed in percent, or a word.
         measured: the value; the report knows its unit by the figure.
+        spread: the least and the greatest value, if this is the mean of several.
     """
 
     protocol: str
     figure: str
     point: int | str
     measured: float
+    spread: tuple[float, float] | None = None
 
 
 @dataclass(slots=True)
@@ -118,6 +120,7 @@ class Options:
         nodes: how many; None is as many as the scenario is about.
         seed: decides all that is left to chance.
         full: as thorough as what was published, instead of as quick as shows it.
+        seeds: networks of which the figures are means, if the scenario takes means; None is as many as it takes.
         codec: sends every message through octets, if given.
         runner: measures points.
         say: told of progress.
@@ -131,6 +134,7 @@ class Options:
     runner: Runner = field(default_factory=InTurn)
     say: Callable[[str], None] = _say_nothing
     recorder: Recorder | None = None
+    seeds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -337,6 +337,19 @@ class TestFarewell:
         assert node.disconnects() == [asked]
         assert not node.connects()
 
+    def test_without_replacement_nobody_is_asked_before_promotion_which_asks_until_one_accepts(self):
+        node = Lone(replacement=False).befriend(1, 2, 3, 4, 5).know(7, 8, 9)
+        node.hear(1, Farewell(1, (1, 1)))
+        assert node.machine.active == (2, 3, 4, 5)
+        assert not node.connects()
+        node.do(TimedOut(PROMOTION_TIMER))
+        asked = []
+        for _ in range(3):
+            asked += node.connects()
+            node.up(asked[-1])
+            node.hear(asked[-1], NeighborRejected(asked[-1], ()))
+        assert len({*asked}) == 3
+
     def test_a_stale_one_is_ignored(self):
         node = Lone().befriend(1)
         node.hear(1, Farewell(1, (2, 5)))

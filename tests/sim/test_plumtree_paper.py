@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from partisan.machines.plumtree_messages import Push
@@ -30,7 +28,7 @@ def values(outcome, figure):
 def test_there_is_a_value_beside_each_published_one(outcome):
     rows = report.rows_of(outcome.measured, 5)
     found = {(row.protocol, row.figure) for row in rows if row.published is not None}
-    protocols = {*scenario.VARIANTS}
+    protocols = {name for name in scenario.VARIANTS if not name.startswith("threshold")}
     published = {(protocol, figure) for protocol, figure, point in report.PUBLISHED if protocol in protocols}
     assert found | {(p, f) for p in protocols for f in ("payload", "control", "total")} == published
     assert all(low <= report.PUBLISHED[key] <= high for key, (low, high) in RANGES.items())
@@ -41,7 +39,7 @@ def test_a_tree_has_no_redundancy_and_the_flood_has_three(outcome):
     redundancy = values(outcome, "redundancy")
     assert redundancy.pop(("eager", "stable")) == pytest.approx(3.0, abs=0.1)
     assert {*redundancy.values()} == {0.0}
-    assert len(redundancy) == 4
+    assert len(redundancy) == 6
 
 
 def test_every_link_carries_the_payload_or_two_announcements(outcome):
@@ -54,6 +52,34 @@ def test_every_link_carries_the_payload_or_two_announcements(outcome):
         values(outcome, "total")["plumtree s-s", NODES]
         == payload["plumtree s-s", NODES] + control["plumtree s-s", NODES]
     )
+
+
+def test_links_come_up_eager_and_the_first_messages_make_a_tree_of_them(outcome):
+    redundancy = values(outcome, "redundancy at first")
+    for name in ("plumtree s-s", "plumtree m-s"):
+        first, second, third = (redundancy[name, cycle] for cycle in (1, 2, 3))
+        assert 1.5 < first < 2.5  # joins leave views with room
+        assert 2.5 < first + second + third < 3.1  # until there are as many links as the flood has
+        assert third < second < first
+
+
+def test_a_tree_that_many_senders_have_made_is_deeper_unless_shorter_ways_are_taken(outcome):
+    hops = values(outcome, "last delivery hop")
+    assert hops["plumtree m-s", "stable"] > 2 * hops["plumtree s-s", "stable"]
+    assert hops["plumtree m-s", "stable"] > hops["threshold 7 m-s", "stable"] > hops["optimized m-s", "stable"]
+    control = values(outcome, "control")
+    assert control["plumtree m-s", NODES] < control["threshold 7 m-s", NODES] < control["optimized m-s", NODES]
+
+
+def test_figures_of_several_seeds_are_means_and_have_a_spread(monkeypatch):
+    monkeypatch.setattr(scenario, "VARIANTS", {"eager": scenario.VARIANTS["eager"]})
+    both = scenario.run(Options(40, seed=5, seeds=2))
+    parts = [scenario.life(Options(40), InTurn(), (f"5/{number}", "eager")) for number in range(2)]
+    assert both.digests == [digest for part in parts for digest in part.digests]
+    for mean, *each in zip(both.measured, *(part.measured for part in parts), strict=True):
+        found = [one.measured for one in each]
+        assert (mean.measured, mean.spread) == (sum(found) / 2, (min(found), max(found)))
+    assert len({*both.digests}) == 4
 
 
 def test_all_are_reached_while_nothing_or_little_fails(outcome):
@@ -70,24 +96,25 @@ def test_many_failures_break_it_and_cycles_mend_it(outcome):
 
 
 def test_a_point_is_the_same_measured_in_this_process(outcome):
-    [part] = InTurn().points(
-        lambda: scenario.prepare(Options(NODES), "5/0"), scenario.measure, [("massive", "plumtree m-s", 70)]
-    )
+    cluster = scenario.prepare(Options(NODES), "5/0", "plumtree m-s")
+    part = scenario.measure("plumtree m-s", cluster, ("massive", 70))
     assert part.measured[0].measured == values(outcome, "reliability")["plumtree m-s", 70]
     assert part.digests[0] in outcome.digests
 
 
 def test_another_seed_moves_the_figures(outcome):
-    other = scenario.prepare(Options(NODES), "6/0")
-    assert scenario.measure(other, ("massive", "plumtree m-s", 70)).digests[0] not in outcome.digests
+    other = scenario.prepare(Options(NODES), "6/0", "plumtree m-s")
+    assert scenario.measure("plumtree m-s", other, ("massive", 70)).digests[0] not in outcome.digests
 
 
 def cluster(codec):
-    made = scenario.Cluster(Options(30, codec=codec), 3)
-    made.form(cycles=1)
-    made.use(replace(scenario.VARIANTS["optimized m-s"], config=replace(scenario.CONFIG, optimization=1)))
+    variant = scenario.VARIANTS["optimized m-s"]
+    made = scenario.Cluster(Options(30, codec=codec), 3, variant)
+    made.join()
+    made.retune(made.cycling)
     for _ in range(3):
-        made.broadcast(5.0)
+        made.cycle()
+    made.retune(made.quiet)
     made.fail(6, 5.0)
     made.broadcast(5.0)
     return made

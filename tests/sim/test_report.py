@@ -53,6 +53,19 @@ def test_text_has_a_table_for_each_figure_with_published_beside_measured():
     assert len({len(line) for line in lines[1:4]}) == 1
 
 
+def test_means_stand_beside_their_spread_and_without_means_there_is_no_column_for_it():
+    mean = Measured("hyparview", "reliability", 90, 99.25, (98.5, 100.0))
+    rows = report.rows_of([mean, *MEASURED[1:]], 7)
+    lines = report.text(rows).splitlines()
+    assert lines[1].split() == ["protocol", "point", "published", "measured", "least", "greatest"]
+    assert lines[2].split() == ["hyparview", "90", "99.7", "99.25", "98.5", "100"]
+    assert lines[3].split() == ["hyparview", "95", "91", "88", "-", "-"]
+    first, second, *_ = json.loads(report.to_json(rows))
+    assert (first["least"], first["greatest"], second["least"]) == (98.5, 100.0, None)
+    assert next(csv.DictReader(io.StringIO(report.to_csv(rows))))["greatest"] == "100.0"
+    assert "least" not in report.text(ROWS) + report.to_json(ROWS) + report.to_csv(ROWS)
+
+
 def test_files_are_written_and_pictures_where_there_are_numbers_for_points(tmp_path):
     pytest.importorskip("matplotlib")
     written = report.write(ROWS, tmp_path / "new", "a-scenario")

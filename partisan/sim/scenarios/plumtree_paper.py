@@ -1,9 +1,12 @@
 """Plumtree as its paper measured it: what a tree saves, and what it loses when many nodes fail at once.
 
-The overlay is HyParView's, formed as in `hyparview_paper`. From that state each protocol is measured on its own, with a
-message in each cycle, from one node (s-s) or each from another (m-s):
+Each protocol lives through the paper's experiment on its own, with a message in each cycle, from one node (s-s) or each
+from another (m-s). Nodes join one by one, all through the first, without a cycle in between; from then on messages are
+sent, while cycles fill the views that the joins have left with room. Links come up eager, so that the first messages
+are redundant, and the tree is made anew around them: from one node that leaves it as shallow as it was, from another
+each time it is deeper every time. After some cycles nothing changes any more. From that state each point is measured:
 
-    redundancy            payload messages received for each node that received one, less one, when the tree is stable
+    redundancy            payload messages received for each node that received one, less one
     last delivery hop     hops of a message to the node that it reaches last
     payload, control, total     messages of one broadcast, at the number of nodes
     reliability           so many nodes fail at once: the share of the living that the next message reaches, in percent,
@@ -11,9 +14,17 @@ message in each cycle, from one node (s-s) or each from another (m-s):
     healing               cycles with repairs until a message reaches everybody again; 0 if that one did
     ... under failures    a few nodes fail in each cycle, for many cycles
 
-`eager` is the flood that the tree is compared with; `optimized` exchanges long ways for short ones. Messages take a
-constant time, so that hops are counted as in the paper's rounds. What is not about failures runs without membership
-cycles, which change nothing there.
+`eager` is the flood that the tree is compared with; `optimized` exchanges ways for any that are shorter. The paper says
+that it did so for 3 hops (s-s) or 7 (m-s), which are the rows `threshold 3 s-s` and `threshold 7 m-s`: with these few
+ways are exchanged once the tree stands, while its table counts thousands in every cycle; with one hop its figures come
+out. So either its threshold or its count is of something else than it says, and the rows here say which is which.
+
+The overlay is HyParView's as in `hyparview_paper`, but as its paper has it where that differs from ours: who is dropped
+by a neighbor does nothing about it at once; in each cycle a node with room looks for one neighbor as after a failure.
+Messages take a constant time, so that hops are counted as in the paper's rounds; in each round they arrive in an order
+by chance, as the paper's simulator takes nodes in such an order. A message that was announced is waited for longer than
+any takes, so that without failures nothing is grafted. What is not about failures is measured without membership
+cycles, which change nothing any more.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-14, section 4.
 """
@@ -21,6 +32,7 @@ Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-14, section 4.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
@@ -31,7 +43,7 @@ from partisan.machines.machine import Join, Peer, Retune, Unreachable
 from partisan.machines.plumtree import Plumtree
 from partisan.machines.plumtree_messages import Found, Graft, IHave, Merged, Missing, PlumtreeConfig, Prune
 from partisan.machines.stack import Stack
-from partisan.sim.latency import Constant
+from partisan.sim.latency import Uniform
 from partisan.sim.network import Network
 from partisan.sim.scenario import Measured, Options, Outcome, Runner, Scenario
 from partisan.sim.scenarios import hyparview_paper
@@ -43,10 +55,15 @@ SEEDS = 20
 FAILURES = hyparview_paper.FAILURES
 CYCLE = hyparview_paper.CYCLE
 STABLE_CYCLES = hyparview_paper.STABLE_CYCLES
+FEWER_CYCLES = 20
+"""Of a run that is not full; views are full after six."""
+
 MOST_CYCLES = 20
 """Cycles after which a broadcast is taken not to heal."""
 
-LATENCY = 0.01
+LATENCY = Uniform(0.002, 0.00201)
+"""So little that even after a hundred hops it comes to less than one more."""
+
 DETECTION = 0.1
 PATIENCE = 60.0
 """Seconds for a broadcast: enough for a chain of grafts. Massive failures are noticed only after the first."""
@@ -54,14 +71,17 @@ PATIENCE = 60.0
 FEW = 0.005
 """Of the nodes, how many fail in each cycle under failures (paper: 50 of 10,000)."""
 
-WARM_UP = 5
-"""Messages until a tree has settled."""
+_NEVER = 1e9
+"""Seconds between shuffles while there are no cycles."""
+
+OVERLAY = replace(hyparview_paper.CONFIG, replacement=False)
+"""Who is dropped waits for the next cycle."""
 
 MOD = "paper"
 CONFIG = PlumtreeConfig(
     lazy_tick=None, graft_after=0.5, graft_again=0.25, shared_tree=True, exchange_tick=None, remember=0.0, report=True
 )
-"""Announcements at once, one tree; an announced message is waited for as long as it travels fifty hops."""
+"""Announcements at once, one tree; what was announced is waited for while it may travel 250 hops: no way is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +103,10 @@ VARIANTS = {
     "eager": Variant(replace(CONFIG, pruning=False), single=False),
     "plumtree s-s": Variant(CONFIG, single=True, fails=True),
     "plumtree m-s": Variant(CONFIG, single=False, fails=True),
-    "optimized s-s": Variant(replace(CONFIG, optimization=3), single=True),
-    "optimized m-s": Variant(replace(CONFIG, optimization=7), single=False),
+    "optimized s-s": Variant(replace(CONFIG, optimization=1), single=True),
+    "optimized m-s": Variant(replace(CONFIG, optimization=1), single=False),
+    "threshold 3 s-s": Variant(replace(CONFIG, optimization=3), single=True),
+    "threshold 7 m-s": Variant(replace(CONFIG, optimization=7), single=False),
 }
 
 
@@ -163,62 +185,50 @@ class Cluster:
     Args:
         options: of the scenario.
         seed: of all chance.
+        variant: the protocol.
     """
 
-    def __init__(self, options: Options, seed: int | str) -> None:
+    def __init__(self, options: Options, seed: int | str, variant: Variant) -> None:
         codec, count = options.codec, options.nodes or NODES
         self.options = options
+        self.variant = variant
         self.peers: list[Peer] = list(range(count)) if codec is None else [codec.peer(n) for n in range(count)]
-        self.cycling = hyparview_paper.CONFIG
-        if codec is not None:
-            self.cycling = replace(self.cycling, key=codec.key)
-        self.quiet = replace(self.cycling, shuffle_interval=1e9)
+        self.cycling = OVERLAY if codec is None else replace(OVERLAY, key=codec.key)
+        self.quiet = replace(self.cycling, shuffle_interval=_NEVER, random_promotion=False)
         self.rng = Random(f"{seed}/scenario")
         self.tally = Tally()
         self.number = 0
-        self.sender = self.peers[0]
-        self.variant = VARIANTS["eager"]
         self.network = Network(
             self._build,
             seed,
-            latency=Constant(LATENCY),
+            latency=LATENCY,
             detection=DETECTION,
             through=None if codec is None else codec.through,
             unreachable=Unreachable,
             listener=self.tally,
         )
+        self.sender = self.rng.choice(self.peers)
 
     def _build(self, peer: Peer, rng: Random, restored: Any) -> Stack:
-        broadcast = Plumtree(peer, CONFIG, rng, {MOD: Memory(self.tally)})
+        broadcast = Plumtree(peer, self.variant.config, rng, {MOD: Memory(self.tally)})
         return Stack(HyParView(peer, self.quiet, rng, restored), broadcast)
 
-    def form(self, cycles: int = STABLE_CYCLES) -> None:
-        """Let all nodes join, one by one, and let cycles pass."""
+    def join(self) -> None:
+        """Let all nodes join, one by one, through the first."""
         for number, peer in enumerate(self.peers):
             self.network.boot(peer)
             if number:
-                self.network.tell(peer, Join(self.peers[self.rng.randrange(number)]))
+                self.network.tell(peer, Join(self.peers[0]))
             self.network.run(hyparview_paper.JOIN_GAP)
-        self.options.say(f"{len(self.peers)} nodes have joined, {self.network.events:,} events")
-        self.cycles(cycles)
-        self.options.say(f"{cycles} cycles are over, {self.network.events:,} events")
 
-    def cycles(self, count: int) -> None:
-        """Let the membership run for so many cycles, and no longer."""
-        self.retune(self.cycling)
-        self.network.run(count * CYCLE)
-        self.retune(self.quiet)
+    def cycle(self) -> int:
+        """Send a message, and run a cycle of the membership; return the number of the message."""
+        return self.broadcast(CYCLE)
 
-    def retune(self, config: HyParViewConfig | PlumtreeConfig) -> None:
-        """Give every node other options."""
+    def retune(self, config: HyParViewConfig) -> None:
+        """Give every node's membership other options: `cycling` or `quiet`."""
         for peer in self.network.nodes:
             self.network.tell(peer, Retune(config))
-
-    def use(self, variant: Variant) -> None:
-        """Broadcast by this protocol from now on."""
-        self.variant = variant
-        self.retune(variant.config)
-        self.sender = self.rng.choice(list(self.network.nodes))
 
     def fail(self, count: int, detection: float) -> None:
         """Crash so many nodes, by chance, but not a single sender."""
@@ -246,43 +256,40 @@ class Cluster:
         return (self.tally.reached[number] + 1) / len(self.network.nodes) * 100.0
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
 def _stable(cluster: Cluster, name: str) -> list[Measured]:
-    """The tree of a network in which nothing happens."""
-    cluster.use(VARIANTS[name])
+    """The tree of a network in which nothing happens any more."""
     network, tally, count = cluster.network, cluster.tally, len(cluster.peers)
-    numbers = [cluster.broadcast() for _ in range(99 if cluster.options.full else 29)]
     network.sent.clear()
-    last = cluster.broadcast()
-    settled = [*numbers[len(numbers) // 2 :], last]
-    payload, control = tally.payloads[last], sum(network.sent[kind] for kind in (IHave, Graft, Prune))
+    numbers = [cluster.broadcast() for _ in range(100 if cluster.options.full else 30)]
+    payload = _mean([tally.payloads[number] for number in numbers])
+    control = sum(network.sent[kind] for kind in (IHave, Graft, Prune)) / len(numbers)
     found: list[tuple[str, int | str, float]] = [
-        ("redundancy", "stable", _mean([cluster.redundancy(number) for number in settled])),
-        *(("redundancy at first", n, cluster.redundancy(number)) for n, number in enumerate(numbers[:3], 1)),
-        ("last delivery hop", "stable", _mean([float(tally.hops[number]) for number in settled])),
-        ("reliability, stable", "stable", min(cluster.reliability(number) for number in settled)),
-        ("payload", count, float(payload)),
-        ("control", count, float(control)),
-        ("total", count, float(payload + control)),
+        ("redundancy", "stable", _mean([cluster.redundancy(number) for number in numbers])),
+        *(("redundancy at first", cycle, cluster.redundancy(cycle)) for cycle in (1, 2, 3)),
+        ("last delivery hop", "stable", _mean([tally.hops[number] for number in numbers])),
+        ("reliability, stable", "stable", min(cluster.reliability(number) for number in numbers)),
+        ("payload", count, payload),
+        ("control", count, control),
+        ("total", count, payload + control),
     ]
     return [Measured(name, *each) for each in found]
 
 
 def _massive(cluster: Cluster, name: str, failed: int) -> list[Measured]:
     """Many nodes fail at once."""
-    cluster.use(VARIANTS[name])
-    for _ in range(WARM_UP):
-        cluster.broadcast()
     cluster.fail(round(len(cluster.peers) * failed / 100), PATIENCE)
     first = cluster.reliability(cluster.broadcast())
     cycles, reached = 0, first
     redundancy: list[float] = []
     while reached < 100.0 and cycles < MOST_CYCLES:
         cycles += 1
-        cluster.cycles(1)
+        cluster.retune(cluster.cycling)
+        cluster.network.run(CYCLE)
+        cluster.retune(cluster.quiet)
         number = cluster.broadcast()
         reached = cluster.reliability(number)
         redundancy.append(cluster.redundancy(number))
@@ -296,45 +303,48 @@ def _massive(cluster: Cluster, name: str, failed: int) -> list[Measured]:
 
 def _under_failures(cluster: Cluster, name: str) -> list[Measured]:
     """A few nodes fail in every cycle."""
-    cluster.use(VARIANTS[name])
-    for _ in range(WARM_UP):
-        cluster.broadcast()
+    tally = cluster.tally
     numbers, reached = [], []
     cluster.retune(cluster.cycling)
     for _ in range(100 if cluster.options.full else 10):
         cluster.fail(max(round(len(cluster.peers) * FEW), 1), DETECTION)
-        numbers.append(cluster.broadcast(CYCLE))
+        numbers.append(cluster.cycle())
         reached.append(cluster.reliability(numbers[-1]))
     return [
         Measured(name, "reliability under failures", "mean", _mean(reached)),
         Measured(name, "redundancy under failures", "mean", _mean([cluster.redundancy(n) for n in numbers])),
-        Measured(
-            name, "last delivery hop under failures", "mean", _mean([float(cluster.tally.hops[n]) for n in numbers])
-        ),
+        Measured(name, "last delivery hop under failures", "mean", _mean([tally.hops[n] for n in numbers])),
     ]
 
 
-def prepare(options: Options, seed: int | str) -> Cluster:
-    """Form the overlay and let it settle."""
-    cluster = Cluster(options, seed)
-    cluster.form()
+def prepare(options: Options, seed: int | str, name: str) -> Cluster:
+    """Let all nodes join, and the tree grow while the overlay settles."""
+    cluster = Cluster(options, seed, VARIANTS[name])
+    cluster.join()
+    options.say(f"{name}, seed {seed}: {len(cluster.peers)} nodes have joined, {cluster.network.events:,} events")
+    cluster.retune(cluster.cycling)
+    cycles = STABLE_CYCLES if options.full else FEWER_CYCLES
+    for _ in range(cycles):
+        cluster.cycle()
+    cluster.retune(cluster.quiet)
+    options.say(f"{name}, seed {seed}: {cycles} cycles are over, {cluster.network.events:,} events")
     return cluster
 
 
-Point = tuple[str, str, int]
-"""(experiment, protocol, percent that fail or 0)"""
+Point = tuple[str, int]
+"""(experiment, percent that fail or 0)"""
 
 
-def points() -> list[Point]:
-    """All that is measured from one overlay."""
-    found = [(what, name, 0) for name in VARIANTS for what in ("stable", "under failures")]
-    return found + [("massive", name, f) for name, variant in VARIANTS.items() if variant.fails for f in FAILURES]
+def points(name: str) -> list[Point]:
+    """All that is measured of a protocol."""
+    found = [("stable", 0), ("under failures", 0)]
+    return found + [("massive", failed) for failed in FAILURES if VARIANTS[name].fails]
 
 
-def measure(cluster: Cluster, point: Point) -> Outcome:
+def measure(name: str, cluster: Cluster, point: Point) -> Outcome:
     """Measure one point, from an overlay that has settled."""
     since = cluster.network.events
-    what, name, failed = point
+    what, failed = point
     if what == "stable":
         measured = _stable(cluster, name)
     elif what == "massive":
@@ -345,25 +355,33 @@ def measure(cluster: Cluster, point: Point) -> Outcome:
     return Outcome(measured, cluster.network.events - since, [cluster.network.digest()])
 
 
-def _overlay(options: Options, runner: Runner, seed: str) -> Outcome:
-    """Measure all points of one overlay."""
-    told = replace(options, say=lambda text: options.say(f"seed {seed}: {text}"))
+def life(options: Options, runner: Runner, which: tuple[str, str]) -> Outcome:
+    """Measure all of one protocol over one overlay.
+
+    Args:
+        runner: of its points.
+        which: seed and name.
+    """
+    seed, name = which
     whole = Outcome()
-    for part in runner.points(partial(prepare, told, seed), measure, points()):
+    for part in runner.points(partial(prepare, options, seed, name), partial(measure, name), points(name)):
         whole.add(part)
     return whole
 
 
 def run(options: Options) -> Outcome:
-    """Simulate it; a full run takes the means over `SEEDS` overlays."""
+    """Simulate it; of several seeds the figures are means, beside which the least and the greatest stand."""
     whole = Outcome()
+    count = options.seeds or (SEEDS if options.full else 1)
+    lives = [(f"{options.seed}/{number}", name) for number in range(count) for name in VARIANTS]
+    for part in options.runner.each(partial(life, options), lives):
+        whole.add(part)
     values: dict[tuple[str, str, int | str], list[float]] = {}
-    seeds = [f"{options.seed}/{number}" for number in range(SEEDS if options.full else 1)]
-    for overlay in options.runner.each(partial(_overlay, options), seeds):
-        whole.add(overlay)
     for each in whole.measured:
         values.setdefault((each.protocol, each.figure, each.point), []).append(each.measured)
-    whole.measured = [Measured(*key, _mean(found)) for key, found in values.items()]
+    whole.measured = [
+        Measured(*key, _mean(found), (min(found), max(found)) if count > 1 else None) for key, found in values.items()
+    ]
     return whole
 
 
