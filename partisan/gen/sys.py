@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from partisan._core.calls import call as ask
 from partisan._core.calls import reply
 from partisan._core.process import receive
+from partisan._core.requests import Request
 from partisan.errors import EncodeError, Exit, PartisanError
 from partisan.etf import Atom, Export, Pid
 from partisan.gen import proc_lib
@@ -253,8 +254,8 @@ def _told(value: Any, depth: int = TOLD_DEPTH) -> Any:
 
 
 def _local(caller: Any) -> bool:
-    """Whether a process of this node asks."""
-    return type(caller) is tuple and type(caller[0]) is Pid and caller[0].node == node().name
+    """Whether a process of this node asks: its tag is the request itself, which nothing that a peer sends can be."""
+    return type(caller) is tuple and len(caller) == 2 and type(caller[1]) is Request
 
 
 def _permitted(caller: Any) -> bool:

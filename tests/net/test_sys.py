@@ -162,6 +162,21 @@ async def test_sys_works_between_nodes_but_for_what_runs_code() -> None:
         await within(a, case)
 
 
+async def test_a_peer_that_gives_itself_out_for_a_process_of_ours_writes_no_file(tmp_path: Path) -> None:
+    async with cluster("a", "b") as [a, b]:
+        pid = await started(b, Counter, name="s", args=(1,))
+        path = tmp_path / "log"
+
+        async def case() -> None:
+            forged = (pid, a.make_ref())
+            partisan.send(pid, (Atom("system"), forged, (Atom("debug"), (Atom("log_to_file"), str(path)))))
+            partisan.send(pid, (Atom("system"), forged, (Atom("replace_state"), b"test_sys:doubled")))
+            assert await sys.get_state(pid) == {b"n": 1}
+
+        await within(a, case)
+        assert not path.exists()
+
+
 def doubled(state: dict[str, Any]) -> dict[str, Any]:
     """What another node has done to a state."""
     return {**state, "n": state["n"] * 2}
