@@ -14,8 +14,9 @@ It speaks section 2.7 of the partisan 5.0.3 reference, with these differences:
 The machine is not told of every frame: who reads the connection calls `heard(now)`, which is one store. The idle timer
 looks at that when it fires, and sleeps for what remains.
 
-A real node closes a connection on which we answer a ping after it sent the next one. A reader that finds several pings
-of one peer waiting should hand over the last alone.
+A real node closes a connection on which we answer a ping after it sent the next one. So of the pings that one read
+finds, as after this node stood still, the last alone is answered: in a turn of its own. As order is kept, an answer to
+a ping is one to all probes before it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ IDLE_TIMER = "idle"
 
 REPLY_TIMER = "reply"
 """Fires when the answer to a ping is late."""
+
+ANSWER_TIMER = "answer"
+"""Fires once the frames that were read together have been handled."""
 
 _GRAIN = 0.001
 """Seconds below which the rest of an idle time counts as over: float sums of times are not exact."""
@@ -160,6 +164,7 @@ class Keepalive(Machine):
         self._heard_before_asking = 0.0  # what `last_heard` was when we sent the first ping of those in vain
         self._pings: dict[int, float] = {}  # id of an unanswered ping -> when it was sent
         self._probes: dict[int, tuple[object, float]] = {}  # id of an unanswered probe -> its tag, when it was sent
+        self._asked: tuple[Peer, Ping] | None = None  # the latest ping that has no answer yet
 
     def handle(self, event: Event, now: float) -> list[Effect]:
         """Take one event; return what the world must now do, in order. See `Machine.handle`."""
@@ -207,18 +212,32 @@ class Keepalive(Machine):
         if self.peer is None or message.sender != self.peer:
             self._violation(peer, "a ping that does not name the peer as its sender")
         else:
-            self._send(peer, Pong(self.myself, message.id, message.sent))
+            if self._asked is None:
+                self._start_timer(ANSWER_TIMER, 0.0)
+            self._asked = (peer, message)
+
+    def _answer(self) -> None:
+        if self._asked is not None:
+            (peer, ping), self._asked = self._asked, None
+            self._send(peer, Pong(self.myself, ping.id, ping.sent))
 
     def _on_pong(self, peer: Peer, message: Pong, now: float) -> None:
         if self.peer is None or message.sender != self.peer:
             self._violation(peer, "a pong that does not name the peer as its sender")
         elif type(message.id) is not int or (message.id not in self._pings and message.id not in self._probes):
             self._violation(peer, "a pong to no ping of ours")
-        elif message.id in self._probes:
-            tag, sent = self._probes.pop(message.id)
-            self._notify(Probed(tag, now - sent))
         else:
-            self._notify(Heartbeat(now - self._pings.pop(message.id)))
+            self._tell_probes(message.id, now)
+            self._tell_heartbeat(message.id, now)
+
+    def _tell_probes(self, until: int, now: float) -> None:
+        for probe in [each for each in self._probes if each <= until]:
+            tag, sent = self._probes.pop(probe)
+            self._notify(Probed(tag, now - sent))
+
+    def _tell_heartbeat(self, ping_id: int, now: float) -> None:
+        if (sent := self._pings.pop(ping_id, None)) is not None:
+            self._notify(Heartbeat(now - sent))
             self._attempts = 0
             self._stop_timer(REPLY_TIMER)
             self._start_timer(IDLE_TIMER, self._idle_timeout)
@@ -227,7 +246,9 @@ class Keepalive(Machine):
         self._probes[self._ping(now)] = (event.tag, now)
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
-        if event.timer == IDLE_TIMER:
+        if event.timer == ANSWER_TIMER:
+            self._answer()
+        elif event.timer == IDLE_TIMER:
             self._idle(now)
         elif event.timer == REPLY_TIMER:
             if self.last_heard > self._heard_before_asking:

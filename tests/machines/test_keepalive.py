@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partisan.machines.keepalive import (
+    ANSWER_TIMER,
     IDLE_TIMER,
     REPLY_TIMER,
     Heartbeat,
@@ -43,6 +44,12 @@ def pings(effects):
 
 def answer(machine, ping, now):
     return machine.handle(Received("b@h", Pong("b@h", ping.id, ping.sent)), now)
+
+
+def asked(machine, ping):
+    """What is answered to a ping once what came with it has been handled."""
+    effects = machine.handle(Received("b@h", ping), 1.0)
+    return machine.handle(TimedOut(ANSWER_TIMER), 1.0) if effects == [StartTimer(ANSWER_TIMER, 0.0)] else effects
 
 
 def test_it_pings_after_the_idle_time():
@@ -140,8 +147,27 @@ def test_an_answer_counts_once():
 def test_a_ping_is_answered_with_what_it_carried():
     machine = dialler()
     strange = [b"any", {"term": 1}]
-    effects = machine.handle(Received("b@h", Ping("b@h", strange, -1)), 1.0)
-    assert effects == [Send("b@h", Pong("a@h", strange, -1))]
+    assert asked(machine, Ping("b@h", strange, -1)) == [Send("b@h", Pong("a@h", strange, -1))]
+
+
+def test_of_pings_that_are_read_together_the_last_is_answered():
+    machine = dialler()
+    assert machine.handle(Received("b@h", Ping("b@h", 1, 2)), 1.0) == [StartTimer(ANSWER_TIMER, 0.0)]
+    assert machine.handle(Received("b@h", Ping("b@h", 3, 4)), 1.0) == []
+    assert machine.handle(TimedOut(ANSWER_TIMER), 1.0) == [Send("b@h", Pong("a@h", 3, 4))]
+    assert machine.handle(TimedOut(ANSWER_TIMER), 1.0) == []
+    assert asked(machine, Ping("b@h", 5, 6)) == [Send("b@h", Pong("a@h", 5, 6))]
+
+
+def test_an_answer_to_a_ping_is_one_to_the_probes_before_it():
+    machine = dialler()
+    machine.handle(Start(), 0.0)
+    machine.handle(Probe("first"), 1.0)
+    (second,) = pings(machine.handle(Probe("second"), 2.0))
+    machine.handle(Probe("third"), 2.5)
+    assert answer(machine, second, 3.0) == [Notify(Probed("first", 2.0)), Notify(Probed("second", 1.0))]
+    (ping,) = pings(machine.handle(TimedOut(IDLE_TIMER), 25.0))
+    assert answer(machine, ping, 26.0)[:2] == [Notify(Probed("third", 23.5)), Notify(Heartbeat(1.0))]
 
 
 def test_a_ping_in_the_name_of_another_is_ignored():
@@ -155,13 +181,13 @@ def test_a_ping_before_the_hello_is_ignored_and_after_it_answered():
     (effect,) = machine.handle(Received(None, Ping("b@h", 1, 2)), 1.0)
     assert isinstance(effect.fact, Violation)
     machine.peer = "b@h"
-    assert machine.handle(Received("b@h", Ping("b@h", 1, 2)), 1.0) == [Send("b@h", Pong("a@h", 1, 2))]
+    assert asked(machine, Ping("b@h", 1, 2)) == [Send("b@h", Pong("a@h", 1, 2))]
 
 
 def test_disabled_it_still_answers_and_probes():
     machine = dialler(enabled=False)
     assert machine.handle(Start(), 0.0) == []
-    assert machine.handle(Received("b@h", Ping("b@h", 1, 2)), 1.0) == [Send("b@h", Pong("a@h", 1, 2))]
+    assert asked(machine, Ping("b@h", 1, 2)) == [Send("b@h", Pong("a@h", 1, 2))]
     (ping,) = pings(machine.handle(Probe("tag"), 2.0))
     assert answer(machine, ping, 2.25) == [Notify(Probed("tag", 0.25))]
 
