@@ -21,10 +21,9 @@ out. So either its threshold or its count is of something else than it says, and
 
 The overlay is HyParView's as in `hyparview_paper`, but as its paper has it where that differs from ours: who is dropped
 by a neighbor does nothing about it at once; in each cycle a node with room looks for one neighbor as after a failure.
-Messages take a constant time, so that hops are counted as in the paper's rounds; in each round they arrive in an order
-by chance, as the paper's simulator takes nodes in such an order. A message that was announced is waited for longer than
-any takes, so that without failures nothing is grafted. What is not about failures is measured without membership
-cycles, which change nothing any more.
+Messages take a constant time, so that hops are counted as in the paper's rounds; of one round they arrive in the order
+in which they were sent. A message that was announced is waited for longer than any takes, so that without failures
+nothing is grafted. What is not about failures is measured without membership cycles, which change nothing any more.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-14, section 4.
 """
@@ -43,7 +42,7 @@ from partisan.machines.machine import Join, Peer, Retune, Unreachable
 from partisan.machines.plumtree import Plumtree
 from partisan.machines.plumtree_messages import Found, Graft, IHave, Merged, Missing, PlumtreeConfig, Prune
 from partisan.machines.stack import Stack
-from partisan.sim.latency import Uniform
+from partisan.sim.latency import Constant
 from partisan.sim.network import Network
 from partisan.sim.scenario import Measured, Options, Outcome, Runner, Scenario
 from partisan.sim.scenarios import hyparview_paper
@@ -61,8 +60,7 @@ FEWER_CYCLES = 20
 MOST_CYCLES = 20
 """Cycles after which a broadcast is taken not to heal."""
 
-LATENCY = Uniform(0.002, 0.00201)
-"""So little that even after a hundred hops it comes to less than one more."""
+LATENCY = Constant(0.002)
 
 DETECTION = 0.1
 PATIENCE = 60.0
