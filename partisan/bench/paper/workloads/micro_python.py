@@ -21,23 +21,13 @@ import partisan
 from partisan import Atom
 from partisan.bench.child import announce
 
+from .python_node import each_done, orders, say, send
+
 OK = Atom("ok")
 POLL = 0.02
 """Seconds between two looks at whether all connections are up."""
 
 GREETER = "greeter"
-
-
-async def _lines() -> Any:
-    """The orders, as lists of words, until the input ends."""
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield line.decode().split()
-
-
-def _say(**facts: object) -> None:
-    print(json.dumps(facts), flush=True)
 
 
 def _node(facts: dict[str, Any], short: str) -> partisan.Node:
@@ -80,14 +70,14 @@ async def receivers(facts: dict[str, Any]) -> None:
         held = Receivers(node)
         node.spawn(_greet, node, name=GREETER)
         announce(node=node.name, address=str(node.listen_addrs[0]))
-        async for order, *words in _lines():
+        async for order, *words in orders():
             if order == "arm":
                 held.arm(int(words[0]))
-                _say(armed=True)
+                say(armed=True)
             elif order == "join":
                 await node.join(words[0])
             else:
-                _say(micros=held.report(int(words[0])))
+                say(micros=held.report(int(words[0])))
 
 
 async def _greet(node: partisan.Node) -> None:
@@ -126,12 +116,7 @@ class Senders:
         until = start + milliseconds * 1_000_000
         for number in range(actors):
             self.node.spawn(self._sender, number, payload, messages, until, done)
-        total = 0
-        for _ in range(actors):
-            count = await done.get()
-            if isinstance(count, Exception):
-                raise count
-            total += count
+        total = sum(await each_done(done, actors))
         return total, (time.perf_counter_ns() - start) / 1e9
 
     async def _sender(self, number: int, payload: bytes, most: int, until: int, done: Any) -> None:
@@ -142,42 +127,29 @@ class Senders:
 
     async def _exchange(self, number: int, payload: bytes, most: int, until: int) -> int:
         target, key = (f"receiver_{number}", self.peer), number if self.affinity else None
-        clock, send, receive = time.perf_counter_ns, partisan.send, partisan.receive
+        clock, receive = time.perf_counter_ns, partisan.receive
         name, me, count = Atom(self.node.name), partisan.self(), 0
         while count < most and ((start := clock()) < until or not count):
-            message = (payload, name, me, start)
-            try:
-                send(target, message, partition_key=key)
-            except partisan.Overloaded:
-                await self._patiently(target, message, key)
+            await send(self.node, target, (payload, name, me, start), key=key)
             await receive()
             count += 1
         return count
-
-    async def _patiently(self, target: tuple[str, str], message: object, key: int | None) -> None:
-        """Send a message that a full queue has refused, when there is room."""
-        while True:
-            try:
-                partisan.send(target, message, partition_key=key)
-                return
-            except partisan.Overloaded as refused:
-                await self.node.drain(refused.node, refused.channel)
 
 
 async def senders(facts: dict[str, Any]) -> None:
     """Hold the node of the senders."""
     peer = facts["peer"]
     async with _node(facts, "a") as node:
-        _say(up=f"{node.name.partition('@')[0]}@{node.listen_addrs[0]}")
+        say(up=f"{node.name.partition('@')[0]}@{node.listen_addrs[0]}")
         await node.join(f"{peer.partition('@')[0]}@{facts['contact']}")
         reached = asyncio.Event()
         node.spawn(_reach, node, peer, reached)
         await reached.wait()
         held = Senders(node, peer, facts["affinity"])
         announce()
-        async for _order, *words in _lines():
+        async for _order, *words in orders():
             operations, seconds = await held.run(*(int(word) for word in words))
-            _say(done=True, operations=operations, seconds=seconds)
+            say(done=True, operations=operations, seconds=seconds)
 
 
 def main(arguments: list[str]) -> None:

@@ -6,9 +6,11 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator
+from typing import TypeVar
 
 import partisan
 
+Result = TypeVar("Result")
 Target = partisan.Pid | tuple[str, str]
 
 
@@ -37,9 +39,9 @@ async def send(
             await node.drain(refused.node, refused.channel)
 
 
-async def each_done(done: asyncio.Queue[object], count: int) -> list[object]:
+async def each_done(done: asyncio.Queue[Result | Exception], count: int) -> list[Result]:
     """Wait for so many results. Raises the first that is an exception."""
-    results = []
+    results: list[Result] = []
     for _ in range(count):
         result = await done.get()
         if isinstance(result, Exception):
