@@ -140,14 +140,15 @@ class CausalStore:
             self._task = self._loop.create_task(self._write_all())
 
     async def close(self, grace: float) -> None:
-        """Wait until all is saved, for so many seconds at most."""
+        """Wait until all is saved and the file is closed, for so many seconds at most each."""
         if self._task is not None:
             await asyncio.wait([self._task], timeout=grace)
         if self._task is not None:
             log.error("causal orders are not saved: writing %s takes too long, or fails", self.path)
             self._task.cancel()
-        self._thread.submit(self._connection.close)
+        closing = self._loop.run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown(wait=False)
+        await asyncio.wait([closing], timeout=grace)
 
     async def _write_all(self) -> None:
         try:
