@@ -12,7 +12,9 @@
 #   make soak           a thousand kills amid acknowledged messages, ten minutes of silence between a node and the BEAM, a
 #                       large overlay, nodes at full load, and the tests that use chance under SEEDS seeds
 #   make fuzz           fuzz each of TARGETS (scan, codec, frames, handshake, distribution) for FUZZ_SECONDS; needs clang
-#   make bench          the throughput experiments; flags in BENCH_ARGS
+#   make bench          the micro benches of the compiled core, each beside what it took in the saved run: the first one, or
+#                       the last with BENCH_SAVE=1; pytest's flags in BENCH_ARGS. `python -m partisan.bench` has the
+#                       experiments between nodes
 #   make docs           the site of the documentation, in build/site
 #   make types lint clean
 #   make compile debug trace asan     build one flavour in place
@@ -24,6 +26,7 @@ SEEDS ?= 10
 FUZZ_SECONDS ?= 600
 TARGETS ?=
 BENCH_ARGS ?=
+BENCH_SAVE ?=
 PYTEST_ARGS ?=
 SDIST_VERSIONS ?= 3.11 3.12 3.13
 
@@ -121,7 +124,8 @@ fuzz: compile $(VENV)/tools-fuzz
 	PYTHON=$(PY) TARGETS="$(TARGETS)" tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 bench: compile $(TEST_TOOLS)
-	$(PY) -m partisan.bench micro $(BENCH_ARGS)
+	$(PY) -m pytest -q bench --benchmark-quiet --benchmark-disable-gc --benchmark-json=build/bench.json $(BENCH_ARGS)
+	$(PY) bench/compare.py build/bench.json .benchmarks/baseline.json $(if $(BENCH_SAVE),--save)
 
 lint: $(LINT_TOOLS)
 	$(BIN)/ruff check .

@@ -75,7 +75,7 @@ class Core:
         self.relieved: list[tuple[Bound, bool]] = []
         self.unknown: list[tuple[str, str]] = []
         self.soon: deque[Callable[[], object]] = deque()
-        self.limits = {"policy": policy, "high_water": high_water, "hard_limit": hard_limit}
+        self.limits: dict[str, Any] = {"policy": policy, "high_water": high_water, "hard_limit": hard_limit}
         self.codec = codec if codec is not None else Codec(remote_refs=True, encode_refs="tuple")
         self.scheduler = Scheduler(
             name,
@@ -155,7 +155,7 @@ class Core:
         """Bring a connection up whose wire is whoever calls `drain`."""
         kind = options.pop("kind", SendQueue)
         lane = self.table.lane(peer, channel)
-        queue = kind(lane.bound, schedule=self.router.mark, **{"write": lambda: None, **options})
+        queue: SendQueue = kind(lane.bound, schedule=self.router.mark, **{"write": lambda: None, **options})
         self.table.add(peer, channel, queue)
         return queue
 
