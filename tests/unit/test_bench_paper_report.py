@@ -78,14 +78,22 @@ def test_a_claim_that_nothing_differs_holds_where_nothing_differs() -> None:
     assert the(both, "echo-perf").word == "reproduced"
 
 
-def test_a_point_whose_link_was_full_gives_way_to_a_smaller_one() -> None:
+def test_a_point_whose_link_was_full_for_the_loser_gives_way_to_a_smaller_one() -> None:
     outcomes = [
-        *(micro("disterl", 250.0, link_share=0.2), micro("partisan", 200.0, link_share=0.9)),
+        *(micro("disterl", 250.0, link_share=0.9), micro("partisan", 200.0, link_share=0.9)),
         *(micro("disterl", 60.0, octets=64 * KIB), micro("partisan", 10.0, octets=64 * KIB, scaled="64 KiB for 512")),
     ]
     verdict = the(outcomes, HIGH_LATENCY)
     assert (verdict.point, verdict.ratio) == ("128 actors, 64 KiB, 20 ms", pytest.approx(6.0))
     assert "64 KiB for 512; judged at 128 actors, 64 KiB, 20 ms" in verdict.note
+
+
+def test_a_link_that_is_full_for_the_winner_alone_makes_no_claim_easier() -> None:
+    outcomes = [
+        *(micro("disterl", 250.0, link_share=0.1), micro("partisan", 20.0, link_share=0.8)),
+        *(micro("disterl", 60.0, actors=16), micro("partisan", 20.0, actors=16)),
+    ]
+    assert the(outcomes, HIGH_LATENCY).ratio == pytest.approx(12.5)
 
 
 def test_a_claim_is_not_judged_by_a_point_that_is_harder() -> None:

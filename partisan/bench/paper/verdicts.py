@@ -1,7 +1,8 @@
 """Each published figure beside the measured one: is its claim reproduced here, and if not, what stood against it?
 
-A claim is judged at its own point where that was measured on both sides and the emulated link was at most half full;
-else at the nearest smaller point of the same experiment, which is named. A ratio is always of one run.
+A claim is judged at its own point, or at the nearest smaller one of the same experiment, which is named, where both
+sides were measured and the emulated link was at most half full for the side that the claim says loses. A link that is
+full for the side that wins holds it back: the ratio is smaller than it would be. A ratio is always of one run.
 """
 
 from __future__ import annotations
@@ -58,11 +59,6 @@ class Pair:
     def measured(self) -> bool:
         """Whether both were."""
         return self.theirs.status == self.ours.status == "measured"
-
-    @property
-    def link_bound(self) -> bool:
-        """Whether the link of either was more than half full."""
-        return self.theirs.link_bound or self.ours.link_bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +131,7 @@ def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
     measured = [pair for pair in found if pair.measured]
     if not measured:
         return _missing(outcomes, claim, found)
-    best = min(measured, key=lambda pair: (pair.link_bound, distance(claim, pair.ours.cell)))
+    best = min(measured, key=lambda pair: (pair.theirs.link_bound, distance(claim, pair.ours.cell)))
     theirs, ours = best.values(claim.metric)
     ratio = best.ratio(claim.metric)
     others = [pair.ours for pair in pairs(outcomes, claim, REAL) if pair.ours.cell.place == best.ours.cell.place]
@@ -144,7 +140,7 @@ def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
     notes = [each for each in (best.theirs.scaled, best.ours.scaled) if each]
     if distance(claim, best.ours.cell) != (0.0, 0.0):
         notes.append(f"judged at {point(best.ours.cell)}, the nearest below it that was measured")
-    if word != "reproduced":
+    if word != "reproduced" and claim.experiment != "scale":
         notes.append(f"what stood against it: {against(best.ours)}")
     return Verdict(claim, point(best.ours.cell), theirs, ours, real, ratio, word, "; ".join(dict.fromkeys(notes)))
 
@@ -175,7 +171,7 @@ def against(outcome: Outcome) -> str:
     """What was found to be full while a cell was measured: the link, the processors, or neither."""
     if outcome.link_bound:
         assert outcome.link_share is not None
-        return f"the emulated link was {outcome.link_share:.0%} full: the relay was measured, not the transport"
+        return f"the emulated link was {outcome.link_share:.0%} full, so the relay was measured, not the transport"
     busy = [each.extra["cpu"] for each in outcome.repetitions if "cpu" in each.extra]
     if busy and statistics.median(busy) > 0.85:
         return f"the processors were {statistics.median(busy):.0%} busy"
