@@ -29,7 +29,9 @@ def label(cell: Cell) -> str:
         return cell.transport
     text = f"{cell.transport} {group.channels}/{group.parallelism}/{'T' if group.affinity else 'F'}"
     text += " monotonic" if group.monotonic else ""
-    return text if cell.workload in ("micro", "echo", "kvs") else cell.variant
+    if cell.workload == "scale":
+        return cell.variant
+    return text if cell.workload in ("micro", "echo", "kvs") else f"{cell.transport}, {cell.variant}"
 
 
 def draw(outcomes: Sequence[Outcome], directory: Path) -> dict[str, list[tuple[Path, str]]]:
@@ -72,6 +74,13 @@ def _by_connections(experiment: str, outcomes: Sequence[Outcome], directory: Pat
         yield _box_plot(title, chosen, directory, lambda cell: cell.group.parallelism, "connections a channel")
 
 
+def _by_round_trip(experiment: str, outcomes: Sequence[Outcome], directory: Path) -> Iterator[tuple[Path, str]]:
+    for octets, variant in dict.fromkeys((each.cell.octets, each.cell.variant) for each in outcomes):
+        chosen = [each for each in outcomes if (each.cell.octets, each.cell.variant) == (octets, variant)]
+        title = f"{experiment}: {size(octets)}, {variant}"
+        yield _box_plot(title, chosen, directory, lambda cell: round(cell.rtt_ms), "round trip, ms")
+
+
 def _blocking(experiment: str, outcomes: Sequence[Outcome], directory: Path) -> Iterator[tuple[Path, str]]:
     """All variants in one picture: they are what is compared."""
     for rtt_ms in dict.fromkeys(each.cell.rtt_ms for each in outcomes):
@@ -105,7 +114,7 @@ def _box_plot(
         axes.plot([], [], color=f"C{number}", linewidth=6, alpha=0.6, label=kind)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
     axes.set_xlim(-0.5, len(places) - 0.5)
     axes.set_xticks(range(len(places)), [str(place) for place in places])
     axes.set_xlabel(axis)
@@ -178,6 +187,7 @@ _DRAWERS: dict[str, Callable[[str, Sequence[Outcome], Path], Iterator[tuple[Path
     "microbenchmarks-queueoverhead": _by_connections,
     "echo-perf": _throughput,
     "fsm-perf": _throughput,
+    "kvs-latency": _by_round_trip,
     "perf-suite": _throughput,
     "scale": _scale,
     "head-of-line": _blocking,
