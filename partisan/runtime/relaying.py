@@ -138,6 +138,7 @@ class Relaying:
         self._asked = asked
         self._near: set[str] = set()
         self._speakers: set[str] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of neighbors that may be about to say what they take
         self._far: dict[str, Far] = {}  # who has written to us, or was written to, by relays; the latest last
         self._strangers = Strangers(context.loop.time)
         self._handing = False
@@ -161,7 +162,14 @@ class Relaying:
 
     def stop(self) -> None:
         """Relay nothing any more."""
+        for node in list(self._timers):
+            self._drop_timer(node)
         self._driver.stop()
+
+    def _drop_timer(self, node: str) -> None:
+        timer = self._timers.pop(node, None)
+        if timer is not None:
+            timer.cancel()
 
     def edge(self, node: str, up: bool) -> None:
         """The overlay's edge to the node has become usable, or no longer is."""
@@ -170,7 +178,8 @@ class Relaying:
             if node in self._speakers:
                 self._driver.handle(EdgeUp(node, Kind.SPEAKER))
             else:  # it may be about to say so
-                self._context.loop.call_later(AGREEMENT, self._tell_kind, node)
+                self._drop_timer(node)
+                self._timers[node] = self._context.loop.call_later(AGREEMENT, self._tell_kind, node)
         elif node in self._near and not self._router.table.is_connected(node):
             self._near.discard(node)
             self._driver.handle(NeighborDown(node, "closed"))
@@ -183,6 +192,7 @@ class Relaying:
 
     def _tell_kind(self, node: str) -> None:
         """The neighbor has had the time to say that it takes frames."""
+        self._timers.pop(node, None)
         if node in self._near and node not in self._speakers:
             kind = Kind.RELAY if self._context.manager.passes_on else Kind.PLAIN
             self._driver.handle(EdgeUp(node, kind))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator, Mapping
+from random import Random
 from typing import Any, TypeAlias
 
 from partisan import Node
@@ -26,10 +28,16 @@ SETTLE = 2.0
 """Seconds after a block in which a clean one may end what it began."""
 
 
+PORTS = range(15_000, 32_000)
+"""Below those that systems give to connections: one of these would have taken a port before its node does."""
+
+
 def free_port() -> int:
-    """A port of the loopback on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
+    """A port of the loopback on which nobody listens, taken at random from `PORTS`. Raises OSError: none was found."""
+    for port in Random().sample(PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError(errno.EADDRINUSE, "of a hundred ports of the loopback none is free")
 
 
 def address_of(node: Node) -> str:

