@@ -28,13 +28,13 @@ SETTLE = 2.0
 """Seconds after a block in which a clean one may end what it began."""
 
 
-PORTS = range(15_000, 32_000)
+_PORTS = range(15_000, 32_000)
 """Below those that systems give to connections: one of these would have taken a port before its node does."""
 
 
 def free_port() -> int:
-    """A port of the loopback on which nobody listens, taken at random from `PORTS`. Raises OSError: none was found."""
-    for port in Random().sample(PORTS, 100):
+    """A port of the loopback on which nobody listens, taken at random from `_PORTS`. Raises OSError: none was found."""
+    for port in Random().sample(_PORTS, 100):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
     raise OSError(errno.EADDRINUSE, "of a hundred ports of the loopback none is free")

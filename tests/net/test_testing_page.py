@@ -45,6 +45,6 @@ def test_the_page_names_every_helper_and_every_fixture() -> None:
     from partisan.testing.plugin import FIXTURES
 
     text = PAGE.read_text()
-    helpers = {name for name in vars(testing) if not name.startswith("_")} - SUBMODULES
+    helpers = {name for name in vars(testing) if name.isidentifier() and not name.startswith("_")} - SUBMODULES
     assert [name for name in sorted(helpers) if f"`{name}" not in text] == []
     assert [name for name in sorted(FIXTURES) if f"`{name}`" not in text] == []
