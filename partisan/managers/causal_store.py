@@ -148,7 +148,9 @@ class CausalStore:
             self._task.cancel()
         closing = self._loop.run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown(wait=False)
-        await asyncio.wait([closing], timeout=grace)
+        done, _ = await asyncio.wait([closing], timeout=grace)
+        if done and (error := closing.exception()) is not None:
+            log.error("%s could not be closed: %s", self.path, error)
 
     async def _write_all(self) -> None:
         try:
