@@ -71,6 +71,7 @@ class Edge:
         target: whom the machine asked for: a spec, or a contact until its name is known.
         up: whether the overlay was told that it is connected.
         links: connections whose handshake has begun or is done, with their channels.
+        dialling: channels of those that are being made, each until it is one of the links or has failed.
         stale: those of them that part as soon as another one of the channel is up.
         attempts: failures in a row.
     """
@@ -82,7 +83,7 @@ class Edge:
         self.up = False
         self.links: dict[DialledLink, str] = {}
         self.stale: set[DialledLink] = set()
-        self.dialling: dict[asyncio.Task[None], str] = {}
+        self.dialling: list[str] = []
         self.attempts = 0
         self.timer: asyncio.TimerHandle | None = None
         self.addresses = self._rotate()
@@ -95,7 +96,7 @@ class Edge:
     def pending(self, channel: str) -> int:
         """Connections of the channel that are being made or not yet usable."""
         made = sum(1 for link, name in self.links.items() if name == channel and not link.up)
-        return made + sum(1 for name in self.dialling.values() if name == channel)
+        return made + self.dialling.count(channel)
 
     def usable(self, channel: str) -> list[DialledLink]:
         """Connections of the channel that carry messages and are to stay, oldest first."""
@@ -342,12 +343,11 @@ class Dialer:
     def _dial(self, edge: Edge, channel: str) -> None:
         address = next(edge.addresses)
         task = self._context.loop.create_task(self._connect(edge, channel, address))
-        edge.dialling[task] = channel
+        edge.dialling.append(channel)
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._dialled(edge, address, done))
+        task.add_done_callback(lambda done: self._dialled(edge, channel, address, done))
 
-    def _dialled(self, edge: Edge, address: ListenAddress, task: asyncio.Task[None]) -> None:
-        channel = edge.dialling.pop(task)
+    def _dialled(self, edge: Edge, channel: str, address: ListenAddress, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -359,16 +359,11 @@ class Dialer:
     async def _connect(self, edge: Edge, channel: str, address: ListenAddress) -> None:
         """Open a socket to the address and begin the handshake on it."""
         context = self._context
-        context.faults.check(edge.target.name)
-        sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
-        sock.setblocking(False)
         until = context.loop.time() + context.config.connect_timeout
         try:
-            async with asyncio.timeout_at(until):
-                await connect(context.loop, sock, address.host, address.port)
-        except BaseException:
-            sock.close()
-            raise
+            sock = await self._reach(edge, address, until)
+        finally:
+            edge.dialling.remove(channel)  # once this task is seen to be done would be late: greetings come between
         options = edge.target.channel(channel) if isinstance(edge.target, NodeSpec) else None
         context.telemetry.emit(telemetry.SOCKET_CONNECT, {"count": 1}, {"address": str(address), "channel": channel})
         link = DialledLink(
@@ -389,6 +384,20 @@ class Dialer:
         link.start()
         if self._edges.get(edge.target) is not edge:
             self._part(edge, link)
+
+    async def _reach(self, edge: Edge, address: ListenAddress, until: float) -> socket.socket:
+        """Open a socket to the address, by that time."""
+        context = self._context
+        context.faults.check(edge.target.name)
+        sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_STREAM)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout_at(until):
+                await connect(context.loop, sock, address.host, address.port)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     def _opened(self, link: DialledLink) -> None:
         """The peer has said who it is, and we have answered: the connection carries messages from now on."""

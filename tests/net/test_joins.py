@@ -75,6 +75,29 @@ async def test_a_member_that_is_joined_while_it_is_dialled_gets_no_connection_to
         assert [task.cancel() for task in ended].count(True) == 1
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_member_that_is_joined_just_when_its_dial_is_done_gets_no_connection_too_few(turns: int) -> None:
+    """The connection of the join is greeted so many turns of the loop after the node begins to dial the member."""
+    async with running("a", connection_interval=0.02) as [a], greeted(a, C) as told, host() as script:
+        mine, other = spec_term(B, script.port, {None: 3}), spec_term(C, free_port(), {None: 1})
+        joining = a.loop.create_task(a.join(f"{B}:{script.port}"))
+        first = await script.arrival()
+        first.tell((Atom("hello"), Atom(B)))
+        await first.told()
+        told.tell((FORWARD, MANAGER, (STRATEGY, (other, state_term(other, mine)))))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        first.tell(state_frame(mine))
+        for _ in range(2):
+            peer = await script.arrival()
+            peer.tell((Atom("hello"), Atom(B)))
+            await peer.told()
+            peer.tell(state_frame(mine))
+        assert await joining == B
+        await eventually(lambda: a.connection_count(B) == 3)
+        assert a.is_fully_connected(B)
+
+
 async def test_sync_join_of_ourselves_is_done_at_once() -> None:
     async with running("a") as [a]:
         assert await a.sync_join(A) == await a.sync_join(a.spec) == await a.sync_join(address_of(a)) == A
