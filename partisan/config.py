@@ -120,6 +120,13 @@ class Config:
         "use the default channel must stay there until its own is up, or its messages could swap.",
         source="partisan 5.0.3",
     )
+    share_connections: bool = option(
+        True,
+        "The messages of a channel go together on one of its connections as long as none has to wait there; whose "
+        "next message would goes over to a connection of its own, until nobody has waited for some seconds (partisan "
+        "5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops its oldest, always "
+        "uses all. Not live.",
+    )
     connection_interval: float = option(
         1.0,
         "How often missing connections are looked for, and the first pause before one is dialled again.",

@@ -3,6 +3,11 @@
 from partisan._core.bound cimport Bound
 from partisan._core.sendqueue cimport SendQueue
 
+cdef enum:
+    TOGETHER = 0                          # a slot shares the trunk
+    APART = 1                             # a slot uses its home until it is gathered
+    CLAIMED = 2                           # a slot uses its home
+
 
 cdef class Holding(SendQueue):
     pass
@@ -34,6 +39,10 @@ cdef class Lane:
     cdef readonly Py_ssize_t count        # connections up
     cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
+    cdef bytearray places                 # slot -> whether it shares the trunk, is apart, or is claimed
+    cdef Py_ssize_t parted                # how many are apart
+    cdef bint shares                      # slots use one connection as long as none would wait there
+    cdef bint crowded                     # since the last gather() somebody has waited, or would have
     cdef list takeovers                   # under way, oldest first
     cdef dict retired                     # queue that was given up and is not released -> slots that may have used it
     cdef readonly bint configured         # the peer's spec names the channel
@@ -44,6 +53,11 @@ cdef class Lane:
     cdef SendQueue resolve(self, Py_ssize_t slot)
     cdef SendQueue choose(self, Py_ssize_t slot)
     cdef SendQueue some(self, Py_ssize_t slot)
+    cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue)
+    cdef bint can_part(self, Py_ssize_t slot, SendQueue queue)
+    cdef int part(self, Py_ssize_t slot) except -1
+    cdef bint gather(self)
+    cdef int claim(self, Py_ssize_t slot) except -1
     cdef Py_ssize_t widen(self) except -1
     cdef int hand_over(self, slots, used) except -1
     cdef int follow(self, Lane default) except -1
@@ -73,6 +87,9 @@ cdef class ConnectionTable:
     cdef readonly frozenset channels      # names (str) that our configuration knows
     cdef object unknown                   # callable(node, channel): a message was for a channel that nobody knows
     cdef set told                         # channels (str) that `unknown` was called with, MAX_TOLD at most
+    cdef readonly bint shares             # slots of a channel share one connection as long as none would wait there
+    cdef object parted                    # callable(): some lane has slots for `gather`
     cdef readonly Py_ssize_t count        # connections up, to all nodes
 
+    cdef int tell_parted(self) except -1
     cdef int tell(self, str node, str channel) except -1

@@ -90,6 +90,8 @@ class ConnectionTable:
         channels: names of the channels that our configuration knows.
         unknown: called with node and channel when a message went to the default channel, because neither the peer's
             channel map nor our configuration knows its own; once for a channel, and for so many channels only.
+        shares: let the slots of a channel share one connection as long as none would wait there.
+        parted: called when one no longer does: `gather()` is to be called from now on, until it says no.
     """
 
     def __new__(
@@ -99,7 +101,11 @@ class ConnectionTable:
         fallback: bool = True,
         channels: Iterable[str] = (),
         unknown: Callable[[str, str], object] | None = None,
+        shares: bool = False,
+        parted: Callable[[], object] | None = None,
     ) -> Self: ...
+    @property
+    def shares(self) -> bool: ...
     @property
     def peers(self) -> dict[str, Peer]: ...
     @property
@@ -109,6 +115,9 @@ class ConnectionTable:
     @property
     def count(self) -> int:
         """Connections up, to all nodes."""
+
+    def gather(self) -> bool:
+        """Let slots share connections again where nobody has waited since the last call; whether some still do not."""
 
     def know(self, channels: Iterable[str]) -> None:
         """From now on these are the names of the channels that our configuration knows."""

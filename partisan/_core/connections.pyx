@@ -8,6 +8,12 @@ one, or the default channel's; once it has, the home may not take over before th
 that way. So when the home comes up, new messages wait in a holding queue until a barrier says so; so they do when the
 parallelism changes, and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
 
+Sharing. Small messages on many connections cost a write, a packet and a wake-up each, and what is seldom used begins
+slowly each time; on one connection they go together. So if the table shares, the slots of a lane use its first
+connection, the trunk, and a slot parts from it to its own home when its next message would wait there for the socket.
+It hands over to its home as above. When nobody has waited for anybody for a while, `gather` takes the slots back. A slot
+that a partition key has chosen is claimed: its messages have its home for good, as whoever chooses expects.
+
 A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
 instead of removed: it counts no more as up, and slots that used it hold until it is released.
 """
@@ -83,6 +89,7 @@ cdef class Lane:
         self.configured = configured
         self.homes = [None] * parallelism
         self.slots = [None] * parallelism
+        self.places = bytearray(parallelism)
         self.takeovers = []
         self.retired = {}
 
@@ -97,13 +104,20 @@ cdef class Lane:
     cdef SendQueue at(self, Py_ssize_t slot):
         """The queue for a slot. Raises NotConnected."""
         found = self.slots[slot]
-        return <SendQueue>found if found is not None else self.resolve(slot)
+        if found is None:
+            return self.resolve(slot)
+        if self.shares and ((<SendQueue>found).blocked or self.parted):
+            return self.weigh(slot, <SendQueue>found)
+        return <SendQueue>found
 
     cdef SendQueue resolve(self, Py_ssize_t slot):
         """Choose the queue that an unused slot will keep, or hold for what a retired one was given."""
         cdef SendQueue queue = self.choose(slot)
         if queue is None:
             raise NotConnected(self.peer.name, self.peer.seen, None if self.peer.table.fallback else self.channel)
+        if self.shares and queue.blocked and self.can_part(slot, queue):
+            self.part(slot)
+            queue = <SendQueue>self.homes[slot]
         self.slots[slot] = queue
         used = [retired for retired, slots in self.retired.items() if slot in slots]
         if used:
@@ -121,27 +135,81 @@ cdef class Lane:
         return queue
 
     cdef SendQueue some(self, Py_ssize_t slot):
-        """The slot's home, another of this lane's connections while that is down, or None."""
+        """The trunk or the slot's home, another of this lane's connections while that is down, or None."""
+        cdef bint together = self.shares and self.places[slot] == TOGETHER
         home = self.homes[slot]
-        if home is not None and not (<SendQueue>home).closed:
+        if home is not None and not together and not (<SendQueue>home).closed:
             return home
         # A queue is closed a moment before the table hears of it.
         up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
-        return up[slot % len(up)] if up else None
+        return up[0 if together else slot % len(up)] if up else None
+
+    cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
+        """The queue for a slot that shares it, if nobody waits there, or that has parted; note who waits."""
+        if queue.blocked and self.can_part(slot, queue):
+            self.part(slot)
+            self.hand_over([slot], [queue])
+            return <SendQueue>self.slots[slot]
+        if self.parted and not self.crowded:
+            self.crowded = any([home is not None and (<SendQueue>home).blocked for home in self.homes])
+        return queue
+
+    cdef bint can_part(self, Py_ssize_t slot, SendQueue queue):
+        """Whether the slot has a home that is up, and uses another one's."""
+        home = self.homes[slot]
+        return self.places[slot] == TOGETHER and home is not None and home is not queue and not (<SendQueue>home).closed
+
+    cdef int part(self, Py_ssize_t slot) except -1:
+        """Let the slot use its home from now on."""
+        self.places[slot] = APART
+        self.crowded = True
+        self.parted += 1
+        if self.parted == 1:
+            self.peer.table.tell_parted()
+        return 0
+
+    cdef bint gather(self):
+        """Take the slots back to the trunk, unless somebody has waited since it was called last; whether some are apart."""
+        cdef Py_ssize_t slot
+        if self.crowded or not self.parted:
+            self.crowded = False
+            return self.parted > 0
+        self.parted = 0
+        for slot in range(len(self.slots)):
+            if self.places[slot] == APART:
+                self.places[slot] = TOGETHER
+                used = self.slots[slot]
+                if used is not None and used is self.homes[slot] and used is not self.some(slot):
+                    self.hand_over([slot], [used])
+        return False
+
+    cdef int claim(self, Py_ssize_t slot) except -1:
+        """Let the slot use its home for good."""
+        cdef SendQueue queue = self.slots[slot]
+        cdef bint moves = queue is not None and self.shares and self.can_part(slot, queue)
+        if self.places[slot] == APART:
+            self.parted -= 1
+        self.places[slot] = CLAIMED
+        if moves:
+            self.hand_over([slot], [queue])
+        return 0
 
     def attach(self, SendQueue queue not None):
         """A connection of this lane is up. Returns the slot that it is the home of."""
         cdef Py_ssize_t slot = self.homes.index(None) if None in self.homes else self.widen()
         self.homes[slot] = queue
         self.count += 1
-        if self.slots[slot] is not None:
-            self.hand_over([slot], [self.slots[slot]])
+        self.shares = self.peer.table.shares and not queue.framed
+        used = self.slots[slot]
+        if used is not None and not (self.shares and self.places[slot] == TOGETHER and used in self.homes):
+            self.hand_over([slot], [used])
         return slot
 
     cdef Py_ssize_t widen(self) except -1:
         """Room for one connection more than is configured."""
         self.homes.append(None)
         self.slots.append(None)
+        self.places.append(TOGETHER)
         return len(self.homes) - 1
 
     cdef int hand_over(self, slots, used) except -1:
@@ -274,15 +342,33 @@ cdef class ConnectionTable:
         channels: names of the channels that our configuration knows.
         unknown: callable(node, channel): a message went to the default channel, because neither the peer's channel map
             nor our configuration knows its own. Called once for a channel, and for so many channels only.
+        shares: let the slots of a channel share one connection as long as none would wait there.
+        parted: callable(), called when one no longer does: `gather()` is to be called from now on, until it says no.
     """
 
-    def __cinit__(self, *, bound, bint fallback=True, channels=(), unknown=None):
+    def __cinit__(self, *, bound, bint fallback=True, channels=(), unknown=None, bint shares=False, parted=None):
         self.peers = {}
         self.bound = bound
         self.fallback = fallback
         self.channels = frozenset(channels)
         self.unknown = unknown
         self.told = set()
+        self.shares = shares
+        self.parted = parted
+
+    cdef int tell_parted(self) except -1:
+        """A lane has its first slot that no longer shares its connection."""
+        if self.parted is not None:
+            self.parted()
+        return 0
+
+    def gather(self) -> bool:
+        """Let slots share connections again where nobody has waited since the last call; whether some still do not."""
+        cdef bint apart = False
+        for peer in self.peers.values():
+            for lane in (<Peer>peer).lanes.values():
+                apart |= (<Lane>lane).gather()
+        return apart
 
     cdef int tell(self, str node, str channel) except -1:
         """Tell once of a channel that nobody knows."""

@@ -19,6 +19,10 @@ cdef class Origin(FrameReader):
     cdef bint wrapped                      # the message in hand was taken out of another
 
 
+cdef class PairKey:
+    cdef readonly unsigned long long value
+
+
 cdef class Router:
     """One node's messages: out through the connection table, in to the processes."""
     cdef readonly str node                 # name of this node

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, Self, final
 
 from typing_extensions import disjoint_base
 
@@ -15,7 +15,7 @@ from .process import Process
 from .scheduler import Scheduler
 from .sendqueue import SendQueue
 
-__all__ = ["Origin", "Router", "current_router_var", "send"]
+__all__ = ["Origin", "PairKey", "Router", "current_router_var", "send"]
 
 _Target = (
     Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
@@ -31,7 +31,7 @@ def send(
     message: Any,
     *,
     channel: str | None = None,
-    partition_key: int | None = None,
+    partition_key: int | PairKey | None = None,
     key: Hashable = None,
     ack: bool = False,
     causal_label: str | None = None,
@@ -41,6 +41,18 @@ def send(
     broadcast: bool = False,
 ) -> None:
     """Send a message to a process, from the current node: see `Router.send`."""
+
+@final
+class PairKey:
+    """Stands for a partition key where messages are to keep their order with those of a pair, and share as they do.
+
+    Args:
+        value: modulo the parallelism it is the slot.
+    """
+
+    def __init__(self, value: int) -> None: ...
+    @property
+    def value(self) -> int: ...
 
 @disjoint_base
 class Origin(FrameReader):
@@ -145,7 +157,7 @@ class Router:
         message: Any,
         *,
         channel: str | None = None,
-        partition_key: int | None = None,
+        partition_key: int | PairKey | None = None,
         key: Hashable = None,
         ack: bool = False,
         causal_label: str | None = None,
@@ -180,7 +192,7 @@ class Router:
         """
 
     def queue_to(
-        self, node: str, target: Pid | Atom, *, channel: str | None = None, partition_key: int | None = None
+        self, node: str, target: Pid | Atom, *, channel: str | None = None, partition_key: int | PairKey | None = None
     ) -> SendQueue:
         """The queue that a message to this pid or name of another node takes: for `push_body`.
 
@@ -189,8 +201,11 @@ class Router:
             Overloaded: the channel's policy refuses more.
         """
 
-    def pair_key(self, sender: Pid, target: Pid) -> int:
-        """The partition key of messages between two processes: what else takes it keeps its order with them."""
+    def pair_key(self, sender: Pid, target: Pid) -> PairKey:
+        """What stands for a partition key of messages that are to keep their order with those between two processes."""
+
+    def own_key(self, target: Pid | Atom) -> PairKey:
+        """The same for the running process and a pid, or the Atom of a name."""
 
     def push_body(self, queue: SendQueue, body: bytes) -> None:
         """Queue a frame that is encoded already, version octet and all."""
@@ -202,7 +217,7 @@ class Router:
         message: Any,
         *,
         channel: str | None = None,
-        partition_key: int | None = None,
+        partition_key: int | PairKey | None = None,
         key: Hashable = None,
         ack: bool = False,
     ) -> None:

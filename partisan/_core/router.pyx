@@ -6,6 +6,7 @@ In: octets -> frame -> the target is read where it lies -> the message is decode
 processes that it woke are stepped, and what they sent is written.
 """
 
+cimport cython
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New
 from cpython.object cimport PyObject
 from cpython.pythread cimport PyThread_get_thread_ident
@@ -14,7 +15,7 @@ from libc.stdint cimport uint8_t
 
 from partisan._core.acknowledged cimport Acknowledging
 from partisan._core.bound cimport WAIT
-from partisan._core.connections cimport ConnectionTable, Lane, Peer
+from partisan._core.connections cimport CLAIMED, ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid, atom_from_str
@@ -29,7 +30,7 @@ from partisan._core.via import send_via, whereis_via
 from partisan.errors import AckUnsupported, LocalProtocolError, NoProc, NotConnected, WrongThread
 from partisan.names import DEFAULT_CHANNEL
 
-__all__ = ["Origin", "Router", "current_router_var", "send"]
+__all__ = ["Origin", "PairKey", "Router", "current_router_var", "send"]
 
 cdef str DEFAULT = DEFAULT_CHANNEL
 cdef object PADDED = Atom("$partisan_padded")
@@ -46,6 +47,12 @@ cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_
     for i in range(size):
         value = (value ^ target[i]) * 1099511628211ULL
     return value ^ (value >> 32)
+
+
+cdef inline unsigned long long own_hash(const uint8_t* target, size_t size):
+    """That of the running process, if there is one, and a receiver."""
+    cdef Process sender = running_process()
+    return pair_hash(0 if sender is None else sender.pid.id, target, size)
 
 
 NO_NODE = (
@@ -72,6 +79,21 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
                                   broadcast=broadcast)
         return
     (<Router>router).post(target, message, channel, partition_key, key, ack)
+
+
+@cython.final
+cdef class PairKey:
+    """Stands for a partition key where messages are to keep their order with those of a pair, and share as they do.
+
+    Args:
+        value: modulo the parallelism it is the slot.
+    """
+
+    def __init__(self, unsigned long long value):
+        self.value = value
+
+    def __repr__(self):
+        return f"PairKey({self.value})"
 
 
 cdef class Origin(FrameReader):
@@ -118,8 +140,8 @@ cdef class Router:
                 a remote reference to a process (`partisan.remote_ref`).
             message: any term.
             channel: the channel's name; None is the default channel.
-            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
-                sender and receiver does.
+            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism). None: the pair of
+                sender and receiver does, and pairs share one as long as none would wait there.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
             ack: keep the message, and send it again, until the other node acknowledges it.
@@ -147,7 +169,8 @@ cdef class Router:
                   bint ack) except -1:
         kind = type(target)
         self.check_thread()
-        if partition_key is not None and (type(partition_key) is not int or partition_key < 0):
+        if partition_key is not None and type(partition_key) is not PairKey \
+                and (type(partition_key) is not int or partition_key < 0):
             raise ValueError(f"partition_key {partition_key!r} is no int of at least 0")
         if ack and key is not None:
             raise ValueError("key lets newer messages take the place of older ones, and ack keeps every one: not both")
@@ -297,15 +320,17 @@ cdef class Router:
 
     cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key):
         """The queue that a message of the running process to this target takes. Raises NotConnected, Overloaded."""
-        cdef Process sender = None
         cdef Py_ssize_t slot = 0
         cdef SendQueue queue
         if lane.parallelism > 1:
             if partition_key is None:
-                sender = running_process()
-                slot = pair_hash(0 if sender is None else sender.pid.id, target, size) % <size_t>lane.parallelism
+                slot = own_hash(target, size) % <size_t>lane.parallelism
+            elif type(partition_key) is PairKey:
+                slot = (<PairKey>partition_key).value % <size_t>lane.parallelism
             else:
                 slot = partition_key % lane.parallelism
+                if lane.places[slot] != CLAIMED:
+                    lane.claim(slot)
         queue = lane.at(slot)
         if queue.bound.over:
             queue.bound.admit()
@@ -342,10 +367,19 @@ cdef class Router:
             raise NotConnected(node)
         return queue
 
-    def pair_key(self, Pid sender not None, Pid target not None):
-        """The partition key of messages between two processes: what else takes it keeps its order with them."""
+    def pair_key(self, Pid sender not None, Pid target not None) -> PairKey:
+        """What stands for a partition key of messages that are to keep their order with those between two processes."""
         cdef uint8_t octets[64]
-        return pair_hash(sender.id, octets, write_pid(octets, target))
+        return PairKey(pair_hash(sender.id, octets, write_pid(octets, target)))
+
+    def own_key(self, target not None) -> PairKey:
+        """The same for the running process and a pid, or the Atom of a name."""
+        cdef uint8_t pid[64]
+        cdef bytes name
+        if type(target) is Pid:
+            return PairKey(own_hash(pid, write_pid(pid, <Pid>target)))
+        name = (<Atom?>target).ext
+        return PairKey(own_hash(<const uint8_t*><const char*>name, len(name)))
 
     def push_body(self, SendQueue queue not None, bytes body not None) -> None:
         """Queue a frame that is encoded already, version octet and all."""

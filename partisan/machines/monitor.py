@@ -69,14 +69,14 @@ class Ask:
         target: the process; None if that cannot be read.
         channel: for this and for the `Down`; None is the default one.
         hasty: whether the node that asks loses an end that comes too soon.
-        slot: which connection of the channel this is to take: that of our messages to the process; None is any.
+        beside: the value of the pair key of our messages to the process, behind which this is to arrive; None: any.
     """
 
     origin: Any
     target: Any
     channel: str | None = None
     hasty: bool = False
-    slot: int | None = None
+    beside: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +142,14 @@ class Begin:
         key: of the monitor; not used before.
         node: the process's.
         target: the process.
-        channel, slot: as in `Ask`.
+        channel, beside: as in `Ask`.
     """
 
     key: Hashable
     node: Peer
     target: Any
     channel: str | None = None
-    slot: int | None = None
+    beside: int | None = None
 
 
 @dataclass(slots=True)
@@ -345,7 +345,7 @@ class Monitor(Machine):
         self._node(event.node).asked[origin] = None
         self._asked[origin] = _Asked(event.node, event.key)
         self._origins[event.key] = origin
-        self._send(event.node, Ask(origin, event.target, event.channel, slot=event.slot))
+        self._send(event.node, Ask(origin, event.target, event.channel, beside=event.beside))
         self._start_timer(("answer", origin), self.config.timeout)
 
     def _on_end(self, event: End, now: float) -> None:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
+from partisan._core.router import PairKey
 from partisan._core.ties import Link as Tied
 from partisan.errors import EncodeError, LinkUnsupported, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
@@ -189,7 +190,7 @@ class Links:
         self,
         context: Context,
         table: ConnectionTable,
-        send: Callable[[str, tuple[Any, ...], int], None],
+        send: Callable[[str, tuple[Any, ...], PairKey], None],
         *,
         one_way: bool = True,
     ) -> None:

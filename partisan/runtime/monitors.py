@@ -16,6 +16,7 @@ from partisan._core.calls import request
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process, running
 from partisan._core.requests import Request
+from partisan._core.router import PairKey
 from partisan._core.ties import Monitor as Tie
 from partisan._core.watch import Watch as CoreWatch
 from partisan.errors import CallTimeout, EncodeError, Exit, NodeDown, NoProc, NotConnected, Overloaded
@@ -36,7 +37,6 @@ from partisan.machines.monitor import (
     Unwatch,
     Watch,
 )
-from partisan.names import DEFAULT_CHANNEL
 from partisan.net.context import Context
 from partisan.net.driver import Driver
 from partisan.wire.monitor import NAME, MalformedMessage, monitor_from_term, monitor_to_term
@@ -152,22 +152,7 @@ class Monitors:
         if self._table.is_connected(node) and not self.machine.is_up(node):
             self._driver.handle(Connected(node, node))
         place = target if isinstance(target, Pid) else (target.name, node)
-        self._driver.handle(Begin(key, node, place, channel, self._slot(node, target, channel)))
-
-    def _slot(self, node: str, target: Pid | Atom, channel: str | None) -> int | None:
-        """Which connection messages to the process take: what is sent after the request arrives after it."""
-        peer = self._table.peers.get(node)
-        lane = None if peer is None else peer.lanes.get(channel or DEFAULT_CHANNEL)
-        if lane is None or lane.parallelism < 2:
-            return None
-        try:
-            wanted = self._router.queue_to(node, target, channel=channel)
-            for slot in range(lane.parallelism):
-                if self._router.queue_to(node, target, channel=channel, partition_key=slot) is wanted:
-                    return slot
-        except (NotConnected, Overloaded) as error:
-            log.debug("%s: %s", self._context.node, error)
-        return None
+        self._driver.handle(Begin(key, node, place, channel, self._router.own_key(target).value))
 
     def end(self, key: Reference) -> None:
         """Tell the waiter nothing any more."""
@@ -212,8 +197,8 @@ class Monitors:
         message: Any = effect.message
         to, term = monitor_to_term(self._context.node, effect.peer, message)
         options: dict[str, Any] = {"channel": getattr(message, "channel", None)}
-        if type(message) is Ask:
-            options["partition_key"] = message.slot
+        if type(message) is Ask and message.beside is not None:
+            options["partition_key"] = PairKey(message.beside)
         if type(message) is Down:
             options["key"] = message.reference  # nothing else supersedes it on a monotonic channel
         try:

@@ -56,6 +56,7 @@ from partisan.runtime.relaying import Relaying
 from partisan.runtime.remote import Remote
 from partisan.runtime.remote_calls import RemoteCalls
 from partisan.runtime.requests import CAPABILITY, Requests
+from partisan.runtime.sharing import Sharing
 from partisan.runtime.spawn_opt import SpawnCalls
 from partisan.runtime.timer_calls import Timer, TimerCalls
 from partisan.runtime.trace_calls import TraceCalls
@@ -231,7 +232,10 @@ class Node(
             fallback=self.config.channel_fallback,
             channels=self.config.channels,
             unknown=self._unknown_channel,
+            shares=self.config.share_connections,
+            parted=lambda: self._sharing.begin(),
         )
+        self._sharing = Sharing(self.loop, self.table.gather)
         self.router = Router(
             self.name,
             codec=make_codec(self.config),
@@ -393,6 +397,7 @@ class Node(
             self.broadcasts.stop()
             self._presence.stop()
             self._relaying.stop()
+            self._sharing.stop()
             self._acceptor.close()
             self._watching.stop()
             self._context.faults.stop()

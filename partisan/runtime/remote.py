@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from partisan._core.connections import ConnectionTable
 from partisan._core.references import read
+from partisan._core.router import PairKey
 from partisan.errors import (
     BadRpc,
     EncodeError,
@@ -205,7 +206,7 @@ class Remote:
         self.spawns.edge(node, up)
         self.asking.edge(node, up)
 
-    def _tell(self, node: str, message: tuple[Any, ...], key: int) -> None:
+    def _tell(self, node: str, message: tuple[Any, ...], key: PairKey) -> None:
         self._context.router.send((NAME, node), message, partition_key=key)
 
     def _builtins(self) -> dict[str, Callable[..., Any]]:

@@ -73,7 +73,7 @@ def held(made, key="k", node="b", reference="r"):
 def test_a_monitor_asks_the_node_of_the_process_on_its_channel():
     made = machine("b")
     send, timer = made.handle(Begin("k", "b", "t", "data", 3), 0.0)
-    assert send == Send("b", Ask(send.message.origin, "t", "data", slot=3))
+    assert send == Send("b", Ask(send.message.origin, "t", "data", beside=3))
     assert timer == StartTimer(("answer", send.message.origin), 5.0)
 
 

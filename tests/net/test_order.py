@@ -150,8 +150,9 @@ async def test_a_killed_connection_makes_gaps_at_most() -> None:
         assert b.messages()[-300:] == list(range(sender.sent - 299, sender.sent + 1))
 
 
-async def test_pairs_spread_over_all_connections_and_each_keeps_its_own() -> None:
-    async with member(B, {None: 1, "data": 4}) as b, running("a", channels=FOUR) as [a]:
+async def test_pairs_that_do_not_share_spread_over_all_connections_and_each_keeps_its_own() -> None:
+    options: dict[str, Any] = {"channels": FOUR, "share_connections": False}
+    async with member(B, {None: 1, "data": 4}) as b, running("a", **options) as [a]:
         await b.joined_by(a)
         await eventually(lambda: a.is_fully_connected(B))
         for first in range(0, 64_000, 1000):
@@ -163,6 +164,49 @@ async def test_pairs_spread_over_all_connections_and_each_keeps_its_own() -> Non
         assert all(len(pairs) >= 4 for pairs in used)
         assert sum(len(pairs) for pairs in used) == 64
         assert all(rising([n for n in c.heard if n // 1000 == pair]) for c in b.of("data") for pair in range(64))
+
+
+async def test_pairs_share_one_connection_as_long_as_none_would_wait() -> None:
+    async with member(B, {None: 1, "data": 4}) as b, running("a", channels=FOUR) as [a]:
+        await b.joined_by(a)
+        await eventually(lambda: a.is_fully_connected(B))
+        for first in range(0, 64_000, 1000):
+            sender = Sender(a, B)
+            sender.sent = first
+            await sender.send(20)
+        await eventually(lambda: len(b.heard) == 64 * 20)
+        assert sum(bool(connection.heard) for connection in b.of("data")) == 1
+
+
+async def test_pairs_go_over_to_connections_of_their_own_when_the_peer_does_not_read_and_come_back() -> None:
+    channels = {"data": {"parallelism": 4, "max_queue_octets": 1 << 27, "hard_queue_octets": 1 << 28}}
+    async with member(B, {None: 1, "data": 4}) as b, running("a", channels=channels) as [a]:
+        await b.joined_by(a)
+        await eventually(lambda: a.is_fully_connected(B))
+        senders = [Sender(a, B) for _ in range(32)]
+        for number, sender in enumerate(senders):
+            sender.sent = number * 1000
+            await sender.send(10)
+        await eventually(lambda: len(b.heard) == 320)
+        [shared] = [connection for connection in b.of("data") if connection.heard]
+        shared.reading.clear()
+        a.send(("sink", B), bytes(48 << 20), channel="data")  # more than the system takes
+        for sender in senders:
+            await sender.send(10)
+        shared.reading.set()
+        await eventually(lambda: len([n for n in b.messages() if isinstance(n, int)]) == 640)
+        for number in range(32):
+            heard = [n for n in b.messages() if isinstance(n, int) and n // 1000 == number]
+            assert heard == list(range(number * 1000 + 1, number * 1000 + 21)), "whoever goes over keeps the order"
+        assert sum(bool(connection.heard) for connection in b.of("data")) == 4
+        a._sharing._look()  # as after some quiet seconds, twice
+        a._sharing._look()
+        for connection in b.of("data"):
+            connection.heard.clear()
+        for sender in senders:
+            await sender.send(10)
+        await eventually(lambda: sum(len(connection.heard) for connection in b.of("data")) == 320)
+        assert sum(bool(connection.heard) for connection in b.of("data")) == 1
 
 
 async def test_a_partition_key_chooses_the_connection() -> None:

@@ -51,6 +51,7 @@ class Core:
         tasks: what asyncio would call the current task, at each step and after it.
         relieved: (bound, over) at each change.
         unknown: (node, channel) of messages on channels that nobody knows.
+        parted: one for each time that the table asked to be called to gather.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Core:
         channels: tuple[str, ...] = (),
         codec: Codec | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        shares: bool = False,
     ) -> None:
         self.name = name
         self.now = 0.0
@@ -74,6 +76,7 @@ class Core:
         self.tasks: list[Process | None] = []
         self.relieved: list[tuple[Bound, bool]] = []
         self.unknown: list[tuple[str, str]] = []
+        self.parted: list[bool] = []
         self.soon: deque[Callable[[], object]] = deque()
         self.limits: dict[str, Any] = {"policy": policy, "high_water": high_water, "hard_limit": hard_limit}
         self.codec = codec if codec is not None else Codec(remote_refs=True, encode_refs="tuple")
@@ -96,6 +99,8 @@ class Core:
             fallback=fallback,
             channels=channels,
             unknown=lambda node, channel: self.unknown.append((node, channel)),
+            shares=shares,
+            parted=lambda: self.parted.append(True),
         )
         self.router = Router(
             name,

@@ -3,7 +3,8 @@
 A sender takes the time, sends `{Payload, Node, Self, Time}` to its receiver and waits for `ok`; the receiver writes
 down how long that took, one way and queueing included, and says `ok`. The published harness says it by `!`, over
 Erlang's distribution whatever carried the message; here it goes over the default channel of the transport at hand.
-Both nodes read the machine's monotonic clock. With affinity a sender's number is its partition key.
+Both nodes read the machine's monotonic clock. With affinity a sender's number is its partition key; ours keeps a pair
+of processes to one connection at a time by itself, and is given none.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Micro(Workload):
     def _start_ours(self) -> None:
         self._receivers = self._python("b", "receivers", {})
         facts = answer(self._receivers, '"ready"', START_SECONDS)
-        contact = {"peer": facts["node"], "contact": facts["address"], "affinity": self.cell.group.affinity}
+        contact = {"peer": facts["node"], "contact": facts["address"]}
         self._senders = self._python("a", "senders", contact)
 
     def _python(self, host: str, role: str, more: dict[str, Any]) -> Child:

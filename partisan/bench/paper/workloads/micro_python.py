@@ -103,10 +103,9 @@ async def _reach(node: partisan.Node, peer: str, reached: asyncio.Event) -> None
 class Senders:
     """Stop-and-wait senders, each to a receiver of its own."""
 
-    def __init__(self, node: partisan.Node, peer: str, affinity: bool) -> None:
+    def __init__(self, node: partisan.Node, peer: str) -> None:
         self.node = node
         self.peer = peer
-        self.affinity = affinity
 
     async def run(self, actors: int, octets: int, messages: int, milliseconds: int) -> tuple[int, float]:
         """Run them; return how many messages were acknowledged, and the seconds."""
@@ -126,11 +125,11 @@ class Senders:
             done.put_nowait(error)
 
     async def _exchange(self, number: int, payload: bytes, most: int, until: int) -> int:
-        target, key = (f"receiver_{number}", self.peer), number if self.affinity else None
+        target = (f"receiver_{number}", self.peer)
         clock, receive = time.perf_counter_ns, partisan.receive
         name, me, count = Atom(self.node.name), partisan.self(), 0
         while count < most and ((start := clock()) < until or not count):
-            await send(self.node, target, (payload, name, me, start), key=key)
+            await send(self.node, target, (payload, name, me, start))
             await receive()
             count += 1
         return count
@@ -145,7 +144,7 @@ async def senders(facts: dict[str, Any]) -> None:
         reached = asyncio.Event()
         node.spawn(_reach, node, peer, reached)
         await reached.wait()
-        held = Senders(node, peer, facts["affinity"])
+        held = Senders(node, peer)
         announce()
         async for _order, *words in orders():
             operations, seconds = await held.run(*(int(word) for word in words))

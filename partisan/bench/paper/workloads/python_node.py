@@ -27,13 +27,11 @@ def say(**facts: object) -> None:
     print(json.dumps(facts), flush=True)
 
 
-async def send(
-    node: partisan.Node, target: Target, message: object, channel: str | None = None, key: int | None = None
-) -> None:
+async def send(node: partisan.Node, target: Target, message: object, channel: str | None = None) -> None:
     """Send a message; what a full queue refuses is sent when there is room."""
     while True:
         try:
-            partisan.send(target, message, channel=channel, partition_key=key)
+            partisan.send(target, message, channel=channel)
             return
         except partisan.Overloaded as refused:
             await node.drain(refused.node, refused.channel)

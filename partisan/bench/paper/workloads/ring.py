@@ -7,6 +7,9 @@ head-of-line: echoes of a small payload beside anti-entropy (objects of 1 MiB be
     way at once) and the gossip of a ring's state, all on one connection, or each on a channel of its own; where a
     network is emulated each host sends on a line of 1 Gbit/s.
 
+With affinity real nodes are given the number of the partition for a partition key; ours keep a pair of processes to one
+connection at a time by themselves, and are given none.
+
 The published harness has Riak Core's ring and vnodes; these are stand-ins of the same shape. A node's share of objects
 in memory is bounded: a partition keeps the newest ones.
 """
@@ -153,7 +156,7 @@ class Ring(Workload):
         names = {host: f"{host}@{self.place.address(host)}" for host in self.HOSTS}
         channels = {purpose: channel if group.channels > 1 else None for purpose, channel in PURPOSES.items()}
         facts: dict[str, Any] = {"names": names, "channels": channels, "options": options_of(group)}
-        facts |= {"affinity": group.affinity, "contact": None, "listening": {}}
+        facts |= {"contact": None, "listening": {}}
         for host in self.HOSTS:
             argv = [sys.executable, "-m", f"{__package__}.{module}", json.dumps(facts | {"host": host})]
             child = self._nodes[host] = Child(f"{self.cell.transport} node {host}", self.place.command(host, argv))

@@ -1,7 +1,7 @@
 """Our side of the workloads on a ring: `python -m partisan.bench.paper.workloads.ring_python FACTS`.
 
 One of three nodes, which hold the partitions of a ring in turn. Facts are JSON: `host` and `names` (host -> node),
-`contact` (whom to join, or null), `options` of the node, `channels` (what travels on which) and `affinity`.
+`contact` (whom to join, or null), `options` of the node and `channels` (what travels on which).
 
 run KIND ACTORS OCTETS MESSAGES MILLISECONDS WRITES SAMPLES
     -> {"done": true, "operations": N, "failed": N, "seconds": S, "micros": [...], "more": {...}}
@@ -69,7 +69,6 @@ class Ring:
         self.names: list[str] = list(facts["names"].values())
         self.others = [name for name in self.names if name != node.name]
         self.channels: dict[str, str | None] = facts["channels"]
-        self.affinity: bool = facts["affinity"]
         self.gossips = 0
         self.keep = 1
         me = self.names.index(node.name)
@@ -89,19 +88,16 @@ class Ring:
             partisan.send(f"partition_{partition}", (CLEAR, None, 0, None, None))
 
     async def _ask(self, partition: int, request: object) -> None:
-        await send(self.node, self.place(partition), request, self.channels["requests"], self._key(partition))
-
-    def _key(self, partition: int) -> int | None:
-        return partition if self.affinity else None
+        await send(self.node, self.place(partition), request, self.channels["requests"])
 
     async def _partition(self, partition: int) -> None:
         """Hold one partition: echo at once, or serve objects, one request after the other."""
         objects: dict[str, bytes] = {}
-        channel, key = self.channels["requests"], self._key(partition)
+        channel = self.channels["requests"]
         while True:
             kind, sender, number, name, value = await partisan.receive()
             if kind is ECHO:
-                await send(self.node, sender, (number, value), channel, key)
+                await send(self.node, sender, (number, value), channel)
             elif kind is CLEAR:
                 objects.clear()
             else:
@@ -111,7 +107,7 @@ class Ring:
                     if len(objects) > self.keep:
                         del objects[next(iter(objects))]
                 answer = OK if kind is PUT else objects.get(name, NOT_FOUND)
-                await send(self.node, sender, (number, answer), channel, key)
+                await send(self.node, sender, (number, answer), channel)
 
     async def echo(self, number: int, job: Job) -> tuple[list[float], int]:
         """Ask partitions at random for the payload; return the latencies in microseconds."""

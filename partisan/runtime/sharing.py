@@ -1,0 +1,41 @@
+"""When messages that have gone over to connections of their own come together again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+QUIET = 5.0
+"""Seconds in which nobody must have waited."""
+
+
+class Sharing:
+    """Looks at the connections from time to time, as long as there is something to look for.
+
+    Args:
+        loop: the node's.
+        gather: brings together what may come together; whether some must not yet.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, gather: Callable[[], bool]) -> None:
+        self._loop = loop
+        self._gather = gather
+        self._timer: asyncio.TimerHandle | None = None
+        self._stopped = False
+
+    def begin(self) -> None:
+        """Something has gone over to a connection of its own."""
+        if self._timer is None and not self._stopped:
+            self._timer = self._loop.call_later(QUIET, self._look)
+
+    def stop(self) -> None:
+        """The node stops."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._gather():
+            self.begin()

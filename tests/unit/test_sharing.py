@@ -1,0 +1,224 @@
+"""Slots that share a connection as long as none of them would wait there."""
+
+from __future__ import annotations
+
+import pytest
+
+from partisan._core.router import PairKey
+from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan.etf import Atom
+from tests.unit.hollow import Barriers, Core, sent
+
+PEER = "b@127.0.0.1"
+DEFAULT = "undefined"
+
+
+@pytest.fixture
+def core() -> Core:
+    return Core(shares=True)
+
+
+def say(core: Core, *keys: int) -> None:
+    """Send messages of pairs, which hash to these."""
+    for key in keys:
+        core.send(("sink", PEER), key, channel="data", partition_key=PairKey(key))
+
+
+def choose(core: Core, *keys: int) -> None:
+    """Send messages with these partition keys."""
+    for key in keys:
+        core.send(("sink", PEER), key, channel="data", partition_key=key)
+
+
+def four(core: Core, barriers: Barriers | None = None) -> list[SendQueue]:
+    core.table.configure(PEER, {"data": 4})
+    return [core.connect(PEER, "data", barrier=None if barriers is None else barriers.append) for _ in range(4)]
+
+
+def test_as_long_as_nobody_waits_all_messages_go_on_one_connection(core: Core) -> None:
+    queues = four(core)
+    say(core, *range(40))
+    assert sent(core, queues) == [list(range(40)), [], [], []]
+    assert core.parted == []
+
+
+def test_a_slot_that_has_not_been_used_does_not_wait_behind_another_ones_message(core: Core) -> None:
+    queues = four(core)
+    say(core, 0)
+    queues[0].written(blocked=True)
+    say(core, 1, 2, 0)
+    assert sent(core, queues) == [[0, 0], [1], [2], []]
+    assert core.parted == [True]
+
+
+def test_a_slot_parts_when_it_would_wait_and_its_messages_wait_for_what_went_before(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 1)
+    queues[0].written(blocked=True)
+    say(core, 5)
+    assert sent(core, queues) == [[1], [], [], []], "5 waits until 1 is handled"
+    barriers.fire()
+    assert sent(core, queues) == [[], [5], [], []]
+    queues[0].written(blocked=False)
+    say(core, 9, 2)
+    assert sent(core, queues) == [[2], [9], [], []], "who has parted stays apart, whoever has not shares"
+
+
+def test_slots_come_together_again_when_nobody_has_waited_since(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    queues[0].written(blocked=True)
+    say(core, 1, 2)
+    assert sent(core, queues) == [[], [1], [2], []]
+    assert core.table.gather(), "somebody has waited just now"
+    queues[0].written(blocked=False)
+    say(core, 1)
+    assert not core.table.gather()
+    say(core, 1, 2)
+    assert sent(core, queues) == [[], [1], [], []], "what their own connections were given is handled first"
+    barriers.fire()
+    barriers.fire()
+    assert sent(core, queues) == [[1, 2], [], [], []]
+    assert core.parted == [True]
+
+
+def test_slots_stay_apart_while_any_of_their_connections_is_full(core: Core) -> None:
+    queues = four(core)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    assert core.table.gather()
+    queues[0].written(blocked=False)
+    queues[1].written(blocked=True)
+    say(core, 1)
+    assert core.table.gather()
+    queues[1].written(blocked=False)
+    say(core, 1)
+    assert not core.table.gather()
+    assert not core.table.gather()
+
+
+def test_who_parts_again_is_told_again(core: Core) -> None:
+    queues = four(core)
+    for _ in range(2):
+        queues[0].written(blocked=True)
+        say(core, 1, 2)
+        queues[0].written(blocked=False)
+        assert core.table.gather()
+        assert not core.table.gather()
+    assert core.parted == [True, True]
+
+
+def test_the_slot_whose_home_is_shared_has_nowhere_to_part_to(core: Core) -> None:
+    queues = four(core)
+    say(core, 0)
+    queues[0].written(blocked=True)
+    say(core, 4)
+    assert sent(core, queues) == [[0, 4], [], [], []]
+    assert core.parted == []
+
+
+def test_a_slot_whose_home_is_down_stays_until_it_comes_up_and_is_needed(core: Core) -> None:
+    core.table.configure(PEER, {"data": 2})
+    first = core.connect(PEER, "data")
+    say(core, 1)
+    first.written(blocked=True)
+    say(core, 3)
+    assert sent(core, [first]) == [[1, 3]]
+    second = core.connect(PEER, "data")
+    first.written(blocked=False)
+    say(core, 5)
+    assert sent(core, [first, second]) == [[5], []]
+    first.written(blocked=True)
+    say(core, 7)
+    assert sent(core, [first, second]) == [[], [7]]
+
+
+def test_when_the_shared_connection_is_lost_another_one_is_shared(core: Core) -> None:
+    queues = four(core)
+    say(core, 0, 1)
+    queues[0].close()
+    core.table.remove(PEER, "data", queues[0])
+    say(core, 0, 1, 3)
+    assert sent(core, queues[1:]) == [[0, 1, 3], [], []]
+    queues[0] = core.connect(PEER, "data")
+    say(core, 2)
+    assert sent(core, queues) == [[2], [], [], []]
+
+
+def test_messages_that_went_by_the_default_channel_come_to_the_shared_connection(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {DEFAULT: 1, "data": 2})
+    default = core.connect(PEER, barrier=barriers.append)
+    say(core, 0, 1)
+    queues = [core.connect(PEER, "data") for _ in range(2)]
+    say(core, 0, 1)
+    barriers.fire()
+    barriers.fire()
+    assert sent(core, [default, *queues]) == [[0, 1], [0, 1], []]
+
+
+def test_a_partition_key_has_its_own_connection_from_the_first_message_on(core: Core) -> None:
+    queues = four(core)
+    choose(core, *range(8))
+    assert sent(core, queues) == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert core.parted == []
+
+
+def test_pairs_that_hash_to_the_slot_of_a_partition_key_go_where_it_goes_and_nothing_swaps(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 1, 2)
+    choose(core, 5)
+    say(core, 9, 6)
+    assert sent(core, queues) == [[1, 2, 6], [], [], []]
+    barriers.fire()
+    say(core, 13)
+    assert sent(core, queues) == [[], [5, 9, 13], [], []]
+    assert not core.table.gather()
+    say(core, 1, 2)
+    assert sent(core, queues) == [[2], [1], [], []]
+
+
+def test_a_slot_that_is_apart_when_a_partition_key_chooses_it_stays_there_for_good(core: Core) -> None:
+    queues = four(core)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    queues[0].written(blocked=False)
+    choose(core, 5)
+    assert not core.table.gather()
+    say(core, 9)
+    assert sent(core, queues) == [[], [1, 5, 9], [], []]
+
+
+def test_the_messages_of_a_process_and_what_takes_its_pair_key_share_a_slot(core: Core) -> None:
+    queues = four(core)
+    queues[0].written(blocked=True)
+    for number in range(20):
+        name = Atom(f"sink{number}")
+        core.send((name, PEER), 1, channel="data")
+        core.send((Atom("other"), PEER), 2, channel="data", partition_key=core.router.own_key(name))
+    assert all(found == [1, 2] * (len(found) // 2) for found in sent(core, queues))
+    with pytest.raises(OverflowError):
+        PairKey(-1)
+
+
+@pytest.mark.parametrize("kind", [MonotonicQueue, DroppingQueue])
+def test_a_channel_that_drops_what_waits_uses_all_its_connections(core: Core, kind: type[SendQueue]) -> None:
+    core.table.configure(PEER, {"data": 4})
+    queues = [core.connect(PEER, "data", kind=kind) for _ in range(4)]
+    say(core, *range(4))
+    assert [queue.pushed_frames for queue in queues] == [1, 1, 1, 1]
+
+
+def test_a_parallelism_that_changes_keeps_slots_together(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 5)
+    core.table.configure(PEER, {"data": 6})
+    queues += [core.connect(PEER, "data") for _ in range(2)]
+    say(core, 5)
+    assert sent(core, queues) == [[5], [], [], [], [], []]
+    for _ in range(4):
+        barriers.fire()
+    assert sent(core, queues) == [[5], [], [], [], [], []]
