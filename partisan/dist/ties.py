@@ -20,6 +20,7 @@ from typing import Any
 from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.requests import Request
+from partisan._core.router import PairKey
 from partisan._core.watch import Watch
 from partisan.dist.control import (
     NO_PAYLOAD,
@@ -275,7 +276,7 @@ class DistLinks:
             self._links.edge(node, False)
             self._links.agreed(node, False)
 
-    def _send(self, node: str, message: tuple[Any, ...], key: int) -> None:
+    def _send(self, node: str, message: tuple[Any, ...], key: PairKey) -> None:
         """A message of the protocol of links, as a control message."""
         link = self._peer(node)
         if link is None or link.is_past(message[3]):
