@@ -53,6 +53,7 @@ cdef class Lane:
     cdef SendQueue resolve(self, Py_ssize_t slot)
     cdef SendQueue choose(self, Py_ssize_t slot)
     cdef SendQueue some(self, Py_ssize_t slot)
+    cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue)
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue)
     cdef bint can_part(self, Py_ssize_t slot, SendQueue queue)
     cdef int part(self, Py_ssize_t slot) except -1
@@ -60,6 +61,7 @@ cdef class Lane:
     cdef int claim(self, Py_ssize_t slot) except -1
     cdef Py_ssize_t widen(self) except -1
     cdef int hand_over(self, slots, used) except -1
+    cdef Holding holding(self)
     cdef int follow(self, Lane default) except -1
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1
     cdef list waits_for(self, SendQueue queue)

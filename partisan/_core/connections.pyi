@@ -146,7 +146,7 @@ class ConnectionTable:
         """The peer reads nothing more from a retired connection: what was held goes on."""
 
     def discard(self, node: str) -> None:
-        """Forget a node to which no connection is up or retired."""
+        """Forget a node to which no connection is up or retired, and for which nothing is held."""
 
     def connections(self, node: str, channel: str | None = None) -> int:
         """How many connections to the node, or of one of its channels, are up."""

@@ -115,10 +115,7 @@ cdef class Lane:
         cdef SendQueue queue = self.choose(slot)
         if queue is None:
             raise NotConnected(self.peer.name, self.peer.seen, None if self.peer.table.fallback else self.channel)
-        if self.shares and queue.blocked and self.can_part(slot, queue):
-            self.part(slot)
-            queue = <SendQueue>self.homes[slot]
-        self.slots[slot] = queue
+        self.slots[slot] = queue = self.not_behind(slot, queue)
         used = [retired for retired, slots in self.retired.items() if slot in slots]
         if used:
             self.hand_over([slot], used)
@@ -144,20 +141,28 @@ cdef class Lane:
         up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
         return up[0 if together else slot % len(up)] if up else None
 
+    cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue):
+        """The queue for the first message of a slot that may choose: its home, if it would wait in that one."""
+        if queue is None or not self.can_part(slot, queue):
+            return queue
+        self.part(slot)
+        return <SendQueue>self.homes[slot]
+
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
         """The queue for a slot that shares it, if nobody waits there, or that has parted; note who waits."""
-        if queue.blocked and self.can_part(slot, queue):
+        if self.can_part(slot, queue):
             self.part(slot)
             self.hand_over([slot], [queue])
             return <SendQueue>self.slots[slot]
-        if self.parted and not self.crowded:
-            self.crowded = any([home is not None and (<SendQueue>home).blocked for home in self.homes])
+        self.crowded |= queue.blocked
         return queue
 
     cdef bint can_part(self, Py_ssize_t slot, SendQueue queue):
-        """Whether the slot has a home that is up, and uses another one's."""
+        """Whether a message of the slot would wait in this queue, and not in the slot's home."""
+        if not (self.shares and queue.blocked and self.places[slot] == TOGETHER):
+            return False
         home = self.homes[slot]
-        return self.places[slot] == TOGETHER and home is not None and home is not queue and not (<SendQueue>home).closed
+        return home is not None and home is not queue and not ((<SendQueue>home).closed or (<SendQueue>home).blocked)
 
     cdef int part(self, Py_ssize_t slot) except -1:
         """Let the slot use its home from now on."""
@@ -169,29 +174,29 @@ cdef class Lane:
         return 0
 
     cdef bint gather(self):
-        """Take the slots back to the trunk, unless somebody has waited since it was called last; whether some are apart."""
+        """Take the slots back to the trunk, unless one has waited since the last call or would now; whether some are apart."""
         cdef Py_ssize_t slot
-        if self.crowded or not self.parted:
-            self.crowded = False
+        full = self.crowded or any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])
+        self.crowded = False
+        if full or not self.parted:
             return self.parted > 0
         self.parted = 0
         for slot in range(len(self.slots)):
             if self.places[slot] == APART:
                 self.places[slot] = TOGETHER
-                used = self.slots[slot]
-                if used is not None and used is self.homes[slot] and used is not self.some(slot):
-                    self.hand_over([slot], [used])
+            used = self.slots[slot]
+            if used is not None and self.places[slot] == TOGETHER and used in self.homes and used is not self.some(slot):
+                self.hand_over([slot], [used])
         return False
 
     cdef int claim(self, Py_ssize_t slot) except -1:
         """Let the slot use its home for good."""
-        cdef SendQueue queue = self.slots[slot]
-        cdef bint moves = queue is not None and self.shares and self.can_part(slot, queue)
+        used = self.slots[slot]
         if self.places[slot] == APART:
             self.parted -= 1
         self.places[slot] = CLAIMED
-        if moves:
-            self.hand_over([slot], [queue])
+        if used is not None and self.homes[slot] is not None and used is not self.homes[slot] and used in self.homes:
+            self.hand_over([slot], [used])
         return 0
 
     def attach(self, SendQueue queue not None):
@@ -218,12 +223,19 @@ cdef class Lane:
         takeover.lane = self
         takeover.held = {}
         for slot in slots:
-            takeover.held[slot] = self.slots[slot] = Holding(self.bound)
+            takeover.held[slot] = self.slots[slot] = self.holding()
         takeover.waits = [Wait(takeover, queue) for queue in used]
         self.takeovers.append(takeover)
         for wait in list(takeover.waits):
             (<Wait>wait).begin()
         return 0
+
+    cdef Holding holding(self):
+        """A queue that takes what the connections of the lane would."""
+        for queue in self.homes:
+            if queue is not None:
+                return Holding(self.bound, level=(<SendQueue>queue).level, max_frame=(<SendQueue>queue).max_frame)
+        return Holding(self.bound)
 
     cdef int follow(self, Lane default) except -1:
         """Messages of this channel may have gone out on the default one's queues: those are handled first."""
@@ -240,7 +252,7 @@ cdef class Lane:
 
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1:
         """What waited while the slot changed hands goes to the queue that it uses from now on."""
-        cdef SendQueue queue = self.choose(slot)
+        cdef SendQueue queue = self.not_behind(slot, self.choose(slot))
         if self.slots[slot] is holding:  # else it has changed hands again meanwhile
             self.slots[slot] = queue
         if queue is not None and holding.queued_octets:
@@ -365,8 +377,8 @@ cdef class ConnectionTable:
     def gather(self) -> bool:
         """Let slots share connections again where nobody has waited since the last call; whether some still do not."""
         cdef bint apart = False
-        for peer in self.peers.values():
-            for lane in (<Peer>peer).lanes.values():
+        for peer in list(self.peers.values()):  # a barrier writes, and may find that a connection is gone
+            for lane in list((<Peer>peer).lanes.values()):
                 apart |= (<Lane>lane).gather()
         return apart
 
@@ -451,9 +463,10 @@ cdef class ConnectionTable:
                 wait()  # its barrier may never come
 
     def discard(self, str node not None) -> None:
-        """Forget a node to which no connection is up or retired."""
+        """Forget a node to which no connection is up or retired, and for which nothing is held."""
         cdef Peer peer = self.peers.get(node)
-        if peer is not None and peer.count == 0 and not any([(<Lane>lane).retired for lane in peer.lanes.values()]):
+        if peer is not None and peer.count == 0 \
+                and not any([(<Lane>lane).retired or (<Lane>lane).takeovers for lane in peer.lanes.values()]):
             del self.peers[node]
 
     def connections(self, str node not None, channel=None) -> int:

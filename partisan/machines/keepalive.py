@@ -8,8 +8,8 @@ It speaks section 2.7 of the partisan 5.0.3 reference, with these differences:
 - a pong that answers an earlier ping than the latest is life; the reference closes the connection. A pong to a ping
   that we never sent is a violation and no more;
 - it can be disabled, and then still answers;
-- `Probe` pings at once and tells when the answer is there: as both ends keep order, everything sent before on this
-  connection was then handled by the peer.
+- `Probe` pings at once, and again each time the answer is late, and tells when it is there: as both ends keep order,
+  everything sent before on this connection was then handled by the peer.
 
 The machine is not told of every frame: who reads the connection calls `heard(now)`, which is one store. The idle timer
 looks at that when it fires, and sleeps for what remains.
@@ -39,6 +39,9 @@ REPLY_TIMER = "reply"
 
 ANSWER_TIMER = "answer"
 """Fires once the frames that were read together have been handled."""
+
+PROBE_TIMER = "probe"
+"""Fires when the answer to a probe is late."""
 
 _GRAIN = 0.001
 """Seconds below which the rest of an idle time counts as over: float sums of times are not exact."""
@@ -234,15 +237,20 @@ class Keepalive(Machine):
         for probe in [each for each in self._probes if each <= until]:
             tag, sent = self._probes.pop(probe)
             self._notify(Probed(tag, now - sent))
+            if not self._probes:
+                self._stop_timer(PROBE_TIMER)
 
     def _tell_heartbeat(self, ping_id: int, now: float) -> None:
         if (sent := self._pings.pop(ping_id, None)) is not None:
             self._notify(Heartbeat(now - sent))
             self._attempts = 0
             self._stop_timer(REPLY_TIMER)
-            self._start_timer(IDLE_TIMER, self._idle_timeout)
+            if self.config.enabled:
+                self._start_timer(IDLE_TIMER, self._idle_timeout)
 
     def _on_probe(self, event: Probe, now: float) -> None:
+        if not self._probes:
+            self._start_timer(PROBE_TIMER, self.config.timeout)
         self._probes[self._ping(now)] = (event.tag, now)
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
@@ -250,6 +258,9 @@ class Keepalive(Machine):
             self._answer()
         elif event.timer == IDLE_TIMER:
             self._idle(now)
+        elif event.timer == PROBE_TIMER:
+            self._remember(self._ping(now), now)
+            self._start_timer(PROBE_TIMER, self.config.timeout)
         elif event.timer == REPLY_TIMER:
             if self.last_heard > self._heard_before_asking:
                 self._attempts = 0
@@ -270,10 +281,13 @@ class Keepalive(Machine):
 
     def _ask(self, now: float) -> None:
         self._attempts += 1
+        self._remember(self._ping(now), now)
+        self._start_timer(REPLY_TIMER, self.config.timeout)
+
+    def _remember(self, ping_id: int, now: float) -> None:
         if len(self._pings) >= _KEPT_IDS:
             del self._pings[next(iter(self._pings))]
-        self._pings[self._ping(now)] = now
-        self._start_timer(REPLY_TIMER, self.config.timeout)
+        self._pings[ping_id] = now
 
     def _ping(self, now: float) -> int:
         """Send a ping under a fresh id and return it."""

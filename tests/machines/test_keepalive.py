@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from partisan.machines.keepalive import (
     ANSWER_TIMER,
     IDLE_TIMER,
+    PROBE_TIMER,
     REPLY_TIMER,
     Heartbeat,
     Keepalive,
@@ -167,7 +168,8 @@ def test_an_answer_to_a_ping_is_one_to_the_probes_before_it():
     machine.handle(Probe("third"), 2.5)
     assert answer(machine, second, 3.0) == [Notify(Probed("first", 2.0)), Notify(Probed("second", 1.0))]
     (ping,) = pings(machine.handle(TimedOut(IDLE_TIMER), 25.0))
-    assert answer(machine, ping, 26.0)[:2] == [Notify(Probed("third", 23.5)), Notify(Heartbeat(1.0))]
+    facts = [effect.fact for effect in answer(machine, ping, 26.0) if type(effect) is Notify]
+    assert facts == [Probed("third", 23.5), Heartbeat(1.0)]
 
 
 def test_a_ping_in_the_name_of_another_is_ignored():
@@ -189,7 +191,7 @@ def test_disabled_it_still_answers_and_probes():
     assert machine.handle(Start(), 0.0) == []
     assert asked(machine, Ping("b@h", 1, 2)) == [Send("b@h", Pong("a@h", 1, 2))]
     (ping,) = pings(machine.handle(Probe("tag"), 2.0))
-    assert answer(machine, ping, 2.25) == [Notify(Probed("tag", 0.25))]
+    assert answer(machine, ping, 2.25) == [Notify(Probed("tag", 0.25)), StopTimer(PROBE_TIMER)]
 
 
 def test_probes_are_told_apart():
@@ -198,7 +200,19 @@ def test_probes_are_told_apart():
     (one,) = pings(machine.handle(Probe(1), 1.0))
     (two,) = pings(machine.handle(Probe(2), 1.5))
     assert answer(machine, one, 2.0) == [Notify(Probed(1, 1.0))]
-    assert answer(machine, two, 2.0) == [Notify(Probed(2, 0.5))]
+    assert answer(machine, two, 2.0) == [Notify(Probed(2, 0.5)), StopTimer(PROBE_TIMER)]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_probe_whose_answer_is_late_is_sent_again_and_any_answer_counts(enabled):
+    machine = dialler(enabled=enabled)
+    machine.handle(Start(), 0.0)
+    assert StartTimer(PROBE_TIMER, 10.0) in machine.handle(Probe(1), 1.0)
+    machine.handle(Probe(2), 2.0)
+    (again,) = pings(machine.handle(TimedOut(PROBE_TIMER), 11.0))
+    effects = answer(machine, again, 12.0)
+    assert effects[:3] == [Notify(Probed(1, 11.0)), Notify(Probed(2, 10.0)), StopTimer(PROBE_TIMER)]
+    assert any(effect == StartTimer(IDLE_TIMER, 20.0) for effect in effects) is enabled
 
 
 def test_unanswered_pings_do_not_pile_up():

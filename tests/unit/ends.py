@@ -155,6 +155,9 @@ class Ends:
             connection.handle(len(connection.wire))
         connection.settle()
         self.core.table.release(PEER, connection.channel, connection.queue)
+        if not self.up and self.chance.random() < 0.5:
+            self.core.table.discard(PEER)
+            self.configure()
 
     def write(self) -> None:
         connection = self.chance.choice(self.up)

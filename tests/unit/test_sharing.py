@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from typing import Any, cast
+
 import pytest
 
 from partisan._core.router import PairKey
 from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan.errors import EncodeError
 from partisan.etf import Atom
-from tests.unit.hollow import Barriers, Core, sent
+from partisan.runtime.sharing import QUIET, Sharing
+from tests.unit.hollow import Barriers, Core, Timer, sent
 
 PEER = "b@127.0.0.1"
 DEFAULT = "undefined"
@@ -96,6 +102,93 @@ def test_slots_stay_apart_while_any_of_their_connections_is_full(core: Core) -> 
     say(core, 1)
     assert not core.table.gather()
     assert not core.table.gather()
+
+
+def test_slots_do_not_come_together_where_they_would_wait(core: Core) -> None:
+    queues = four(core)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    assert [core.table.gather() for _ in range(3)] == [True, True, True], "nobody has sent, but it is full"
+    queues[0].written(blocked=False)
+    assert not core.table.gather()
+
+
+def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    queues[0].written(blocked=False)
+    assert core.table.gather()
+    assert not core.table.gather()
+    queues[0].written(blocked=True)
+    say(core, 5)
+    barriers.fire()
+    assert sent(core, queues) == [[], [1, 5], [], []]
+
+
+def test_nobody_parts_to_a_connection_that_is_full_as_well(core: Core) -> None:
+    queues = four(core)
+    choose(core, 1)
+    for queue in queues[:2]:
+        queue.written(blocked=True)
+    core.table.configure(PEER, {"data": 4})
+    say(core, 2, 1)
+    assert sent(core, queues) == [[], [1, 1], [2], []], "a slot that a partition key chose stays where it is"
+    queues[3].written(blocked=True)
+    say(core, 3)
+    assert sent(core, queues) == [[3], [], [], []]
+
+
+def test_after_the_shared_connection_came_back_all_share_it_again(core: Core) -> None:
+    queues = four(core)
+    say(core, 2)
+    queues[0].close()
+    core.table.remove(PEER, "data", queues[0])
+    say(core, 2)
+    queues[0] = core.connect(PEER, "data")
+    say(core, 3)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    queues[0].written(blocked=False)
+    core.table.gather()
+    core.table.gather()
+    say(core, 1, 2, 3)
+    assert sent(core, queues) == [[3, 1, 2, 3], [2, 1], [], []]
+
+
+def test_what_is_held_is_bounded_and_compressed_as_what_is_not(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {"data": 2})
+    queues = [core.connect(PEER, "data", barrier=barriers.append, max_frame=10_000, level=6) for _ in range(2)]
+    say(core, 1)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    with pytest.raises(EncodeError):
+        core.send(("sink", PEER), random.Random(1).randbytes(20_000), channel="data", partition_key=PairKey(1))
+    core.send(("sink", PEER), bytes(9_000), channel="data", partition_key=PairKey(1))
+    barriers.fire()
+    assert 0 < len(queues[1]) < 1_000
+
+
+def test_a_node_is_not_forgotten_while_something_is_held_for_it(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {"data": 2})
+    queues = [core.connect(PEER, "data", barrier=barriers.append) for _ in range(2)]
+    say(core, 1)
+    assert sent(core, queues) == [[1], []]
+    queues[0].written(blocked=True)
+    say(core, 3)
+    for queue in queues:
+        queue.close()
+        core.table.retire(PEER, "data", queue)
+    core.table.discard(PEER)
+    after = core.connect(PEER, "data")
+    say(core, 5)
+    assert sent(core, [after]) == [[]], "1 may not have been read"
+    barriers.fire()
+    say(core, 7)
+    assert sent(core, [after]) == [[3, 5, 7]]
 
 
 def test_who_parts_again_is_told_again(core: Core) -> None:
@@ -222,3 +315,40 @@ def test_a_parallelism_that_changes_keeps_slots_together(core: Core) -> None:
     for _ in range(4):
         barriers.fire()
     assert sent(core, queues) == [[5], [], [], [], [], []]
+
+
+class Clock:
+    """A loop's timers, in the test's hand."""
+
+    def __init__(self) -> None:
+        self.core = Core()
+
+    def call_later(self, seconds: float, function: Callable[[], object]) -> Timer:
+        return self.core.call_later(seconds, function)
+
+
+def test_it_is_looked_at_again_and_again_until_all_have_come_together() -> None:
+    clock, answers = Clock(), [True, True, False]
+    sharing = Sharing(cast(Any, clock), lambda: answers.pop(0))
+    for _ in range(2):
+        sharing.begin()
+    for left in (2, 1, 0):
+        clock.core.advance(QUIET - 0.1)
+        assert len(answers) == left + 1
+        clock.core.advance(0.1)
+        assert len(answers) == left
+    clock.core.advance(10 * QUIET)
+    answers.append(False)
+    sharing.begin()
+    clock.core.advance(QUIET)
+    assert answers == []
+
+
+def test_when_the_node_stops_nothing_is_looked_at_any_more() -> None:
+    clock, looks = Clock(), list[bool]()
+    sharing = Sharing(cast(Any, clock), lambda: bool(looks.append(True)))
+    sharing.begin()
+    sharing.stop()
+    sharing.begin()
+    clock.core.advance(2 * QUIET)
+    assert looks == []
