@@ -50,7 +50,8 @@ async def test_an_exit_comes_along_the_link_with_its_reason_behind_what_was_sent
 
 async def test_all_that_two_processes_have_to_say_to_each_other_takes_one_connection() -> None:
     """In the order in which it was said, then, however many connections the channel has."""
-    async with member("p@127.0.0.1", {None: 3}) as peer, Node("a@127.0.0.1:0", **FAST, allow=["spawn"]) as a:
+    options: dict[str, Any] = {**FAST, "allow": ["spawn"], "share_connections": False}
+    async with member("p@127.0.0.1", {None: 3}) as peer, Node("a@127.0.0.1:0", **options) as a:
         await peer.joined_by(a)
         await eventually(lambda: a.is_fully_connected("p@127.0.0.1"))
         async with greeted(a, "p@127.0.0.1") as script:

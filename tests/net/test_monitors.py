@@ -371,7 +371,7 @@ async def test_a_request_takes_the_connection_that_messages_to_the_process_take(
             partisan.monitor(pid, channel="data")
             partisan.send(pid, (Atom("to"), pid), channel="data")
 
-    async with real(parallelism=4) as (a, b):
+    async with real(parallelism=4, share_connections=False) as (a, b):
         pids = [Pid(b.member.name, number) for number in range(1, 33)]
         await inside(a, monitor_and_send, pids)
         requests = await b.heard(lambda m: m[0] is CALL and m[2][0] is MONITOR, 32)

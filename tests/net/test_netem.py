@@ -190,8 +190,9 @@ PARENT = """
 import os, subprocess, sys
 from partisan.bench.netem import Network
 with Network(2, rtt=0.001) as network:
-    command = network.command(0, [sys.executable, "-c", "import signal; signal.pause()"])
-    inside = subprocess.Popen(command)
+    command = network.command(0, [sys.executable, "-c", "import signal; print('there', flush=True); signal.pause()"])
+    inside = subprocess.Popen(command, stdout=subprocess.PIPE)
+    inside.stdout.readline()
     path = command[1].removeprefix("--net=")
     print(path.split("/")[2], inside.pid, os.stat(path).st_ino, flush=True)
     inside.wait()
