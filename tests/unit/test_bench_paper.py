@@ -40,7 +40,7 @@ def test_cells_of_one_place_are_together() -> None:
 def test_the_quick_size_has_every_experiment_and_fits_twenty_minutes() -> None:
     tasks = tasks_of(Wish("quick"))
     assert {task.cell.experiment for task in tasks} == set(NAMES)
-    assert estimate(tasks) < 18 * 60
+    assert estimate(tasks) < 19 * 60
 
 
 def test_the_full_size_is_the_published_one_and_says_nothing_of_scaling() -> None:
@@ -85,6 +85,7 @@ def test_a_simulation_keeps_its_places_whatever_payload_and_network_are_wished()
         (lambda: tasks_of(Wish(transports=("distrel",))), "did you mean 'disterl'"),
         (lambda: cell_of("echo-perf/disterl/partisna/1x1@1"), "did you mean 'partisan'"),
         (lambda: cell_of("echo-perf"), "no cell of the form EXPERIMENT/"),
+        (lambda: cell_of("echo-perf/disterl/disterl/1x1@1:0"), "no cell of the form EXPERIMENT/"),
         (lambda: experiment_of("zzz"), "one of microbenchmarks"),
     ],
 )
@@ -99,6 +100,21 @@ def test_the_parallelism_of_a_group_is_part_of_a_cells_name() -> None:
     name = "kvs-latency/partisan/partisan_with_partitioned_parallelism_and_channels*8/8x1@1.5/90/10"
     assert text_of(cell) == name
     assert cell_of(name) == cell
+
+
+def test_the_scale_of_windows_is_part_of_a_cells_name_and_its_place() -> None:
+    cell = Cell("echo-perf", "echo", "disterl", DISTERL, 3, 1 << 20, 20.0, scale=8)
+    assert text_of(cell) == "echo-perf/disterl/disterl/3x1048576@20:8"
+    assert cell_of(text_of(cell)) == cell
+    assert cell_of("echo-perf/disterl/disterl/3x1048576@20").place != cell.place
+
+
+def test_what_scaled_windows_mean_is_said_at_the_published_counts_too() -> None:
+    tasks = tasks_of(Wish("full", only=("echo-perf-scaled",)))
+    assert {(task.cell.octets, task.cell.scale) for task in tasks} == {(1 << 20, 8)}
+    (said,) = {task.scaled for task in tasks}
+    assert said.startswith("1 MiB for 8 MiB, and TCP's greatest windows 1/8 of the machine's, so that")
+    assert "instead of" not in said
 
 
 def test_the_transports_of_an_experiment_are_the_harnesss_groups() -> None:

@@ -4,8 +4,10 @@ import json
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -268,10 +270,46 @@ def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(m
     assert {link["rtt_ms"] for link in run.links} == {1.0, 10.0}
 
 
+def test_windows_are_smaller_in_the_hosts_of_a_scaled_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("partisan.bench.paper.networks.CHECK_SECONDS", 0.2)
+    said: list[str] = []
+    networks = Networks(said.append)
+    if networks.missing:
+        pytest.skip(networks.missing)
+    found: dict[int, list[int]] = {}
+
+    class Looking(Noted):
+        def start(self) -> None:
+            for name in ("tcp_rmem", "tcp_wmem"):
+                command = self.place.command("b", ["cat", f"/proc/sys/net/ipv4/{name}"])
+                words = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, check=True).stdout.split()
+                found.setdefault(self.cell.scale, []).append(int(words[2]))
+
+    run = Run()
+    tasks = [Task(replace(cell("partisan", rtt=5.0), scale=scale), 3, WAIT, 1) for scale in (1, 8)]
+    Runner(networks, Lines(said.append), lambda cell: "", {}, lambda name: Looking).run(tasks, run)
+    assert [each.status for each in run.outcomes] == ["measured"] * 2
+    assert found[8] == [each // 8 for each in found[1]]
+    assert [line.split()[0] for line in Noted.log] == ["run", "run", "stop"] * 2
+    checked = {(link["rtt_ms"], link["scale"]): [link["tcp_rmem"][2], link["tcp_wmem"][2]] for link in run.links}
+    assert checked == {(1.0, 1): found[1], (5.0, 1): found[1], (5.0, 8): found[8]}
+    assert all(each.link_share is not None for each in run.outcomes)
+    assert any("5 ms with windows 1/8 of the machine's" in line for line in said)
+
+
+@pytest.mark.parametrize("rtt", [20.0, 0.0])
+def test_a_cell_of_scaled_windows_is_skipped_where_no_network_is_emulated(rtt: float) -> None:
+    run = measure([Task(replace(cell("partisan", rtt=rtt), scale=8), 9, 1.0, 1)])
+    assert [(each.status, each.reason) for each in run.outcomes] == [
+        ("skipped", "windows are scaled on hosts of an emulated network alone: it was not wished")
+    ]
+    assert not Noted.log
+
+
 def test_a_network_that_cannot_be_opened_fails_its_cells_and_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
 
-    def check(networks: Networks, rtt_ms: float) -> None:
+    def check(networks: Networks, rtt_ms: float, scale: int) -> None:
         asked.append(rtt_ms)
         raise MeasurementFailed("the relay said nothing")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 CHANNELS = ("undefined", "gossip", "broadcast", "vnode")
 """The channels of the groups that have any besides the default one; `gossip` is the monotonic one where one is."""
@@ -52,6 +53,10 @@ AFFINITY_MONOTONIC = Group(
 )
 
 
+Spot: TypeAlias = tuple[str, str, int, int, float, int]
+"""See `Cell.place`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One point of an experiment on one transport.
@@ -65,6 +70,8 @@ class Cell:
         octets: of a payload.
         rtt_ms: round-trip time of the network; 0: loopback as it is.
         variant: what the workload distinguishes besides: "90/10", or what a head-of-line cell puts on which channel.
+        scale: how many times smaller than the machine's the greatest windows of TCP are on the hosts; with a payload
+            smaller by as much, a window carries the same share of a message as at full size.
     """
 
     experiment: str
@@ -75,11 +82,12 @@ class Cell:
     octets: int
     rtt_ms: float
     variant: str = ""
+    scale: int = 1
 
     @property
-    def place(self) -> tuple[str, str, int, int, float]:
+    def place(self) -> Spot:
         """What cells of other transports and groups have in common with this one: they are compared."""
-        return self.experiment, self.variant, self.actors, self.octets, self.rtt_ms
+        return self.experiment, self.variant, self.actors, self.octets, self.rtt_ms, self.scale
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from partisan.bench.report import size
 from partisan.errors import PartisanError
 
 from .cells import (
@@ -33,7 +34,7 @@ GROUPS = (DISTERL, PARTISAN, PARALLELISM, CHANNELLED, MONOTONIC, PARTITIONED, AF
 
 CELL = re.compile(
     r"(?P<experiment>[^/]+)/(?P<transport>[^/]+)/(?P<group>[a-z_]+)(?:\*(?P<parallelism>\d+))?"
-    r"/(?P<actors>\d+)x(?P<octets>\d+)@(?P<rtt>\d+(?:\.\d+)?)(?:/(?P<variant>.+))?"
+    r"/(?P<actors>\d+)x(?P<octets>\d+)@(?P<rtt>\d+(?:\.\d+)?)(?::(?P<scale>[1-9]\d{0,3}))?(?:/(?P<variant>.+))?"
 )
 
 
@@ -79,6 +80,7 @@ class Experiment:
         groups: of the transports that have groups.
         others: transports with but one group, besides these.
         variants: see `Cell.variant`.
+        scale: see `Cell.scale`; the payloads of the axes are smaller by as much already.
         published: where it was measured, and how much.
         quick, default: what is measured of it, at that size.
         simulated: it has neither nodes nor a network, and one transport.
@@ -93,6 +95,7 @@ class Experiment:
     groups: tuple[Group, ...] = (PARTISAN, PARALLELISM, AFFINITY)
     others: tuple[str, ...] = ("disterl",)
     variants: tuple[str, ...] = ("",)
+    scale: int = 1
     simulated: bool = False
 
     def axes(self, size: str) -> Axes:
@@ -153,6 +156,17 @@ ALL = (
     _micro("microbenchmarks-highlatency", "figure 3: latency of 512 KiB at 20 ms", 512 * KIB, 20.0),
     _micro("microbenchmarks-largepayload", "figure 4: latency of 8 MiB at 1 ms", 8 * MIB, 1.0),
     _throughput("echo-perf", "figures 5 and 6: echo among three nodes", "echo", ("",), ("disterl", "pyzmq", "raw")),
+    Experiment(
+        "echo-perf-scaled",
+        "figure 6 where the link has room: echo of 1 MiB for 8 MiB at 20 ms, with TCP's windows an eighth as well",
+        "echo",
+        published=Axes(ACTORS, (MIB,), (20.0,), 100_000, 120.0, 5),
+        quick=Axes((16, 64, 128), (MIB,), (20.0,), 100_000, 1.2, 2),
+        default=Axes(ACTORS, (MIB,), (20.0,), 100_000, 10.0, 3),
+        groups=(AFFINITY,),
+        others=("disterl", "raw"),
+        scale=8,
+    ),
     _throughput("fsm-perf", "figures 7 and 8: a key-value store on three nodes", "kvs", ("90/10",), ("disterl",)),
     Experiment(
         "kvs-latency",
@@ -260,6 +274,7 @@ def text_of(cell: Cell) -> str:
     group = cell.group
     parallel = f"*{group.parallelism}" if group.parallelism != _group(group.name).parallelism else ""
     text = f"{cell.experiment}/{cell.transport}/{group.name}{parallel}/{cell.actors}x{cell.octets}@{cell.rtt_ms:g}"
+    text += f":{cell.scale}" if cell.scale > 1 else ""
     return f"{text}/{cell.variant}" if cell.variant else text
 
 
@@ -267,7 +282,7 @@ def cell_of(text: str) -> Cell:
     """Read what `text_of` wrote. Raises UnknownName."""
     found = CELL.fullmatch(text)
     if found is None:
-        form = "EXPERIMENT/TRANSPORT/GROUP[*PARALLELISM]/ACTORSxOCTETS@RTT[/VARIANT]"
+        form = "EXPERIMENT/TRANSPORT/GROUP[*PARALLELISM]/ACTORSxOCTETS@RTT[:SCALE][/VARIANT]"
         raise UnknownName(f"{text!r} is no cell of the form {form}")
     experiment = experiment_of(found["experiment"])
     transport = known(found["transport"], TRANSPORTS, "transport")
@@ -276,7 +291,7 @@ def cell_of(text: str) -> Cell:
         group = group.with_parallelism(int(found["parallelism"]))
     variant = found["variant"] or experiment.variants[0]
     sizes = int(found["actors"]), int(found["octets"]), float(found["rtt"])
-    return Cell(experiment.name, experiment.workload, transport, group, *sizes, variant)
+    return Cell(experiment.name, experiment.workload, transport, group, *sizes, variant, int(found["scale"] or 1))
 
 
 def _group(name: str) -> Group:
@@ -299,7 +314,7 @@ def _cells(experiment: Experiment, wish: Wish) -> list[Cell]:
     # A simulation has neither payloads nor a network: those axes are as they are.
     fixed = experiment.simulated
     return [
-        Cell(experiment.name, experiment.workload, transport, group, actors, octets, rtt, variant)
+        Cell(experiment.name, experiment.workload, transport, group, actors, octets, rtt, variant, experiment.scale)
         for rtt in (axes.rtts if fixed else wish.rtts or axes.rtts)
         for variant in _variants(experiment, wish)
         for octets in (axes.octets if fixed else wish.octets or axes.octets)
@@ -339,7 +354,17 @@ def scaled_of(cell: Cell, axes: Axes) -> str:
         if value not in values:
             smaller.append(f"{value:,} {name} instead of {', '.join(f'{each:,}' for each in values)}")
     why = "to fit the time that two cores have"
-    return f"{'; '.join(smaller)}: {why}" if smaller else ""
+    told = [f"{'; '.join(smaller)}: {why}"] if smaller else []
+    return "; ".join([_windows(cell), *told] if cell.scale > 1 else told)
+
+
+def _windows(cell: Cell) -> str:
+    """Say what it means that windows are scaled, and why they are."""
+    return (
+        f"{size(cell.octets)} for {size(cell.scale * cell.octets)}, and TCP's greatest windows 1/{cell.scale} of the "
+        f"machine's, so that a window carries the same share of a message: like a link that is {cell.scale} times as "
+        "wide, because at full size the emulated one fills up"
+    )
 
 
 def estimate(tasks: Sequence[Task]) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from partisan.bench.measure import MeasurementFailed
@@ -16,6 +17,10 @@ CAPACITY_RTT = 1.0
 
 CHECK_SECONDS = 2.0
 """How long an emulated network's own limits are measured, each of three."""
+
+SYSCTLS = Path("/proc/sys")
+WINDOWS = ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem")
+"""What bounds the windows of TCP: least, initial and greatest octets of the buffers to receive and to send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +71,23 @@ class Networks:
         say: told of the limits of each network.
         emulate: False leaves everything on plain loopback.
     Attributes:
-        links: what each network can do by its own check, a mapping each with "rtt_ms"; see `Run.links`.
+        links: what each network can do by its own check, a mapping each with "rtt_ms" and "scale"; see `Run.links`.
         missing: why no network can be emulated, or empty.
     """
 
     def __init__(self, say: Callable[[str], None], emulate: bool = True) -> None:
         self._say = say
         self._stack = contextlib.ExitStack()
-        self._open: tuple[tuple[str, ...], float, Line] | None = None
+        self._open: tuple[tuple[str, ...], float, Line, int] | None = None
         self._hosts: Hosts | None = None
-        self._limits: dict[float, float] = {}
-        self._broken: dict[tuple[tuple[str, ...], float], str] = {}
+        self._limits: dict[tuple[float, int], float] = {}
+        self._broken: dict[tuple[tuple[str, ...], float, int], str] = {}
         self.links: list[dict[str, Any]] = []
         self.missing = why_not() if emulate else "it was not wished"
 
-    def place(self, hosts: Sequence[str], rtt_ms: float, line: Line = FREE) -> Place:
-        """Open a place with these hosts; the one before it is closed, unless it is the same."""
-        wanted = (tuple(hosts), rtt_ms, line)
+    def place(self, hosts: Sequence[str], rtt_ms: float, line: Line = FREE, scale: int = 1) -> Place:
+        """Open a place with these hosts; the one before it is closed, unless it is the same. For `scale` see `Cell`."""
+        wanted = (tuple(hosts), rtt_ms, line, scale)
         if wanted != self._open:
             self.close()
             if rtt_ms > 0 and hosts and not self.missing:
@@ -90,50 +95,69 @@ class Networks:
             self._open = wanted
         return self._hosts or LOOPBACK
 
-    def _enter(self, hosts: tuple[str, ...], rtt_ms: float, line: Line) -> None:
+    def _enter(self, hosts: tuple[str, ...], rtt_ms: float, line: Line, scale: int) -> None:
         """Check and open a network; one that has failed is not tried again."""
-        if reason := self._broken.get((hosts, rtt_ms)):
+        if reason := self._broken.get((hosts, rtt_ms, scale)):
             raise MeasurementFailed(reason)
-        bounds = {"bandwidth": line.bandwidth, "queue": line.queue}
+        bounds = {"bandwidth": line.bandwidth, "queue": line.queue, "settings": smaller_windows(scale)}
         try:
-            for each in (CAPACITY_RTT, rtt_ms):
-                self._check(each)
+            self._check(CAPACITY_RTT, 1)
+            self._check(rtt_ms, scale)
             network = self._stack.enter_context(_netem().Network(len(hosts), rtt=rtt_ms / 1000, **bounds))
         except MeasurementFailed as error:
-            self._broken[hosts, rtt_ms] = str(error)
+            self._broken[hosts, rtt_ms, scale] = str(error)
             raise
         self._hosts = Hosts(network, hosts)
 
-    def limit(self, rtt_ms: float) -> float | None:
+    def limit(self, rtt_ms: float, scale: int = 1) -> float | None:
         """How many octets a second the relay carries at most; None for loopback.
 
         What eight connections carry over a long way is what their windows allow; the relay can do what it does over
         any.
         """
-        return max(self._limits.values()) if rtt_ms in self._limits else None
+        return max(self._limits.values()) if (rtt_ms, scale) in self._limits else None
 
     def octets(self) -> int:
         """How many octets the open network has carried so far; 0 of loopback."""
         return self._hosts.octets() if self._hosts is not None else 0
 
-    def _check(self, rtt_ms: float) -> None:
-        if rtt_ms in self._limits:
+    def _check(self, rtt_ms: float, scale: int) -> None:
+        if (rtt_ms, scale) in self._limits:
             return
-        limits = asdict(_netem().check(rtt_ms / 1000, CHECK_SECONDS))
-        self._limits[rtt_ms] = max(limits["one_stream"], limits["streams"]) / 8
-        self.links.append({"rtt_ms": rtt_ms, **limits})
+        limits = asdict(_netem().check(rtt_ms / 1000, CHECK_SECONDS, settings=smaller_windows(scale)))
+        self._limits[rtt_ms, scale] = max(limits["one_stream"], limits["streams"]) / 8
+        self.links.append({"rtt_ms": rtt_ms, "scale": scale, **limits})
         one, eight = limits["one_stream"] / 8e6, limits["streams"] / 8e6
         send, receive = limits["tcp_wmem"][2] >> 10, limits["tcp_rmem"][2] >> 10
+        smaller = f" with windows 1/{scale} of the machine's" if scale > 1 else ""
         self._say(
-            f"the network of {rtt_ms:g} ms: {1000 * limits['rtt_measured']:.2f} ms measured; one TCP connection "
-            f"carries {one:,.0f} MB/s, eight {eight:,.0f} MB/s; {limits['congestion']}, windows up to {send:,} KiB to "
-            f"send and {receive:,} KiB to receive"
+            f"the network of {rtt_ms:g} ms{smaller}: {1000 * limits['rtt_measured']:.2f} ms measured; one TCP "
+            f"connection carries {one:,.0f} MB/s, eight {eight:,.0f} MB/s; {limits['congestion']}, windows up to "
+            f"{send:,} KiB to send and {receive:,} KiB to receive"
         )
 
     def close(self) -> None:
         """Close the place that is open."""
         self._open = self._hosts = None
         self._stack.close()
+
+
+def smaller_windows(scale: int) -> dict[str, str]:
+    """The settings of hosts whose greatest windows are so many times smaller than this machine's; none for 1.
+
+    Raises MeasurementFailed: the machine does not say what its own are.
+    """
+    if scale == 1:
+        return {}
+    found = {}
+    for name in WINDOWS:
+        try:
+            least, initial, greatest = map(int, SYSCTLS.joinpath(*name.split(".")).read_text().split())
+        except (OSError, ValueError) as error:
+            raise MeasurementFailed(f"{name} is not known here: {error}") from error
+        most = max(least, greatest // scale)
+        found[name] = f"{least} {min(initial, most)} {most}"
+    return found
 
 
 def why_not() -> str:

@@ -186,6 +186,7 @@ def _pyplot() -> Any:
 _DRAWERS: dict[str, Callable[[str, Sequence[Outcome], Path], Iterator[tuple[Path, str]]]] = {
     "microbenchmarks-queueoverhead": _by_connections,
     "echo-perf": _throughput,
+    "echo-perf-scaled": _throughput,
     "fsm-perf": _throughput,
     "kvs-latency": _by_round_trip,
     "perf-suite": _throughput,

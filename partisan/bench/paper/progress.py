@@ -93,6 +93,8 @@ def title(cell: Cell) -> str:
         words.append(size(cell.octets))
     if cell.rtt_ms:
         words.append(f"{cell.rtt_ms:g} ms")
+    if cell.scale > 1:
+        words.append(f"windows 1/{cell.scale}")
     return ", ".join([*words, cell.variant] if cell.variant else words)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from partisan.bench.report import number, size
 
-from .cells import Outcome
+from .cells import Outcome, Spot
 from .document import Block, Document, Heading, Paragraph, Picture, Table
 from .plots import can_draw, draw, label
 from .published import FIGURES, OCTETS, RATE
@@ -148,7 +148,7 @@ def _has_octets(outcome: Outcome) -> bool:
     return not math.isnan(value(outcome, OCTETS))
 
 
-def _against(outcome: Outcome, base: dict[tuple[str, str, int, int, float], Outcome]) -> str:
+def _against(outcome: Outcome, base: dict[Spot, Outcome]) -> str:
     theirs = base.get(outcome.cell.place)
     if theirs is None or theirs is outcome:
         return "-"

@@ -38,7 +38,7 @@ MOST_REASON = 500
 PATIENCE = (MeasurementFailed, ChildFailed, OSError)
 """What a failed measurement raises."""
 
-Key: TypeAlias = tuple[str, str, str, Group, str, float]
+Key: TypeAlias = tuple[str, str, str, Group, str, float, int]
 Command: TypeAlias = Callable[[Cell], str]
 
 
@@ -123,6 +123,10 @@ class Runner:
             reason = self._refused.get(cell) or self._find(cell.workload).why_not(cell)
         except LookupError as error:
             reason = str(error)
+        emulated = cell.rtt_ms > 0 and not self._networks.missing
+        if not reason and cell.scale > 1 and not emulated:
+            missing = self._networks.missing or "there is no round trip"
+            reason = f"windows are scaled on hosts of an emulated network alone: {missing}"
         return reason or ""
 
     def _measure(self, trial: _Trial, first: bool) -> None:
@@ -136,7 +140,7 @@ class Runner:
             repetition = workload.run(task.cell, amount)
             if (busy := busy_share(load, processors())) is not None:
                 repetition = replace(repetition, extra={**repetition.extra, "cpu": busy})
-            limit = self._networks.limit(task.cell.rtt_ms)
+            limit = self._networks.limit(task.cell.rtt_ms, task.cell.scale)
             if limit:
                 rate = (self._networks.octets() - octets) / (time.perf_counter() - began)
                 trial.shares.append(rate / limit)
@@ -154,7 +158,7 @@ class Runner:
             return running
         kind = self._find(cell.workload)
         with undisturbed():
-            place = self._networks.place(kind.HOSTS, cell.rtt_ms, kind.line(cell))
+            place = self._networks.place(kind.HOSTS, cell.rtt_ms, kind.line(cell), cell.scale)
         # Known before it is started, so that whatever happens it is stopped.
         workload = self._running[key] = kind(cell, place)
         workload.start()
@@ -163,7 +167,8 @@ class Runner:
     def _leave(self, cell: Cell) -> None:
         """Stop what ran for another experiment or another network."""
         with undisturbed():
-            for key in [key for key in self._running if (key[0], key[-1]) != (cell.experiment, cell.rtt_ms)]:
+            here = (cell.experiment, cell.rtt_ms, cell.scale)
+            for key in [key for key in self._running if (key[0], *key[-2:]) != here]:
                 self._stop(key)
 
     def _stop(self, key: Key) -> None:
@@ -183,7 +188,7 @@ class Runner:
     def _outcome(self, trial: _Trial) -> Outcome:
         cell = trial.task.cell
         scaled = [trial.task.scaled] if trial.task.scaled else []
-        emulated = self._networks.limit(cell.rtt_ms) is not None
+        emulated = self._networks.limit(cell.rtt_ms, cell.scale) is not None
         if cell.rtt_ms and not emulated and not trial.skipped:
             scaled.append(f"on plain loopback, without a round trip of {cell.rtt_ms:g} ms: {self._networks.missing}")
         share = max(trial.shares) if trial.shares else None
@@ -199,7 +204,7 @@ class Runner:
 
 
 def _key(cell: Cell) -> Key:
-    return cell.experiment, cell.workload, cell.transport, cell.group, cell.variant, cell.rtt_ms
+    return cell.experiment, cell.workload, cell.transport, cell.group, cell.variant, cell.rtt_ms, cell.scale
 
 
 @contextlib.contextmanager

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
-from .cells import Outcome, Repetition
+from .cells import Outcome, Repetition, Spot
 from .experiments import Task, estimate
 from .progress import figures, title
 from .results import Run
 from .verdicts import point
-
-Place = tuple[str, str, int, int, float]
 
 
 def can_draw() -> bool:
@@ -42,7 +40,7 @@ class Terminal:
         self._bar = Progress(*columns, TextColumn("{task.fields[left]} left"), console=self._console)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._row: Any = None
-        self._place: Place | None = None
+        self._place: Spot | None = None
         self._found: dict[Task, list[Repetition]] = {}
         self._planned = self._spent = 0.0
         self._began = 0.0
