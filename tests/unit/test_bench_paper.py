@@ -69,7 +69,8 @@ def test_what_is_smaller_than_published_is_said() -> None:
 def test_wishes_narrow_and_replace_what_is_measured() -> None:
     wish = Wish("quick", ("fsm-perf",), ("partisan",), (3,), (5,), (7.0,), repeat=2, seconds=0.5, ratio="50/50")
     (task,) = tasks_of(wish)
-    assert task.cell == Cell("fsm-perf", "kvs", "partisan", AFFINITY, 3, 5, 7.0, "50/50")
+    group = AFFINITY.with_parallelism(8)
+    assert task.cell == Cell("fsm-perf", "kvs", "partisan", group, 3, 5, 7.0, "50/50")
     assert (task.repetitions, task.seconds) == (2, 0.5)
 
 
@@ -115,6 +116,17 @@ def test_what_scaled_windows_mean_is_said_at_the_published_counts_too() -> None:
     (said,) = {task.scaled for task in tasks}
     assert said.startswith("1 MiB for 8 MiB, and TCP's greatest windows 1/8 of the machine's, so that")
     assert "instead of" not in said
+
+
+def test_the_older_set_up_of_the_store_is_measured_once_and_is_what_its_ratio_gives() -> None:
+    cells = [task.cell for task in tasks_of(Wish("quick", ("fsm-perf",), ("disterl", "partisan")))]
+    older = [cell for cell in cells if cell.variant == "50/50"]
+    assert {cell.place for cell in older} == {("fsm-perf", "50/50", 128, 1 << 20, 20.0, 1)}
+    assert [cell.group.parallelism for cell in older] == [1, 8]
+    tasks = tasks_of(Wish("quick", ("fsm-perf",), ("disterl", "partisan"), ratio="50/50"))
+    assert [task.cell for task in tasks] == older
+    assert tasks[0].scaled == "2 s instead of 120 s: to fit the time that two cores have"
+    assert len(cells) > len(tasks_of(Wish("quick", ("fsm-perf",), ("disterl", "partisan"), ratio="70/30"))) > len(older)
 
 
 def test_the_transports_of_an_experiment_are_the_harnesss_groups() -> None:

@@ -84,6 +84,7 @@ class Experiment:
         published: where it was measured, and how much.
         quick, default: what is measured of it, at that size.
         simulated: it has neither nodes nor a network, and one transport.
+        besides: what else goes by its name: another variant, with groups and axes of its own.
     """
 
     name: str
@@ -97,6 +98,11 @@ class Experiment:
     variants: tuple[str, ...] = ("",)
     scale: int = 1
     simulated: bool = False
+    besides: Experiment | None = None
+
+    def of(self, variant: str) -> Experiment:
+        """The part of it that has a variant."""
+        return self.besides if self.besides is not None and variant in self.besides.variants else self
 
     def axes(self, size: str) -> Axes:
         """Where it is measured at a size."""
@@ -167,7 +173,19 @@ ALL = (
         others=("disterl", "raw"),
         scale=8,
     ),
-    _throughput("fsm-perf", "figures 7 and 8: a key-value store on three nodes", "kvs", ("90/10",), ("disterl",)),
+    replace(
+        _throughput("fsm-perf", "figures 7 and 8: a key-value store on three nodes", "kvs", ("90/10",), ("disterl",)),
+        besides=Experiment(
+            "fsm-perf",
+            "the same in the set-up of the older claims: objects of 1 MiB, half of the operations write",
+            "kvs",
+            published=Axes(ACTORS, (MIB,), (1.0, 20.0), 100_000, 120.0, 1),
+            quick=Axes((128,), (MIB,), (20.0,), 100_000, 2.0, 2),
+            default=Axes(ACTORS, (MIB,), (1.0, 20.0), 100_000, 10.0, 3),
+            groups=(AFFINITY.with_parallelism(8),),
+            variants=("50/50",),
+        ),
+    ),
     Experiment(
         "kvs-latency",
         "the key-value store with 1 MiB objects over growing round trips, 8 connections",
@@ -185,7 +203,7 @@ ALL = (
         published=Axes(
             (1, 2, 4, 8, 16, 24, 32, 64, 120), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 120.0, 1
         ),
-        quick=Axes((1, 32), (MIB, 8 * MIB), (20.0,), 100_000, 2.0, 1),
+        quick=Axes((1, 32), (MIB, 8 * MIB), (20.0,), 100_000, 1.5, 1),
         default=Axes((1, 4, 16, 64), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 5.0, 2),
         groups=(PARTISAN, AFFINITY),
     ),
@@ -305,7 +323,16 @@ def tasks_of(wish: Wish) -> list[Task]:
     if wish.cells:
         return [_task(wish, cell) for cell in map(cell_of, wish.cells)]
     chosen = [experiment_of(name) for name in wish.only] or list(ALL)
-    return [_task(wish, cell) for experiment in chosen for cell in _cells(experiment, wish)]
+    return [
+        _task(wish, cell) for experiment in chosen for part in _parts(experiment, wish) for cell in _cells(part, wish)
+    ]
+
+
+def _parts(experiment: Experiment, wish: Wish) -> list[Experiment]:
+    """The experiment, and what goes by its name besides; of these the one that has the ratio which is wished."""
+    if experiment.besides is None:
+        return [experiment]
+    return [experiment.of(wish.ratio)] if wish.ratio else [experiment, experiment.besides]
 
 
 def _cells(experiment: Experiment, wish: Wish) -> list[Cell]:
@@ -328,8 +355,7 @@ def _variants(experiment: Experiment, wish: Wish) -> Sequence[str]:
 
 
 def _task(wish: Wish, cell: Cell) -> Task:
-    experiment = experiment_of(cell.experiment)
-    axes = experiment.axes(wish.size)
+    axes = experiment_of(cell.experiment).of(cell.variant).axes(wish.size)
     axes = replace(axes, repetitions=wish.repeat or axes.repetitions, seconds=wish.seconds or axes.seconds)
     messages = axes.messages_of(cell.actors, cell.octets)
     return Task(cell, messages, axes.seconds, axes.repetitions, scaled_of(cell, axes))
@@ -337,7 +363,7 @@ def _task(wish: Wish, cell: Cell) -> Task:
 
 def scaled_of(cell: Cell, axes: Axes) -> str:
     """Say what of a cell is smaller than published, and why; empty if nothing is."""
-    published = experiment_of(cell.experiment).published
+    published = experiment_of(cell.experiment).of(cell.variant).published
     smaller = []
     if cell.workload == "scale":
         return "simulated: 1,024 nodes do not fit one machine"
