@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,20 @@ def test_a_scaled_point_says_nothing_of_claims_about_other_payloads_and_networks
 def test_a_claim_is_not_judged_by_a_point_that_is_harder() -> None:
     outcomes = [micro("disterl", 250.0), micro("partisan", 17.0)]
     assert the(outcomes, HIGH_LATENCY, actors=64).note == "no such point in this run"
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"cpu": 0.9, "relay": 0.4}, "the processors were 90% busy, 40% with the relay"),
+        ({"cpu": 0.5, "relay": 0.1}, "neither the link nor the processors were full (50% busy, 10% with the relay)"),
+        ({}, "not known: the processors' load was not measured"),
+    ],
+)
+def test_what_stood_against_a_claim_is_what_was_measured(extra: dict[str, float], says: str) -> None:
+    outcome = micro("partisan", 17.0)
+    times = tuple(Repetition(each.operations, each.seconds, each.micros, extra) for each in outcome.repetitions)
+    assert verdicts.against(replace(outcome, repetitions=times)).startswith(says)
 
 
 def test_a_full_link_is_what_stood_against_a_claim() -> None:

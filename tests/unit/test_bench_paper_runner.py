@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Repetition
 from partisan.bench.paper.experiments import Task
 from partisan.bench.paper.facts import preflight
+from partisan.bench.paper.load import UNKNOWN, Load, look
 from partisan.bench.paper.networks import Networks
 from partisan.bench.paper.progress import Lines
 from partisan.bench.paper.results import Run, read_json
@@ -172,6 +174,25 @@ def test_another_experiment_or_network_gets_nodes_of_its_own() -> None:
     assert {each.link_share for each in run.outcomes} == {None}
 
 
+def test_the_load_between_two_looks_is_told_as_parts_of_all_processors() -> None:
+    before = Load(10, 100, 5)
+    assert before.shares(Load(60, 200, 30)) == {"cpu": 0.5, "relay": 0.25}
+    assert before.shares(Load(60, 200, None)) == {"cpu": 0.5}
+    assert before.shares(before) == before.shares(UNKNOWN) == UNKNOWN.shares(before) == {}
+
+
+def test_the_relays_part_of_the_load_is_what_its_process_has_computed() -> None:
+    before, until = look(os.getpid()), time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    found = before.shares(look(os.getpid()))
+    assert 0 < found["relay"] <= 1
+    assert 0 < found["cpu"] <= 1
+    ended = subprocess.Popen(["true"])
+    ended.wait(WAIT)
+    assert look(ended.pid).relay is None
+
+
 def test_a_workload_without_a_module_is_skipped() -> None:
     with pytest.raises(LookupError, match="no workload 'sprint'"):
         find("sprint")
@@ -266,6 +287,7 @@ def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(m
     assert min(outcome.repetitions[0].micros) > 4500
     assert outcome.link_share is not None
     assert 0 < outcome.link_share < 0.5
+    assert 0 <= outcome.repetitions[0].extra["relay"] <= 1
     assert "loopback" not in outcome.scaled
     assert {link["rtt_ms"] for link in run.links} == {1.0, 10.0}
 

@@ -155,6 +155,11 @@ class Network:
         self._namespaces = []
         self._inodes = set()
 
+    @property
+    def relay(self) -> int:
+        """The process id of the relay."""
+        return self._entered().pid
+
     def address(self, host: int) -> str:
         """Return the IPv4 address of a host, 0 being the first."""
         if not 0 <= host < self.hosts:

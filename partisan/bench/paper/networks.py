@@ -59,6 +59,11 @@ class Hosts:
         """See `Place`."""
         return [str(word) for word in self._network.command(self._names.index(host), argv)]
 
+    @property
+    def relay(self) -> int:
+        """The process id of what carries the packets."""
+        return int(self._network.relay)
+
     def octets(self) -> int:
         """How many octets the network has carried so far, all hosts together."""
         return int(self._network.counters().octets)
@@ -116,6 +121,11 @@ class Networks:
         any.
         """
         return max(self._limits.values()) if (rtt_ms, scale) in self._limits else None
+
+    @property
+    def relay(self) -> int | None:
+        """The process id of the open network's relay; None of loopback."""
+        return self._hosts.relay if self._hosts is not None else None
 
     def octets(self) -> int:
         """How many octets the open network has carried so far; 0 of loopback."""

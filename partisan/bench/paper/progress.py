@@ -107,8 +107,9 @@ def figures(outcome: Outcome) -> str:
         words += [f"median {outcome.median_ms:.3f} ms", f"p99 {outcome.p99_ms:.3f} ms"]
     words.append(f"{outcome.rate:,.1f}/s")
     extra = outcome.repetitions[-1].extra
-    words += [f"{name} {value:,.6g}" for name, value in extra.items() if name != "cpu"]
-    words += [f"processors {extra['cpu']:.0%} busy"] if "cpu" in extra else []
+    words += [f"{name} {value:,.6g}" for name, value in extra.items() if name not in ("cpu", "relay")]
+    relay = f" ({extra['relay']:.0%} the relay)" if "relay" in extra else ""
+    words += [f"processors {extra['cpu']:.0%} busy{relay}"] if "cpu" in extra else []
     if outcome.link_share is not None:
         words.append(f"link {100 * outcome.link_share:.0f} %" + (" (it is the link)" if outcome.link_bound else ""))
     return ", ".join(words)

@@ -22,7 +22,7 @@ from partisan.bench.procs import ChildFailed
 
 from .cells import Cell, Group, Outcome, Repetition
 from .experiments import Task
-from .load import busy_share, processors
+from .load import look
 from .networks import Networks
 from .progress import Progress
 from .results import Run
@@ -136,10 +136,10 @@ class Runner:
             workload = self._workload(task.cell, key)
             if first and workload.WARM:
                 workload.run(task.cell, replace(amount, seconds=min(WARM_SECONDS, amount.seconds)))
-            octets, began, load = self._networks.octets(), time.perf_counter(), processors()
+            octets, began, load = self._networks.octets(), time.perf_counter(), look(self._networks.relay)
             repetition = workload.run(task.cell, amount)
-            if (busy := busy_share(load, processors())) is not None:
-                repetition = replace(repetition, extra={**repetition.extra, "cpu": busy})
+            shares = load.shares(look(self._networks.relay))
+            repetition = replace(repetition, extra=repetition.extra | shares)
             limit = self._networks.limit(task.cell.rtt_ms, task.cell.scale)
             if limit:
                 rate = (self._networks.octets() - octets) / (time.perf_counter() - began)

@@ -100,8 +100,7 @@ class Verdict:
 def value(outcome: Outcome, metric: str) -> float:
     """An outcome's figure; NaN if it has none."""
     if metric == OCTETS:
-        found = [each.extra["octets"] for each in outcome.repetitions if "octets" in each.extra]
-        return statistics.median(found) if found else math.nan
+        return _extra(outcome, "octets")
     return {MEDIAN: outcome.median_ms, P99: outcome.p99_ms, RATE: outcome.rate}[metric]
 
 
@@ -204,12 +203,19 @@ def against(outcome: Outcome) -> str:
     if outcome.link_bound:
         assert outcome.link_share is not None
         return f"the emulated link was {outcome.link_share:.0%} full, so the relay was measured, not the transport"
-    busy = [each.extra["cpu"] for each in outcome.repetitions if "cpu" in each.extra]
-    if busy and statistics.median(busy) > 0.85:
-        return f"the processors were {statistics.median(busy):.0%} busy"
-    if busy:
-        return f"neither the link nor the processors were full (busy {statistics.median(busy):.0%}): it waits"
-    return "not known: the processors' load was not measured"
+    busy, relay = _extra(outcome, "cpu"), _extra(outcome, "relay")
+    if math.isnan(busy):
+        return "not known: the processors' load was not measured"
+    told = f"{busy:.0%} busy" if math.isnan(relay) else f"{busy:.0%} busy, {relay:.0%} with the relay"
+    if busy > 0.85:
+        return f"the processors were {told}"
+    return f"neither the link nor the processors were full ({told}): it waits"
+
+
+def _extra(outcome: Outcome, name: str) -> float:
+    """The median of one of the figures besides; NaN if it is not there."""
+    found = [each.extra[name] for each in outcome.repetitions if name in each.extra]
+    return statistics.median(found) if found else math.nan
 
 
 def point(cell: Cell) -> str:
