@@ -167,10 +167,9 @@ ALL = (
         "figure 6 where the link has room: echo of 1 MiB for 8 MiB at 20 ms, with TCP's windows an eighth as well",
         "echo",
         published=Axes(ACTORS, (MIB,), (20.0,), 100_000, 120.0, 5),
-        quick=Axes((16, 64, 128), (MIB,), (20.0,), 100_000, 1.2, 2),
+        quick=Axes((16, 64, 128), (MIB,), (20.0,), 100_000, 3.0, 2),
         default=Axes(ACTORS, (MIB,), (20.0,), 100_000, 10.0, 3),
         groups=(AFFINITY,),
-        others=("disterl", "raw"),
         scale=8,
     ),
     replace(
@@ -191,7 +190,7 @@ ALL = (
         "the key-value store with 1 MiB objects over growing round trips, 8 connections",
         "kvs",
         published=Axes((8,), (MIB,), (1.0, 10.0, 20.0, 40.0, 80.0, 120.0), 100_000, 120.0, 1),
-        quick=Axes((8,), (MIB,), (1.0, 20.0, 80.0), 100_000, 2.5, 1),
+        quick=Axes((8,), (MIB,), (1.0, 20.0, 80.0), 100_000, 2.0, 1),
         default=Axes((8,), (MIB,), (1.0, 10.0, 20.0, 40.0, 80.0, 120.0), 100_000, 10.0, 3),
         groups=(PARTISAN, AFFINITY_MONOTONIC.with_parallelism(8)),
         variants=("90/10",),
@@ -203,7 +202,7 @@ ALL = (
         published=Axes(
             (1, 2, 4, 8, 16, 24, 32, 64, 120), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 120.0, 1
         ),
-        quick=Axes((1, 32), (MIB, 8 * MIB), (20.0,), 100_000, 1.5, 1),
+        quick=Axes((1, 32), (MIB, 8 * MIB), (20.0,), 100_000, 1.0, 1),
         default=Axes((1, 4, 16, 64), (MIB, 2 * MIB, 4 * MIB, 8 * MIB), (1.0, 20.0), 100_000, 5.0, 2),
         groups=(PARTISAN, AFFINITY),
     ),
