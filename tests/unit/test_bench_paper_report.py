@@ -217,6 +217,22 @@ def test_the_aims_name_the_point_where_ours_is_least() -> None:
     assert found["every point of figures 1 to 8: the least against partisan-erlang"] == (2.0, True)
 
 
+def test_where_everybody_waits_the_aim_says_what_could_be_had_at_most() -> None:
+    outcomes = [
+        *(ring("disterl", 30_000, KIB, 20.0, actors=16), ring("partisan", 33_000, KIB, 20.0, actors=16)),
+        *(ring("disterl", 200_000, KIB, 1.0, actors=64), ring("partisan", 600_000, KIB, 1.0, actors=64)),
+    ]
+    found = {goal.title: goal for goal in verdicts.goals(outcomes)}
+    least = found["payloads up to 1 KiB: the least against disterl"]
+    assert (round(least.found, 2), least.reached) == (1.1, False)
+    assert least.spread.endswith("would allow 1.20x"), "3 nodes of 16 actors, and two thirds of 20 ms"
+    least = found["payloads up to 1 KiB where not all wait: the least against disterl"]
+    assert (round(least.found, 2), least.reached) == (3.0, True)
+    store = Cell("fsm-perf", "kvs", "partisan", AFFINITY, 16, KIB, 20.0, "90/10")
+    assert verdicts.most_by_waiting(store) == pytest.approx(3 * 16 / 0.03)
+    assert verdicts.most_by_waiting(replace(store, workload="micro")) == math.inf
+
+
 RUN = results.Run(
     {"machine": "two cores", "python": "3.11"},
     "python -m partisan.bench paper",

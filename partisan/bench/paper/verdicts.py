@@ -20,6 +20,7 @@ from partisan.bench.report import size
 
 from .cells import Cell, Outcome
 from .published import CLAIMS, KIB, MEDIAN, MIB, OCTETS, P99, RATE, Claim
+from .workloads.ring import SERVICE_SECONDS
 
 ERLANG, OURS, REAL = "disterl", "partisan", "partisan-erlang"
 ONE_CONNECTION, THREE_CHANNELS = "one connection", "three channels"
@@ -30,6 +31,12 @@ NEAR = 0.8
 
 STEADY = 0.95
 """Where nothing differed, it is reproduced if nothing differs: ratios from here to its inverse are no difference."""
+
+NODES = 3
+"""Of a ring."""
+
+ROOM = 4.0
+"""Where a rival has less than one part in so many of what waiting allows, it is not waiting that it is measured by."""
 
 SCALED = {"echo-perf": "echo-perf-scaled"}
 """Experiments, and their doubles with payload and windows smaller by one factor (`Cell.scale`)."""
@@ -262,25 +269,56 @@ def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
 
 def _never_below(outcomes: Sequence[Outcome], rival: str) -> Iterable[Goal]:
     """Ours against a rival at every point of figures 1 to 8: the least ratio, of all and of small payloads."""
-    ratios = list(every_ratio(outcomes, rival))
+    found = list(every_pair(outcomes, rival))
+    small = [pair for pair in found if pair.ours.cell.octets <= KIB]
     for title, bound, chosen in (
-        ("every point of figures 1 to 8: the least", 0.95, ratios),
-        ("payloads up to 1 KiB: the least", 2.0, [each for each in ratios if each[1].octets <= KIB]),
+        ("every point of figures 1 to 8: the least", 0.95, found),
+        ("payloads up to 1 KiB: the least", 2.0, small),
+        ("payloads up to 1 KiB where not all wait: the least", 2.0, [each for each in small if room(each) >= ROOM]),
     ):
         if chosen:
-            least, cell = min(chosen, key=lambda each: each[0])
-            yield Goal(f"{title} against {rival}", least, bound, spread=f"{cell.experiment}, {point(cell)}")
+            least = min(chosen, key=lambda pair: pair.ratio(_metric(pair.ours.cell)))
+            where = f"{least.ours.cell.experiment}, {point(least.ours.cell)}"
+            if room(least) < ROOM:
+                where += f"; a network and a store without any cost of their own would allow {room(least):.2f}x"
+            yield Goal(f"{title} against {rival}", least.ratio(_metric(least.ours.cell)), bound, spread=where)
+
+
+def room(pair: Pair) -> float:
+    """How many times the rival's operations there would be if nothing took time but the waiting."""
+    rate = pair.theirs.rate
+    return most_by_waiting(pair.ours.cell) / rate if rate else math.nan
+
+
+def most_by_waiting(cell: Cell) -> float:
+    """Operations a second of actors that only wait: for the round trip, and for a partition to serve; or infinity.
+
+    Of the partitions that an echo may ask a third is on its own node. An object has a replica on each node, and two of
+    the three answer.
+    """
+    rtt = cell.rtt_ms / 1000
+    seconds = {"echo": rtt * (1 - 1 / NODES), "kvs": SERVICE_SECONDS + rtt}.get(cell.workload, 0.0)
+    return NODES * cell.actors / seconds if seconds else math.inf
+
+
+def _metric(cell: Cell) -> str:
+    return MEDIAN if cell.workload == "micro" else RATE
 
 
 def every_ratio(outcomes: Sequence[Outcome], rival: str) -> Iterator[tuple[float, Cell]]:
-    """(ours against the rival, the cell of ours), at each place and in each group that both have measured.
+    """(ours against the rival, the cell of ours) of every pair."""
+    for pair in every_pair(outcomes, rival):
+        yield pair.ratio(_metric(pair.ours.cell)), pair.ours.cell
+
+
+def every_pair(outcomes: Sequence[Outcome], rival: str) -> Iterator[Pair]:
+    """The rival and ours, at each place and in each group that both have measured.
 
     The distribution of Erlang has one group, which is set against each of ours.
     """
     measured = [each for each in outcomes if each.status == "measured" and each.cell.experiment in FIGURES_1_TO_8]
     for ours in (each for each in measured if each.cell.transport == OURS):
-        metric = MEDIAN if ours.cell.workload == "micro" else RATE
         for theirs in (each for each in measured if each.cell.transport == rival):
             same = rival == ERLANG or theirs.cell.group == ours.cell.group
             if same and theirs.cell.place == ours.cell.place:
-                yield Pair(theirs, ours).ratio(metric), ours.cell
+                yield Pair(theirs, ours)
