@@ -127,7 +127,7 @@ def _micro(name: str, about: str, octets: int, rtt: float) -> Experiment:
         about,
         "micro",
         published=Axes(ACTORS, (octets,), (rtt,), 10_000, 3600.0, 1),
-        quick=Axes(quick, (octets,), (rtt,), 10_000, 20.0, 2, 640e6),
+        quick=Axes(quick, (octets,), (rtt,), 10_000, 20.0, 2, 480e6),
         default=Axes(ACTORS, (octets,), (rtt,), 10_000, 60.0, 5, 2.5e9),
     )
 
@@ -139,7 +139,7 @@ def _throughput(name: str, about: str, workload: str, variants: tuple[str, ...],
         about,
         workload,
         published=Axes(ACTORS, octets, (1.0, 20.0), 100_000, 120.0, 5),
-        quick=Axes((16,) if workload == "kvs" else (16, 64), octets, (1.0, 20.0), 100_000, 1.2, 2),
+        quick=Axes((16,) if workload == "kvs" else (16, 64), octets, (1.0, 20.0), 100_000, 1.0, 2),
         default=Axes(ACTORS, octets, (1.0, 20.0), 100_000, 10.0, 3),
         groups=(AFFINITY,),
         others=others,

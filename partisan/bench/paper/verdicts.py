@@ -161,7 +161,7 @@ def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
     word = _word(claim.ratio, ratio)
     notes = [each for each in (best.theirs.scaled, best.ours.scaled) if each]
     beside = ""
-    if full is not None and full is not best:
+    if full is not None and best.ours.cell.scale > 1:
         beside = f"{full.ratio(claim.metric):.2f}x at full size ({point(full.ours.cell)})"
         notes.append(f"{beside}: {against(full.ours)}")
     if distance(claim, best.ours.cell) != (0.0, 0.0):
@@ -173,14 +173,14 @@ def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
 
 
 def _decisive(measured: Sequence[Pair], claim: Claim) -> tuple[Pair, Pair | None]:
-    """The pair at which a claim is judged, and the one at full size at which it would be without scaled ones."""
+    """The pair at which a claim is judged, and the one at full size that is nearest to it, however full its link."""
     full = [pair for pair in measured if pair.ours.cell.scale == 1]
     scaled = [pair for pair in measured if pair.ours.cell.scale > 1]
     nearest = [min(full, key=lambda pair: (pair.theirs.link_bound, distance(claim, pair.ours.cell)))] if full else []
     nearest += [min(scaled, key=lambda pair: (pair.link_bound, distance(claim, pair.ours.cell)))] if scaled else []
     # Of those that are as good the first, which is the one at full size.
     best = min(nearest, key=lambda pair: (pair.link_bound, distance(claim, pair.ours.cell)[0]))
-    return best, nearest[0] if full else None
+    return best, min(full, key=lambda pair: distance(claim, pair.ours.cell)) if full else None
 
 
 def _word(published: float | None, ratio: float) -> str:
