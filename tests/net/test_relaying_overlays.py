@@ -56,13 +56,14 @@ STARS = pytest.mark.parametrize("star", [clients_of_a_server, static_star], ids=
 
 
 async def linked(nodes: list[Node]) -> None:
-    """Wait until the hub and the leaves have each other, and nobody else."""
+    """Wait until the hub and the leaves have each other, and nobody else, and the leaves have heard that it relays."""
     hub, *leaves = nodes
     await eventually(
         lambda: all(
             hub.is_fully_connected(leaf.name)
             and leaf.is_fully_connected(hub.name)
             and {info.node for info in leaf.connections()} == {hub.name}
+            and leaf._relaying.machine.can_send
             for leaf in leaves
         ),
         timeout=30.0,
