@@ -140,10 +140,18 @@ class Connecting:
                 return link
             raise ConnectFailed(name, str(error)) from error
         finally:
-            if dial.link is not None and not dial.link.up:
+            if dial.link is not None and not dial.link.up and not self._may_stand(name, dial):
                 dial.link.close()
             if dial.connected.done() and not dial.connected.cancelled():
                 dial.connected.exception()  # it may have come when nobody waited any more
+
+    def _may_stand(self, name: str, dial: Dial) -> bool:
+        """Whether the node may just have given its own dial up for ours, although that one is up here.
+
+        If it has, ours goes on to be up; if not, it says that we are connected already, and ours ends.
+        """
+        other = dial.connected.done() and not dial.connected.cancelled() and dial.connected.exception() is None
+        return other and name < self._identity().name
 
     def _begin(self, sock: socket.socket, name: str) -> DistLink:
         """Begin the handshake."""
