@@ -172,8 +172,8 @@ class Router:
             target: a Pid; a registered name (str or Atom) of this node; or (name, node name).
             message: any term.
             channel: the channel's name; None is the default channel.
-            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism); None: the pair of
-                sender and receiver does.
+            partition_key: an int of at least 0 that chooses the connection (key modulo parallelism). None: the pair of
+                sender and receiver does, and pairs share one as long as none would wait there.
             key: on a monotonic channel, which object this message is the state of: it supersedes older ones with the
                 same key only.
             ack: keep the message, and send it again, until the other node acknowledges it.

@@ -1,7 +1,8 @@
 """Connections that this node dials, and which of two stays when two nodes dial each other.
 
 Whose name is greater has its own dial stand: the other says so (`nok`), gives its own up (`ok_simultaneous`), and waits
-for the connection that comes. A dial that has said nothing yet stands in nobody's way.
+for the connection that comes. A dial that has said nothing yet stands in nobody's way. Where the other's came up first,
+a dial of the greater name goes on all the same: the other may be giving its own up for it.
 
 Source: erl_dist_protocol of OTP, section "The handshake".
 """

@@ -14,7 +14,7 @@ import partisan
 from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, Pid, Reference, SpawnRefused, erpc
 from partisan.dist.control import Op
 from partisan.dist.flags import MANDATORY_25, Flag
-from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept
+from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept, initiate
 from partisan.errors import ErpcError, ErpcTimeout
 from partisan.etf import ImproperList
 
@@ -391,6 +391,47 @@ async def test_a_dial_that_is_refused_for_the_others_own_waits_for_that() -> Non
         peer.close()
         server.close()
         await eventually(lambda: not node.nodes("hidden"))
+
+
+async def test_a_dial_for_which_the_other_gives_its_own_up_goes_on_although_that_one_is_up() -> None:
+    async with listening() as node:
+        far: Any = node._far
+        peer = DistPeer(node, flags=PLAIN)
+        mine = Handshake(initiate(Identity(peer.name, 9, PLAIN), node.name, COOKIES, 5))
+        taken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def takes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            octets = await reader.read(1 << 16)
+            peer.writer.write(bytes(mine.out))
+            await eventually(lambda: node.nodes("hidden") == [peer.name])
+            shake = Handshake(
+                accept(Identity(peer.name, 9), lambda name: COOKIES, 5, lambda name, creation: Verdict.SIMULTANEOUS)
+            )
+            peer.close()
+            while octets and shake.result is None:
+                shake.receive(octets)
+                writer.write(bytes(shake.out))
+                shake.out.clear()
+                octets = b"-" if shake.result is not None else await reader.read(1 << 16)
+            taken.set_result(None) if octets else taken.set_exception(ConnectionResetError("the node has given it up"))
+            await reader.read()
+            writer.close()
+
+        await peer.open()
+        peer.writer.write(bytes(mine.out))
+        mine.out.clear()
+        while not mine.out:  # the node has said that it may connect, and asks for the cookie
+            mine.receive(await peer.read())
+        server = await asyncio.start_server(takes, "127.0.0.1", 0)
+        ports = {peer.name: server.sockets[0].getsockname()[1]}
+        far._connecting._options = dataclasses.replace(far._options, ports=ports)
+        try:
+            assert await node.connect_node(peer.name)
+            await asyncio.wait_for(taken, SECONDS)
+            await eventually(lambda: node.nodes("hidden") == [peer.name])
+            assert await node.disconnect_node(peer.name)
+        finally:
+            server.close()  # uvloop's loop does not end before
 
 
 async def test_a_dial_ends_with_its_node() -> None:

@@ -150,16 +150,20 @@ async def test_a_killed_connection_makes_gaps_at_most() -> None:
         assert b.messages()[-300:] == list(range(sender.sent - 299, sender.sent + 1))
 
 
+async def sends_from_64(node: Any, peer: Any) -> None:
+    for first in range(0, 64_000, 1000):
+        sender = Sender(node, B)
+        sender.sent = first
+        await sender.send(20)
+    await eventually(lambda: len(peer.heard) == 64 * 20)
+
+
 async def test_pairs_that_do_not_share_spread_over_all_connections_and_each_keeps_its_own() -> None:
     options: dict[str, Any] = {"channels": FOUR, "share_connections": False}
     async with member(B, {None: 1, "data": 4}) as b, running("a", **options) as [a]:
         await b.joined_by(a)
         await eventually(lambda: a.is_fully_connected(B))
-        for first in range(0, 64_000, 1000):
-            sender = Sender(a, B)
-            sender.sent = first
-            await sender.send(20)
-        await eventually(lambda: len(b.heard) == 64 * 20)
+        await sends_from_64(a, b)
         used = [{number // 1000 for number in connection.heard} for connection in b.of("data")]
         assert all(len(pairs) >= 4 for pairs in used)
         assert sum(len(pairs) for pairs in used) == 64
@@ -170,11 +174,7 @@ async def test_pairs_share_one_connection_as_long_as_none_would_wait() -> None:
     async with member(B, {None: 1, "data": 4}) as b, running("a", channels=FOUR) as [a]:
         await b.joined_by(a)
         await eventually(lambda: a.is_fully_connected(B))
-        for first in range(0, 64_000, 1000):
-            sender = Sender(a, B)
-            sender.sent = first
-            await sender.send(20)
-        await eventually(lambda: len(b.heard) == 64 * 20)
+        await sends_from_64(a, b)
         assert sum(bool(connection.heard) for connection in b.of("data")) == 1
 
 

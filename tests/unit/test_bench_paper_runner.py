@@ -272,12 +272,18 @@ def test_a_node_that_is_killed_fails_the_measurement_at_once() -> None:
         workload.stop()
 
 
-def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def emulated(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> Networks:
+    """Networks that are checked for a moment only, and write down what they say."""
     monkeypatch.setattr("partisan.bench.paper.networks.CHECK_SECONDS", 0.2)
-    said: list[str] = []
     networks = Networks(said.append)
     if networks.missing:
         pytest.skip(networks.missing)
+    return networks
+
+
+def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    networks = emulated(monkeypatch, said)
     far = Cell("microbenchmarks", "micro", "partisan", AFFINITY, 2, 1024, 10.0)
     run = Run()
     Runner(networks, Lines(said.append), lambda cell: "").run([Task(far, 3, WAIT, 1)], run)
@@ -293,11 +299,8 @@ def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(m
 
 
 def test_windows_are_smaller_in_the_hosts_of_a_scaled_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("partisan.bench.paper.networks.CHECK_SECONDS", 0.2)
     said: list[str] = []
-    networks = Networks(said.append)
-    if networks.missing:
-        pytest.skip(networks.missing)
+    networks = emulated(monkeypatch, said)
     found: dict[int, list[int]] = {}
 
     class Looking(Noted):
