@@ -32,6 +32,7 @@ cdef class SendQueue:
     cdef readonly bint framed         # frames wait apart until they are taken: push wants the time
     cdef bint scheduled               # a write is arranged for, or the queue is blocked
     cdef readonly bint blocked        # the link writes again when its socket takes more
+    cdef Py_ssize_t untried           # octets that came since a full socket was tried
     cdef Py_ssize_t exports           # buffers handed out by __getbuffer__ and not yet released
     cdef readonly object write        # callable(): write what waits; None for a queue without a link
     cdef object schedule              # callable(queue): arrange that write() is called soon; or None
@@ -48,6 +49,7 @@ cdef class SendQueue:
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1
     cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1
     cdef int enter(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
+    cdef bint tries_again(self, Py_ssize_t size)
     cdef bytes joined(self, size_t start, Py_ssize_t references)
     cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1
     cdef int divert_all(self, SendQueue other) except -1

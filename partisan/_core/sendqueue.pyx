@@ -33,6 +33,7 @@ cdef enum:
     COMPRESSED = 80
     COMPRESS_FROM = 256            # octets below which compressing a frame gains nothing
     KEEP_CAPACITY = 262144         # octets a drained queue may keep allocated
+    TRY_AGAIN = 65536              # octets that come before a full socket is tried again
 
 # {forward_message, ... : tuple of three, and the atom
 cdef bytes FORWARD = b"\x68\x03\x77\x0fforward_message"
@@ -206,9 +207,24 @@ cdef class SendQueue:
         self.accept(start, references, size + HEADER, key, now)
         if not self.scheduled:
             self.arrange()
-        elif self.queued_octets >= self.quantum and not self.blocked:
+        elif self.queued_octets >= self.quantum and (not self.blocked or self.tries_again(size)):
             self.write()
         return 0
+
+    cdef bint tries_again(self, Py_ssize_t size):
+        """Whether to try a socket that was full, now that so many octets more have come.
+
+        The system says that a socket takes more when a third of its buffer is free. Until then it takes what is offered
+        all the same, and only a full buffer keeps a window open that is as large. What can be superseded or dropped
+        had better wait here.
+        """
+        if self.framed or self.foreign:
+            return False
+        self.untried += size
+        if self.untried < TRY_AGAIN:
+            return False
+        self.untried = 0
+        return True
 
     cdef bytes joined(self, size_t start, Py_ssize_t references):
         """A copy of what `stream` holds from `start` on, with the references from that one on in their places."""

@@ -133,7 +133,8 @@ async def test_the_policy_error_raises_at_high_water() -> None:
         pump = Pump(a)
         await eventually(lambda: pump.error)
         assert isinstance(pump.error, Overloaded)
-        assert HIGH < pump.error.queued_octets <= HIGH + WITH_OVERHEAD
+        # It was above high water; since then a full socket may have taken some, but not down to the half of it.
+        assert HIGH // 2 < pump.error.queued_octets <= HIGH + WITH_OVERHEAD
 
 
 async def test_the_policy_drop_oldest_keeps_the_newest_and_counts() -> None:

@@ -263,6 +263,29 @@ def test_a_queue_that_has_a_quantum_is_written_at_once() -> None:
     assert len(writes) == 1, "not while the socket takes nothing"
 
 
+def test_a_full_socket_is_tried_again_for_so_many_octets_as_it_may_have_room_before_it_says_so() -> None:
+    writes: list[int] = []
+    queue = queue_of(schedule=lambda queue: None, write=lambda: writes.append(len(queue)), quantum=1000)
+    queue.push(CODEC, b"1" * 600)
+    queue.written(True)
+    for _ in range(200):
+        queue.push(CODEC, b"2" * (1024 - 10))
+    assert [octets // LARGE for octets in writes] == [1, 2, 3]
+    queue.push(CODEC, BIG)
+    assert len(writes) == 4, "at once for a large one"
+
+
+@pytest.mark.parametrize("kind", [MonotonicQueue, DroppingQueue])
+def test_what_may_never_be_sent_waits_until_the_socket_has_said_that_it_takes_more(kind: type[SendQueue]) -> None:
+    writes: list[int] = []
+    queue = queue_of(kind, schedule=lambda queue: None, write=lambda: writes.append(len(queue)), quantum=1000)
+    queue.push(CODEC, b"1" * 600, key=0)
+    queue.written(True)
+    for number in range(4):
+        queue.push(CODEC, BIG, key=number)
+    assert writes == []
+
+
 def test_a_closed_queue_takes_nothing_and_relieves_its_bound() -> None:
     shared = bound(high_water=100)
     queue, other = queue_of(bound=shared), queue_of(bound=shared)
