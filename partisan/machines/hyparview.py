@@ -40,8 +40,9 @@ and is none is told so, which restores symmetry whatever was lost; walks are no 
 farewell. Who is dropped asks one passive peer at once (unless `replacement` is off) and, with random promotion, one now
 and then; asking until somebody accepts is for failures: among nodes that join one by one most views are full, and 97 of
 100 requests would be refused. A node that knows nobody any more, all peers of both views having failed, tries in turns
-those that it has known before; nobody else may know of it. And in joining, asking and answering each side uses the edge
-that it dialled itself, as the reference does.
+those that it has known before; nobody else may know of it. One that has room and no passive peer left tries one of them
+with each random promotion, so that the parts of a small cluster find each other when a partition ends. And in joining,
+asking and answering each side uses the edge that it dialled itself, as the reference does.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ class Neighborhood(Machine, ABC):
             taken = len(self._active) + 1 + self._kept_free()
             short = taken < config.active_min_size
             self._look_again(insist=not config.replacement or short or taken < config.active_max_size - 1)
-            self._refill(now, HIGH if short else LOW, most=1)
+            self._refill(now, HIGH if short else LOW, most=1, recall=True)
         elif self._xbot is not None and timer == XBOT_TIMER:
             self._xbot.round(now)
         elif self._xbot is not None and timer == SWAP_TIMER:
@@ -495,11 +495,12 @@ class Neighborhood(Machine, ABC):
         self._tried.clear()
         self._insists = insist
 
-    def _refill(self, now: float, priority: str = LOW, most: int = 1 << 30) -> None:
+    def _refill(self, now: float, priority: str = LOW, most: int = 1 << 30, recall: bool = False) -> None:
         """Ask passive peers to be neighbors, as many as there is room for.
 
         Args:
             priority: of one request; it is high in any case if there is no neighbor, and nobody else is asked so.
+            recall: where there are none, ask who was in a view once; without a neighbor that is done in any case.
         """
         if self._away:
             return
@@ -509,7 +510,7 @@ class Neighborhood(Machine, ABC):
         for _ in range(min(free, most)):
             but = {**self._tried, **self._edges}
             name = choose(self._passive, self._rng, but)
-            if name is None and not self._active:
+            if name is None and (recall or not self._active):
                 name = self._recall(but)
             if name is None or not self._has_room_for_edge(name, self._passive[name], "promotion"):
                 return

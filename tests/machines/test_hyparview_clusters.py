@@ -163,6 +163,20 @@ def test_a_cut_edge_is_dropped_on_both_sides_and_another_is_found(network):
     assert len(net.nodes[7].machine.active) >= 3
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+def test_the_parts_of_a_small_cluster_find_each_other_when_a_partition_ends(network, count):
+    net = joined(network, count, 1)
+    for here in range(count // 2):
+        for there in range(count // 2, count):
+            net.cut(here, there)
+    net.run(QUIET)
+    assert reached(net) == count // 2
+    net.heal()
+    net.run(QUIET)
+    sound(net)
+    assert reached(net) == count
+
+
 def test_views_that_only_one_side_has_become_symmetric(network):
     net = joined(network, 30, 5)
     for peer in (3, 9, 12):  # as if everything that was sent about it had been lost

@@ -104,7 +104,7 @@ class TestLosingANeighbor:
         [(_, message)] = node.sent(NeighborRequest)
         assert message.priority == HIGH
 
-    def test_those_that_it_has_known_are_asked_by_a_lonely_node_alone_and_are_few(self):
+    def test_those_that_it_has_known_are_asked_at_once_by_a_lonely_node_alone_and_are_few(self):
         node = Lone(passive_max_size=2, most_former=3).befriend(1, 2)
         for peer in range(200, 260, 2):
             node.know(peer, peer + 1)
@@ -145,6 +145,22 @@ class TestRandomPromotion:
         [asked] = node.connects()
         node.up(asked)
         assert [message.priority for _, message in node.sent()] == [HIGH]
+
+    def test_with_room_and_no_passive_peer_one_that_was_known_before_is_asked_in_each_round(self):
+        node = Lone(active_max_size=4).befriend(1, 2, 3)
+        for peer in (2, 3):
+            node.do(Disconnected(peer, "closed"))
+        assert not node.connects()
+        asked = []
+        for _ in range(4):
+            node.do(TimedOut(PROMOTION_TIMER))
+            asked.append(node.connects())
+            node.do(Unreachable(asked[-1][0], "refused"))
+            assert not node.connects()
+        assert asked == [[2], [3]] * 2
+        node.know(7)
+        node.do(TimedOut(PROMOTION_TIMER))
+        assert node.connects() == [7]
 
     def test_with_room_one_peer_is_asked_with_low_priority(self):
         node = Lone().befriend(1, 2, 3).know(7, 8)
