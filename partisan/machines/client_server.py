@@ -179,8 +179,11 @@ class ClientServer(Direct):
     def _greeted(self, peer: Peer, contact: Peer, greeting: Any, joining: bool, now: float) -> None:
         name = self.config.name(peer)
         if contact in self._parting or peer in self._parting:
-            self._say_farewell(peer, contact)
-            return
+            if not self._is_member(peer):
+                self._say_farewell(peer, contact)
+                return
+            for each in (contact, peer):
+                self._parting.pop(each, None)
         if greeting is not None:
             self._tags[name] = greeting.tag
             self._hops = None
@@ -228,6 +231,7 @@ class ClientServer(Direct):
 
     def _give_up(self, contact: Peer, reason: str) -> None:
         self._invited.pop(contact, None)
+        self._parting.pop(contact, None)
         super()._give_up(contact, reason)
 
     def _on_join(self, event: Join, now: float) -> None:
@@ -257,10 +261,11 @@ class ClientServer(Direct):
             self._send(peer, Parting(self.myself))
 
     def _say_farewell(self, peer: Peer, contact: Peer) -> None:
-        for each in (contact, peer):
-            self._parting.pop(each, None)
         self._send(peer, Parting(self.myself))
-        self._drop(peer, "left")
+        for each in (contact, peer):
+            self._give_up(each, "left")  # it may have introduced itself under its other name
+        if self._is_member(contact):
+            self._keep(contact)
 
     def _forget(self, peers: Any, reason: str = "left") -> None:
         gone = list(peers)

@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from partisan.machines.client_server import (
@@ -604,6 +604,22 @@ EVENTS = st.one_of(
     tag=st.sampled_from(ROLES),
     name=st.sampled_from((name_of, halved)),
     events=st.lists(EVENTS, min_size=10, max_size=60),
+)
+@example(  # who has introduced itself turns out to be one that was left
+    CLIENT,
+    name_of,
+    [
+        *(UpdateMembers((1, 0)), Answer(1, None, "fits"), Leave(None)),
+        *(introduced(0, SERVER, False), introduced(3, SERVER, False), Connected(0, 3, None)),
+    ],
+)
+@example(  # who was left, and is dialled to be told, answers as a member
+    SERVER,
+    halved,
+    [
+        *(introduced(0, CLIENT, False), Join(2), Connected(0, 0, state(CLIENT, 0)), Answer(1, None, "fits")),
+        *(UpdateMembers((2, 100)), introduced(1, CLIENT, False), Connected(2, 1, (0,))),
+    ],
 )
 def test_nothing_that_happens_breaks_what_holds(tag, name, events):
     lone = Lone(tag, max_members=4, name=name)
