@@ -412,8 +412,12 @@ async def test_a_dial_for_which_the_other_gives_its_own_up_goes_on_although_that
                 shake.receive(octets)
                 writer.write(bytes(shake.out))
                 shake.out.clear()
-                octets = b"-" if shake.result is not None else await reader.read(1 << 16)
-            taken.set_result(None) if octets else taken.set_exception(ConnectionResetError("the node has given it up"))
+                if shake.result is None:
+                    octets = await reader.read(1 << 16)
+            if shake.result is None:
+                taken.set_exception(ConnectionResetError("the node has given it up"))
+            else:
+                taken.set_result(None)
             await reader.read()
             writer.close()
 
