@@ -216,7 +216,7 @@ cdef class SendQueue:
 
         The system says that a socket takes more when a third of its buffer is free. Until then it takes what is offered
         all the same, and only a full buffer keeps a window open that is as large. What can be superseded or dropped
-        had better wait here.
+        had better wait here, and the distribution's queue takes its large messages in turns when there is room.
         """
         if self.framed or self.foreign:
             return False

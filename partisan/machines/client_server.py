@@ -284,7 +284,6 @@ class ClientServer(Direct):
                 if rounds:
                     waiting[peer] = rounds - 1
                 else:
-                    del waiting[peer]
                     self._give_up(peer, "unreachable")
 
     # Messages.
