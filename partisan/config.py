@@ -123,9 +123,9 @@ class Config:
     share_connections: bool = option(
         True,
         "The messages of a channel go together on one of its connections as long as none has to wait there; whose "
-        "next message would goes over to a connection of its own, until nobody has waited for some seconds (partisan "
-        "5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops its oldest, always "
-        "uses all. Not live.",
+        "next message would goes over to another one, among two, four and so on, until nobody has waited for some "
+        "seconds (partisan 5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops "
+        "its oldest, always uses all. Not live.",
     )
     connection_interval: float = option(
         1.0,

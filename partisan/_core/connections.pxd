@@ -1,12 +1,8 @@
 """The connection table: (node, channel) to the send queues of its connections."""
 
 from partisan._core.bound cimport Bound
+from partisan._core.places cimport Places
 from partisan._core.sendqueue cimport SendQueue
-
-cdef enum:
-    TOGETHER = 0                          # a slot shares the trunk
-    APART = 1                             # a slot uses its home until it is gathered
-    CLAIMED = 2                           # a slot uses its home
 
 
 cdef class Holding(SendQueue):
@@ -39,10 +35,8 @@ cdef class Lane:
     cdef readonly Py_ssize_t count        # connections up
     cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
-    cdef bytearray places                 # slot -> whether it shares the trunk, is apart, or is claimed
-    cdef Py_ssize_t parted                # how many are apart
+    cdef Places places                    # slot -> among how many connections its own is
     cdef bint shares                      # slots use one connection as long as none would wait there
-    cdef bint crowded                     # since the last gather() somebody has waited, or would have
     cdef list takeovers                   # under way, oldest first
     cdef dict retired                     # queue that was given up and is not released -> slots that may have used it
     cdef readonly bint configured         # the peer's spec names the channel
@@ -53,10 +47,10 @@ cdef class Lane:
     cdef SendQueue resolve(self, Py_ssize_t slot)
     cdef SendQueue choose(self, Py_ssize_t slot)
     cdef SendQueue some(self, Py_ssize_t slot)
+    cdef object place(self, Py_ssize_t slot, int width)
     cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue)
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue)
-    cdef bint can_part(self, Py_ssize_t slot, SendQueue queue)
-    cdef int part(self, Py_ssize_t slot) except -1
+    cdef bint parts(self, Py_ssize_t slot, SendQueue queue) except -1
     cdef bint gather(self)
     cdef int claim(self, Py_ssize_t slot) except -1
     cdef Py_ssize_t widen(self) except -1

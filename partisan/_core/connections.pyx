@@ -10,9 +10,10 @@ parallelism changes, and with it the slot that a pair hashes to. A gap may arise
 
 Sharing. Small messages on many connections cost a write, a packet and a wake-up each, and what is seldom used begins
 slowly each time; on one connection they go together. So if the table shares, the slots of a lane use its first
-connection, the trunk, and a slot parts from it to its own home when its next message would wait there for the socket.
-It hands over to its home as above. When nobody has waited for anybody for a while, `gather` takes the slots back. A slot
-that a partition key has chosen is claimed: its messages have its home for good, as whoever chooses expects.
+connection, the trunk, and a slot parts from it when its next message would wait there for the socket: to one of two
+connections, of four, and so on up to its home (`places`). It hands over as above. While nobody waits, `gather` takes
+the slots back, step by step. A slot that a partition key has chosen is claimed: its messages have its home for good, as
+whoever chooses expects.
 
 A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
 instead of removed: it counts no more as up, and slots that used it hold until it is released.
@@ -21,6 +22,7 @@ instead of removed: it counts no more as up, and slots that used it hold until i
 cimport cython
 
 from partisan._core.bound cimport Bound
+from partisan._core.places cimport CLAIMED, Places
 from partisan._core.sendqueue cimport SendQueue
 
 from partisan.errors import NotConnected
@@ -89,7 +91,7 @@ cdef class Lane:
         self.configured = configured
         self.homes = [None] * parallelism
         self.slots = [None] * parallelism
-        self.places = bytearray(parallelism)
+        self.places = Places(parallelism)
         self.takeovers = []
         self.retired = {}
 
@@ -106,7 +108,7 @@ cdef class Lane:
         found = self.slots[slot]
         if found is None:
             return self.resolve(slot)
-        if self.shares and ((<SendQueue>found).blocked or self.parted):
+        if self.shares and ((<SendQueue>found).blocked or self.places.apart):
             return self.weigh(slot, <SendQueue>found)
         return <SendQueue>found
 
@@ -132,69 +134,63 @@ cdef class Lane:
         return queue
 
     cdef SendQueue some(self, Py_ssize_t slot):
-        """The trunk or the slot's home, another of this lane's connections while that is down, or None."""
-        cdef bint together = self.shares and self.places[slot] == TOGETHER
-        home = self.homes[slot]
+        """The slot's place, another of this lane's connections while that is down, or None."""
+        cdef bint together = self.shares and self.places.is_together(slot)
+        home = self.place(slot, self.places.widths[slot] if self.shares else CLAIMED)
         if home is not None and not together and not (<SendQueue>home).closed:
             return home
         # A queue is closed a moment before the table hears of it.
         up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
         return up[0 if together else slot % len(up)] if up else None
 
+    cdef object place(self, Py_ssize_t slot, int width):
+        """The connection of a slot among as many as the exponent says, or None while that is down."""
+        return self.homes[self.places.home(slot, width)]
+
     cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue):
-        """The queue for the first message of a slot that may choose: its home, if it would wait in that one."""
-        if queue is None or not self.can_part(slot, queue):
-            return queue
-        self.part(slot)
-        return <SendQueue>self.homes[slot]
+        """The queue for the first message of a slot that may choose: another, if it would wait in that one."""
+        return queue if queue is None or not self.parts(slot, queue) else self.some(slot)
 
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
         """The queue for a slot that shares it, if nobody waits there, or that has parted; note who waits."""
-        if self.can_part(slot, queue):
-            self.part(slot)
+        if self.parts(slot, queue):
             self.hand_over([slot], [queue])
             return <SendQueue>self.slots[slot]
-        self.crowded |= queue.blocked
+        self.places.crowded |= queue.blocked
         return queue
 
-    cdef bint can_part(self, Py_ssize_t slot, SendQueue queue):
-        """Whether a message of the slot would wait in this queue, and not in the slot's home."""
-        if not (self.shares and queue.blocked and self.places[slot] == TOGETHER):
+    cdef bint parts(self, Py_ssize_t slot, SendQueue queue) except -1:
+        """Let the slot part from a queue in which its next message would wait; whether there is one where it would not."""
+        cdef int width = self.places.widths[slot]
+        if not (self.shares and queue.blocked and width != CLAIMED):
             return False
-        home = self.homes[slot]
-        return home is not None and home is not queue and not ((<SendQueue>home).closed or (<SendQueue>home).blocked)
-
-    cdef int part(self, Py_ssize_t slot) except -1:
-        """Let the slot use its home from now on."""
-        self.places[slot] = APART
-        self.crowded = True
-        self.parted += 1
-        if self.parted == 1:
-            self.peer.table.tell_parted()
-        return 0
+        while <Py_ssize_t>1 << width < len(self.homes):
+            width += 1
+            other = self.place(slot, width)
+            if other is not None and other is not queue and not ((<SendQueue>other).closed or (<SendQueue>other).blocked):
+                if not self.places.apart:
+                    self.peer.table.tell_parted()
+                self.places.part(slot, width)
+                return True
+        return False
 
     cdef bint gather(self):
-        """Take the slots back to the trunk, unless one has waited since the last call or would now; whether some are apart."""
+        """Take the slots a step back to the trunk if nobody has waited for some time; whether some are apart."""
         cdef Py_ssize_t slot
-        full = self.crowded or any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])
-        self.crowded = False
-        if full or not self.parted:
-            return self.parted > 0
-        self.parted = 0
-        for slot in range(len(self.slots)):
-            if self.places[slot] == APART:
-                self.places[slot] = TOGETHER
-            used = self.slots[slot]
-            if used is not None and self.places[slot] == TOGETHER and used in self.homes and used is not self.some(slot):
-                self.hand_over([slot], [used])
-        return False
+        if not self.places.apart:
+            return False
+        if self.places.look(any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])):
+            for slot in range(len(self.slots)):
+                used = self.slots[slot]
+                if used is not None and used in self.homes and used is not self.some(slot) \
+                        and self.places.widths[slot] != CLAIMED:
+                    self.hand_over([slot], [used])
+        return self.places.apart > 0
 
     cdef int claim(self, Py_ssize_t slot) except -1:
         """Let the slot use its home for good."""
         used = self.slots[slot]
-        if self.places[slot] == APART:
-            self.parted -= 1
-        self.places[slot] = CLAIMED
+        self.places.claim(slot)
         if used is not None and self.homes[slot] is not None and used is not self.homes[slot] and used in self.homes:
             self.hand_over([slot], [used])
         return 0
@@ -205,8 +201,9 @@ cdef class Lane:
         self.homes[slot] = queue
         self.count += 1
         self.shares = self.peer.table.shares and not queue.framed
+        together = self.shares and self.places.is_together(slot)
         used = self.slots[slot]
-        if used is not None and not (self.shares and self.places[slot] == TOGETHER and used in self.homes):
+        if used is not None and not (used in self.homes and (together or used is self.some(slot))):
             self.hand_over([slot], [used])
         return slot
 
@@ -214,7 +211,7 @@ cdef class Lane:
         """Room for one connection more than is configured."""
         self.homes.append(None)
         self.slots.append(None)
-        self.places.append(TOGETHER)
+        self.places.add()
         return len(self.homes) - 1
 
     cdef int hand_over(self, slots, used) except -1:

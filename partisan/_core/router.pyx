@@ -15,11 +15,12 @@ from libc.stdint cimport uint8_t
 
 from partisan._core.acknowledged cimport Acknowledging
 from partisan._core.bound cimport WAIT
-from partisan._core.connections cimport CLAIMED, ConnectionTable, Lane, Peer
+from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid, atom_from_str
 from partisan._core.pids cimport write_pid
+from partisan._core.places cimport CLAIMED
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
 from partisan._core.requests cimport Served, is_alias
@@ -329,7 +330,7 @@ cdef class Router:
                 slot = (<PairKey>partition_key).value % <size_t>lane.parallelism
             else:
                 slot = partition_key % lane.parallelism
-                if lane.places[slot] != CLAIMED:
+                if lane.places.widths[slot] != CLAIMED:
                     lane.claim(slot)
         queue = lane.at(slot)
         if queue.bound.over:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-QUIET = 5.0
-"""Seconds in which nobody must have waited."""
+LOOK = 0.5
+"""Seconds between two looks."""
 
 
 class Sharing:
@@ -14,7 +14,7 @@ class Sharing:
 
     Args:
         loop: the node's.
-        gather: brings together what may come together; whether some must not yet.
+        gather: brings nearer together what may come so; whether some are still apart.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, gather: Callable[[], bool]) -> None:
@@ -26,7 +26,7 @@ class Sharing:
     def begin(self) -> None:
         """Something has gone over to a connection of its own."""
         if self._timer is None and not self._stopped:
-            self._timer = self._loop.call_later(QUIET, self._look)
+            self._timer = self._loop.call_later(LOOK, self._look)
 
     def stop(self) -> None:
         """The node stops."""

@@ -72,7 +72,7 @@ class Ends:
     def __init__(self, seed: int, shares: bool) -> None:
         self.chance = random.Random(seed)
         self.core = Core(high_water=1 << 30, hard_limit=1 << 30, shares=shares)
-        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 4)})
+        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 8)})
         self.up: list[Connection] = []
         self.retired: list[Connection] = []
         self.tags: list[int] = []
@@ -101,7 +101,7 @@ class Ends:
         seen.append(number)
 
     def send(self) -> None:
-        channel, pair = self.chance.choice(["data", DEFAULT]), self.chance.randint(0, 5)
+        channel, pair = self.chance.choice(["data", DEFAULT]), self.chance.randint(0, 7)
         number = self.numbers.get((channel, pair), 0)
         message = (channel, pair, number, b"x" * self.chance.choice([0, 10, 50, 66_000]))
         try:
@@ -116,8 +116,8 @@ class Ends:
         return pair if self.chance.random() < 0.05 else PairKey(pair)
 
     def connect(self) -> None:
-        if len(self.up) < 6:
-            connection = Connection(self, self.chance.choice(["data", DEFAULT]))
+        if len(self.up) < 10:
+            connection = Connection(self, self.chance.choice(["data", "data", DEFAULT]))
             self.up.append(connection)
             self.core.table.add(PEER, connection.channel, connection.queue)
 
@@ -167,7 +167,9 @@ class Ends:
         connection.queue.written(blocked=connection.queue.sent(len(piece)) > 0 and self.chance.random() < 0.7)
 
     def gather(self) -> None:
-        self.core.table.gather()
+        """Look so often that slots come together where nobody waits, however often that was in vain."""
+        for _ in range(self.chance.choice([1, 1, 8, 100])):
+            self.core.table.gather()
 
     def read(self) -> None:
         self.chance.choice(self.up).handle(self.chance.choice([1, 20, 200, 100_000]))
@@ -176,7 +178,7 @@ class Ends:
         self.chance.choice(self.up).answer()
 
     def configure(self) -> None:
-        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 5)})
+        self.core.table.configure(PEER, {DEFAULT: 1, "data": self.chance.randint(1, 8)})
 
     def rest(self) -> None:
         """When all is quiet nothing waits, and without a loss everything has arrived."""
