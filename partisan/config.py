@@ -473,7 +473,14 @@ class Config:
         "replay` (docs/tracing.md); one that is there becomes `.old`. Without one nothing is written.",
     )
     trace_payloads: bool = option(
-        False, "Whether a trace has what is the program's own, as the reasons for which processes ended."
+        False,
+        "Whether a trace has what is the program's own: the reasons for which processes ended and, with "
+        "`trace_messages`, what the messages were.",
+    )
+    trace_messages: bool = option(
+        False,
+        "Whether a trace has the messages between processes of this node and of others: when each passed, and for "
+        "whom. They take longer then.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

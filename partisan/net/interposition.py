@@ -71,6 +71,10 @@ class Delayed:
     after: float = 0.0
 
 
+Witness = Callable[[str, str | None, Any, Any], object]
+"""`witness(kind, peer, target, message)`, with the message as it goes on, and for whom it is."""
+
+
 class Interposition:
     """The functions of one node, and the way of a message through them.
 
@@ -80,6 +84,8 @@ class Interposition:
         router: told of them only while there are any.
         telemetry: where drops are reported.
     """
+
+    _witness: Witness | None = None
 
     def __init__(self, node: str, loop: asyncio.AbstractEventLoop, router: Router, telemetry: Telemetry) -> None:
         self._node = node
@@ -104,6 +110,11 @@ class Interposition:
         self._refresh()
         return any(function is not None for function in found)
 
+    def show(self, witness: Witness) -> None:
+        """Show what goes on, both ways, to a witness that is no program's and stays."""
+        self._witness = witness
+        self._refresh()
+
     def functions(self, on: Direction, when: Stage) -> dict[str, Interposed]:
         """The functions of a stage, by name."""
         found: dict[str, Interposed] = {}
@@ -124,6 +135,8 @@ class Interposition:
 
     def _refresh(self) -> None:
         needed = {direction for (direction, _), functions in self._stages.items() if functions}
+        if self._witness is not None:
+            needed = {FORWARD, RECEIVE}
         self._router.forwarding = self._forwarded if FORWARD in needed else None
         self._router.receiving = self._received if RECEIVE in needed else None
 
@@ -155,7 +168,7 @@ class Interposition:
         if self._is_system(target):
             go_on(message)
             return True
-        return self._pass(FORWARD, node, message, go_on, go_on_later)
+        return self._pass(FORWARD, node, target, message, go_on, go_on_later)
 
     def _received(self, target: Any, message: Any, inbound: Origin | None) -> None:
         def go_on(message: Any) -> None:
@@ -164,7 +177,8 @@ class Interposition:
         if self._is_system(target):
             go_on(message)
         else:
-            self._pass(RECEIVE, inbound.link.peer if inbound is not None else None, message, go_on, go_on)
+            peer = inbound.link.peer if inbound is not None else None
+            self._pass(RECEIVE, peer, target, message, go_on, go_on)
 
     def _is_system(self, target: Any) -> bool:
         """Whether the target is a part of every node, as the manager, and no process."""
@@ -175,6 +189,7 @@ class Interposition:
         self,
         kind: str,
         peer: str | None,
+        target: Any,
         message: Any,
         go_on: Callable[[Any], None],
         go_on_later: Callable[[Any], None],
@@ -185,6 +200,8 @@ class Interposition:
         outcome, delay = self._interpose(kind, peer, message)
         for name, function in list(self._stages[kind, "post"].items()):
             self._call(name, function, None, kind, peer, message, outcome)
+        if outcome is not DROP and self._witness is not None:
+            self._witness(kind, peer, target, outcome)
         if outcome is DROP:
             self._dropped(kind, peer)
         elif delay is None:

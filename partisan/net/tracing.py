@@ -108,6 +108,7 @@ class Tracing:
 
     def __init__(self, node: str, path: Path, payloads: bool, clock: Callable[[], float], rng: Random) -> None:
         self._node = node
+        self._clock = clock
         self._path = path
         self._rng = rng
         self._file = TraceFile(path, self._lost)
@@ -145,6 +146,10 @@ class Tracing:
         except (TypeError, ValueError) as error:
             raise ConfigError("trace_file", f"{protocol} cannot be traced: {error}") from error
         return cast(Machine, recorded)
+
+    def passed(self, way: str, peer: str | None, target: Any, message: Any) -> None:
+        """Write that a message of the program has passed; what `Interposition.show` is given."""
+        self._recorder.passed(self._node, self._clock(), way, peer, target, message)
 
     def close(self, grace: float) -> None:
         """Write what waits, for so many seconds at most, and end."""

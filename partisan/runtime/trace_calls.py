@@ -10,6 +10,7 @@ from pathlib import Path
 from partisan.config import Config
 from partisan.errors import LocalProtocolError
 from partisan.net.context import Context
+from partisan.net.interposition import Interposition
 from partisan.net.tracing import Tracing
 
 
@@ -23,28 +24,35 @@ class TraceCalls:
     _running: bool
     _context: Context
     _rng: random.Random
-    _trace: tuple[Path, bool] | None = None
+    _interposition: Interposition
+    _trace: tuple[Path, bool, bool] | None = None
 
-    def trace(self, path: str | os.PathLike[str] | None, *, payloads: bool = False) -> None:
+    def trace(self, path: str | os.PathLike[str] | None, *, payloads: bool = False, messages: bool = False) -> None:
         """Write what the machines are told to a file from the next `start` on, instead of the options' `trace_file`.
 
         Args:
             path: of the file, whose directory must be there; one that is there becomes PATH.old. None writes none.
             payloads: write what is the program's own as well.
+            messages: write of each message between processes of this node and another's when it passed, and for whom;
+                with `payloads` also what it was. Sending and receiving take the slow path then.
         Raises:
             LocalProtocolError: the node runs already, and what its machines have been told is lost.
         """
         if self._running:
             raise LocalProtocolError(f"{self.name} runs already: a trace begins with the node")
-        self._trace = (Path(path or ""), payloads)
+        self._trace = (Path(path or ""), payloads, messages)
 
     def _make_tracing(self) -> Tracing | None:
         """Raises ConfigError: the file cannot be written."""
         config = self.config
-        path, payloads = self._trace or (Path(config.trace_file or ""), config.trace_payloads)
+        asked = (Path(config.trace_file or ""), config.trace_payloads, config.trace_messages)
+        path, payloads, messages = self._trace or asked
         if not path.name:
             return None
-        return Tracing(self.name, path, payloads, self.loop.time, random.Random(self._rng.getrandbits(128)))
+        tracing = Tracing(self.name, path, payloads, self.loop.time, random.Random(self._rng.getrandbits(128)))
+        if messages:
+            self._interposition.show(tracing.passed)
+        return tracing
 
     def _abandon_trace(self) -> None:
         if self._context.tracing is not None:

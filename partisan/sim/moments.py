@@ -13,12 +13,27 @@ from partisan.sim.record import TraceError, from_json
 
 
 @dataclass(frozen=True, slots=True)
+class Passed:
+    """A message of the program that was sent or came.
+
+    Attributes:
+        peer: the node at the other end, if that is known.
+        target: for whom it was there.
+        message: what it was, if the trace has that.
+    """
+
+    peer: str | None
+    target: Any
+    message: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
-    """An event that a machine took.
+    """An event that a machine took, or a message of the program.
 
     Attributes:
         at: seconds: since 1970 by the node's clock, or virtual ones.
-        machine: the protocol, if the node ran several.
+        machine: the protocol, if the node ran several; of a message "forward_message" or "receive_message".
     """
 
     at: float
@@ -43,5 +58,8 @@ def moments_of(lines: Iterable[str], forms: Forms) -> Iterator[Moment]:
             elif "e" in line:
                 event = from_json(line["e"], forms)
                 yield Moment(epoch + line["t"], from_json(line["n"], forms), str(line.get("m", "")), event)
+            elif "u" in line:
+                passed = Passed(line["p"], from_json(line["d"], forms), from_json(line["v"], forms))
+                yield Moment(epoch + line["t"], line["n"], line["u"], passed)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise TraceError(number, f"no line of a trace: {error}") from error

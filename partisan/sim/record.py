@@ -216,7 +216,7 @@ class Replay:
             self._begin(line)
         elif "e" in line or "c" in line:
             self._event(line, number)
-        else:
+        elif "u" not in line:
             self._life(line)
 
     def _begin(self, line: Any) -> None:

@@ -14,19 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import FAST, address_of, eventually, fully_meshed, running
+from support import FAST, Sink, address_of, eventually, fully_meshed, running
 from views import settle
 
 import partisan
-from partisan import ConfigError, Node
+from partisan import Atom, ConfigError, EncodeError, Node
 from partisan.errors import LocalProtocolError
 from partisan.machines.full import FullMembership
 from partisan.machines.hyparview import HyParView
 from partisan.machines.machine import MembersChanged, Received
+from partisan.machines.record import HIDDEN
 from partisan.net import tracing
 from partisan.sim.__main__ import main
 from partisan.sim.makers import MAKERS
-from partisan.sim.moments import moments_of
+from partisan.sim.moments import Passed, moments_of
 from partisan.sim.record import Replayed, TraceError, replay
 from partisan.wire.trace import forms_of_terms
 
@@ -198,6 +199,43 @@ async def test_reasons_are_written_where_that_is_asked_for(tmp_path: Path) -> No
     text = (tmp_path / b.name).read_text()
     assert "a known reason" in text or b"a known reason".hex() in text
     assert replayed(tmp_path / a.name).divergence is replayed(tmp_path / b.name).divergence is None
+
+
+def passed(path: Path) -> list[tuple[str, Any]]:
+    """The messages of the program in a trace: (which way, what is told of it)."""
+    with path.open() as file:
+        found = list(moments_of(file, forms_of_terms()))
+    return [(each.machine, each.event) for each in found if isinstance(each.event, Passed)]
+
+
+@pytest.mark.parametrize("payloads", [False, True], ids=["without payloads", "with payloads"])
+async def test_messages_of_the_program_are_in_the_trace_where_that_is_asked_for(tmp_path: Path, payloads: bool) -> None:
+    async with traced(tmp_path, "a", "b", trace_messages=True, trace_payloads=payloads) as (a, b):
+        await b.join(address_of(a))
+        await eventually(lambda: fully_meshed(a, b))
+        sink = Sink(b)
+        pid = sink.pid
+        a.send(("sink", b.name), (Atom("put"), "secret", 1.5))
+        await a.deliver(pid, [2])
+        a.add_interposition("drop", lambda kind, peer, message: None, on="forward")
+        a.send(("sink", b.name), 3)
+        a.remove_interposition("drop", on="forward")
+        a.send(("sink", b.name), 4)
+        assert await sink.has(3) == [(Atom("put"), b"secret", 1.5), [2], 4]
+        with pytest.raises(EncodeError):
+            a.send(("sink", b.name), object())
+    put = (Atom("put"), b"secret", 1.5)
+    told = [(Atom("sink"), put), (pid, [2]), (Atom("sink"), 4)]
+    shown = [(target, message if payloads else HIDDEN) for target, message in told]
+    forwarded = [("forward_message", Passed(b.name, *each)) for each in shown]
+    assert passed(tmp_path / "a") == [*forwarded, ("forward_message", Passed(b.name, Atom("sink"), HIDDEN))]
+    peers = [a.name, None, a.name]  # an acknowledged message does not say on which connection it came
+    assert passed(tmp_path / "b") == [
+        ("receive_message", Passed(peer, *each)) for peer, each in zip(peers, shown, strict=True)
+    ]
+    for name in "ab":
+        assert replayed(tmp_path / name).divergence is None
+        assert (b"secret".hex() in (tmp_path / name).read_text()) == payloads
 
 
 class OtherFull(FullMembership):
