@@ -123,8 +123,8 @@ class Config:
     share_connections: bool = option(
         True,
         "The messages of a channel go together on one of its connections as long as none has to wait there; whose "
-        "next message would goes over to another one, among two, four and so on, until nobody has waited for some "
-        "seconds (partisan 5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops "
+        "next message would goes over to another one, among two, four and so on, until nobody has waited for a "
+        "while (partisan 5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops "
         "its oldest, always uses all. Not live.",
     )
     connection_interval: float = option(
@@ -479,8 +479,8 @@ class Config:
     )
     trace_messages: bool = option(
         False,
-        "Whether a trace has the messages between processes of this node and of others: when each passed, and for "
-        "whom. They take longer then.",
+        "Whether the trace of `trace_file` has the messages between processes of this node and of others: when each "
+        "passed, and for whom. They take longer then.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

@@ -35,7 +35,7 @@ cdef class Lane:
     cdef readonly Py_ssize_t count        # connections up
     cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
-    cdef Places places                    # slot -> among how many connections its own is
+    cdef readonly Places places           # slot -> among how many connections its own is
     cdef bint shares                      # slots use one connection as long as none would wait there
     cdef list takeovers                   # under way, oldest first
     cdef dict retired                     # queue that was given up and is not released -> slots that may have used it

@@ -6,6 +6,7 @@ from typing import Any, Self
 from typing_extensions import disjoint_base
 
 from .bound import Bound
+from .places import Places
 from .sendqueue import SendQueue
 
 __all__ = ["ConnectionTable", "Lane", "Peer"]
@@ -31,6 +32,10 @@ class Lane:
     @property
     def count(self) -> int:
         """Connections up."""
+
+    @property
+    def places(self) -> Places:
+        """Which connection each slot uses, while the lane shares them."""
 
     @property
     def configured(self) -> bool:

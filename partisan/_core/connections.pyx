@@ -168,24 +168,24 @@ cdef class Lane:
             width += 1
             other = self.place(slot, width)
             if other is not None and other is not queue and not ((<SendQueue>other).closed or (<SendQueue>other).blocked):
-                if not self.places.apart:
+                if not self.places.is_restless():
                     self.peer.table.tell_parted()
                 self.places.part(slot, width)
                 return True
         return False
 
     cdef bint gather(self):
-        """Take the slots a step back to the trunk if nobody has waited for some time; whether some are apart."""
+        """Take the slots a step back to the trunk if nobody has waited for some time; whether to ask again."""
         cdef Py_ssize_t slot
-        if not self.places.apart:
-            return False
-        if self.places.look(any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])):
+        if self.takeovers:
+            return True  # whoever changes hands waits
+        if self.places.is_restless() and self.places.look(any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])):
             for slot in range(len(self.slots)):
                 used = self.slots[slot]
                 if used is not None and used in self.homes and used is not self.some(slot) \
                         and self.places.widths[slot] != CLAIMED:
                     self.hand_over([slot], [used])
-        return self.places.apart > 0
+        return self.places.is_restless()
 
     cdef int claim(self, Py_ssize_t slot) except -1:
         """Let the slot use its home for good."""
@@ -352,7 +352,7 @@ cdef class ConnectionTable:
         unknown: callable(node, channel): a message went to the default channel, because neither the peer's channel map
             nor our configuration knows its own. Called once for a channel, and for so many channels only.
         shares: let the slots of a channel share one connection as long as none would wait there.
-        parted: callable(), called when one no longer does: `gather()` is to be called from now on, until it says no.
+        parted: callable(), called when one no longer does: `gather()` is to be called now and then, until it says no.
     """
 
     def __cinit__(self, *, bound, bint fallback=True, channels=(), unknown=None, bint shares=False, parted=None):
@@ -372,7 +372,7 @@ cdef class ConnectionTable:
         return 0
 
     def gather(self) -> bool:
-        """Let slots share connections again where nobody has waited since the last call; whether some still do not."""
+        """Let slots come nearer together where nobody has waited for some time; whether to ask again."""
         cdef bint apart = False
         for peer in list(self.peers.values()):  # a barrier writes, and may find that a connection is gone
             for lane in list((<Peer>peer).lanes.values()):

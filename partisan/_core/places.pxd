@@ -18,5 +18,6 @@ cdef class Places:
     cdef bint is_together(self, Py_ssize_t slot)
     cdef int claim(self, Py_ssize_t slot) except -1
     cdef int part(self, Py_ssize_t slot, int width) except -1
+    cdef bint is_restless(self)
     cdef bint look(self, bint full) except -1
     cdef int narrow(self) except -1

@@ -51,6 +51,10 @@ cdef class Places:
         self.crowded = True
         return 0
 
+    cdef bint is_restless(self):
+        """Whether there is still something to look for: slots to bring together, or a pause to make shorter."""
+        return self.apart > 0 or self.narrowed or self.pause > 0
+
     cdef bint look(self, bint full) except -1:
         """Let the slots come nearer together if it is time; whether they do.
 
@@ -68,7 +72,7 @@ cdef class Places:
             return False
         if self.narrowed:
             self.pause //= 2
-        self.narrowed = True
+        self.narrowed = self.apart > 0 or self.pause > 0
         self.rest = self.pause
         return self.narrow() > 0
 

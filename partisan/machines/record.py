@@ -43,6 +43,9 @@ from partisan.machines.orset import OrSet
 
 VERSION = 1
 
+LONGEST = 1 << 20
+"""Octets of a message of the program that is written (ours)."""
+
 LEFT_OUT: dict[str, Any] = {"-": 0}
 
 PRIVATE: dict[str, tuple[str, ...]] = {
@@ -280,7 +283,7 @@ class Recorder:
             way: "forward_message" or "receive_message".
             peer: the name of the node at the other end, if that is known.
             target: for whom it is.
-            message: left out unless what is the program's own is written, and if it is no term.
+            message: left out unless what is the program's own is written, and if it is no term or a long one.
         """
         if self.over:
             return
@@ -291,12 +294,15 @@ class Recorder:
             self._fail(error)
 
     def _term(self, what: Any) -> Any:
-        """A value that the program chose, as it is on the wire; who cannot be sent is left out."""
+        """A value that the program chose, as it is on the wire."""
         encode = self._forms.encode
         try:
-            return to_json(what, self._forms) if encode is None else {"e": encode(what).hex()}
+            if encode is None:
+                return to_json(what, self._forms)
+            octets = encode(what)
         except _UNWRITABLE:
             return to_json(HIDDEN)
+        return {"e": octets.hex()} if len(octets) <= LONGEST else to_json(HIDDEN)
 
     def _told(self, what: Any) -> Any:
         try:

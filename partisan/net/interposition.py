@@ -72,7 +72,7 @@ class Delayed:
 
 
 Witness = Callable[[str, str | None, Any, Any], object]
-"""`witness(kind, peer, target, message)`, with the message as it goes on, and for whom it is."""
+"""`witness(kind, peer, target, message)`, when a message has gone on, with what it was then, and for whom it is."""
 
 
 class Interposition:
@@ -168,7 +168,8 @@ class Interposition:
         if self._is_system(target):
             go_on(message)
             return True
-        return self._pass(FORWARD, node, target, message, go_on, go_on_later)
+        go_on = self._witnessed(FORWARD, node, target, go_on)
+        return self._pass(FORWARD, node, message, go_on, go_on_later)
 
     def _received(self, target: Any, message: Any, inbound: Origin | None) -> None:
         def go_on(message: Any) -> None:
@@ -178,7 +179,22 @@ class Interposition:
             go_on(message)
         else:
             peer = inbound.link.peer if inbound is not None else None
-            self._pass(RECEIVE, peer, target, message, go_on, go_on)
+            shown = self._witnessed(RECEIVE, peer, target, go_on)
+            self._pass(RECEIVE, peer, message, shown, shown)
+
+    def _witnessed(
+        self, kind: str, peer: str | None, target: Any, go_on: Callable[[Any], None]
+    ) -> Callable[[Any], None]:
+        """What does the same, and shows the witness what has gone on: not what could not be sent."""
+        witness = self._witness
+        if witness is None:
+            return go_on
+
+        def shown(message: Any) -> None:
+            go_on(message)
+            witness(kind, peer, target, message)
+
+        return shown
 
     def _is_system(self, target: Any) -> bool:
         """Whether the target is a part of every node, as the manager, and no process."""
@@ -189,7 +205,6 @@ class Interposition:
         self,
         kind: str,
         peer: str | None,
-        target: Any,
         message: Any,
         go_on: Callable[[Any], None],
         go_on_later: Callable[[Any], None],
@@ -200,8 +215,6 @@ class Interposition:
         outcome, delay = self._interpose(kind, peer, message)
         for name, function in list(self._stages[kind, "post"].items()):
             self._call(name, function, None, kind, peer, message, outcome)
-        if outcome is not DROP and self._witness is not None:
-            self._witness(kind, peer, target, outcome)
         if outcome is DROP:
             self._dropped(kind, peer)
         elif delay is None:

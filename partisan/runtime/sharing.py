@@ -14,7 +14,7 @@ class Sharing:
 
     Args:
         loop: the node's.
-        gather: brings nearer together what may come so; whether some are still apart.
+        gather: brings nearer together what may come so; whether to ask again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, gather: Callable[[], bool]) -> None:
@@ -37,5 +37,9 @@ class Sharing:
 
     def _look(self) -> None:
         self._timer = None
-        if self._gather():
-            self.begin()
+        again = True
+        try:
+            again = self._gather()
+        finally:
+            if again:
+                self.begin()

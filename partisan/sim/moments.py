@@ -33,6 +33,7 @@ class Moment:
 
     Attributes:
         at: seconds: since 1970 by the node's clock, or virtual ones.
+        peer: the node; at a message of the program its name alone.
         machine: the protocol, if the node ran several; of a message "forward_message" or "receive_message".
     """
 

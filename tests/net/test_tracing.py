@@ -18,12 +18,12 @@ from support import FAST, Sink, address_of, eventually, fully_meshed, running
 from views import settle
 
 import partisan
-from partisan import Atom, ConfigError, EncodeError, Node
+from partisan import Atom, ConfigError, EncodeError, Node, NotConnected
 from partisan.errors import LocalProtocolError
 from partisan.machines.full import FullMembership
 from partisan.machines.hyparview import HyParView
 from partisan.machines.machine import MembersChanged, Received
-from partisan.machines.record import HIDDEN
+from partisan.machines.record import HIDDEN, LONGEST
 from partisan.net import tracing
 from partisan.sim.__main__ import main
 from partisan.sim.makers import MAKERS
@@ -222,13 +222,13 @@ async def test_messages_of_the_program_are_in_the_trace_where_that_is_asked_for(
         a.remove_interposition("drop", on="forward")
         a.send(("sink", b.name), 4)
         assert await sink.has(3) == [(Atom("put"), b"secret", 1.5), [2], 4]
-        with pytest.raises(EncodeError):
-            a.send(("sink", b.name), object())
+        for target, message, error in (("sink", b.name), object(), EncodeError), (("sink", "n@x"), 5, NotConnected):
+            with pytest.raises(error):
+                a.send(target, message)
     put = (Atom("put"), b"secret", 1.5)
     told = [(Atom("sink"), put), (pid, [2]), (Atom("sink"), 4)]
     shown = [(target, message if payloads else HIDDEN) for target, message in told]
-    forwarded = [("forward_message", Passed(b.name, *each)) for each in shown]
-    assert passed(tmp_path / "a") == [*forwarded, ("forward_message", Passed(b.name, Atom("sink"), HIDDEN))]
+    assert passed(tmp_path / "a") == [("forward_message", Passed(b.name, *each)) for each in shown]
     peers = [a.name, None, a.name]  # an acknowledged message does not say on which connection it came
     assert passed(tmp_path / "b") == [
         ("receive_message", Passed(peer, *each)) for peer, each in zip(peers, shown, strict=True)
@@ -236,6 +236,16 @@ async def test_messages_of_the_program_are_in_the_trace_where_that_is_asked_for(
     for name in "ab":
         assert replayed(tmp_path / name).divergence is None
         assert (b"secret".hex() in (tmp_path / name).read_text()) == payloads
+
+
+async def test_of_a_long_message_only_that_it_passed_is_in_the_trace(tmp_path: Path) -> None:
+    async with traced(tmp_path, "a", "b", trace_messages=True, trace_payloads=True) as (a, b):
+        await b.join(address_of(a))
+        await eventually(lambda: fully_meshed(a, b))
+        sink = Sink(b)
+        a.send(("sink", b.name), bytes(LONGEST))
+        await sink.has(1)
+    assert passed(tmp_path / "b") == [("receive_message", Passed(a.name, Atom("sink"), HIDDEN))]
 
 
 class OtherFull(FullMembership):

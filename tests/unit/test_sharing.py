@@ -71,22 +71,29 @@ def test_a_slot_parts_when_it_would_wait_and_its_messages_wait_for_what_went_bef
     assert sent(core, queues) == [[2], [9], [], []], "who has parted stays apart, whoever has not shares"
 
 
+def look(core: Core) -> int:
+    """Let the slots come nearer together; how many are still apart."""
+    core.table.gather()
+    return core.table.lane(PEER, "data").places.apart
+
+
 def test_slots_come_together_again_when_nobody_has_waited_since(core: Core) -> None:
     barriers = Barriers()
     queues = four(core, barriers)
     queues[0].written(blocked=True)
     say(core, 1, 2)
     assert sent(core, queues) == [[], [1], [2], []]
-    assert core.table.gather(), "somebody has waited just now"
+    assert look(core) == 2, "somebody has waited just now"
     queues[0].written(blocked=False)
     say(core, 1)
-    assert core.table.gather(), "one has come back, the other has not"
-    assert not core.table.gather()
+    assert [look(core) for _ in range(2)] == [2, 2], "the second step is not taken while somebody changes hands"
     say(core, 1, 2)
-    assert sent(core, queues) == [[], [1], [], []], "what their own connections were given is handled first"
+    assert sent(core, queues) == [[], [1, 1], [], []], "what its own connection was given is handled first"
     barriers.fire()
+    assert look(core) == 0
+    say(core, 1, 2)
     barriers.fire()
-    assert sent(core, queues) == [[2, 1], [], [], []]
+    assert sent(core, queues) == [[2, 2, 1], [], [], []]
     assert core.parted == [True]
 
 
@@ -94,24 +101,23 @@ def test_slots_stay_apart_while_any_of_their_connections_is_full(core: Core) -> 
     queues = four(core)
     queues[0].written(blocked=True)
     say(core, 1)
-    assert core.table.gather()
+    assert look(core) == 1
     queues[0].written(blocked=False)
     queues[1].written(blocked=True)
     say(core, 1)
-    assert core.table.gather()
+    assert look(core) == 1
     queues[1].written(blocked=False)
     say(core, 1)
-    assert not core.table.gather()
-    assert not core.table.gather()
+    assert look(core) == 0
 
 
 def test_slots_do_not_come_together_where_they_would_wait(core: Core) -> None:
     queues = four(core)
     queues[0].written(blocked=True)
     say(core, 1)
-    assert [core.table.gather() for _ in range(3)] == [True, True, True], "nobody has sent, but it is full"
+    assert [look(core) for _ in range(3)] == [1, 1, 1], "nobody has sent, but it is full"
     queues[0].written(blocked=False)
-    assert not core.table.gather()
+    assert look(core) == 0
 
 
 def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core: Core) -> None:
@@ -120,8 +126,7 @@ def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core:
     queues[0].written(blocked=True)
     say(core, 1)
     queues[0].written(blocked=False)
-    assert core.table.gather()
-    assert not core.table.gather()
+    assert [look(core) for _ in range(2)] == [1, 0]
     queues[0].written(blocked=True)
     say(core, 5)
     barriers.fire()
@@ -192,14 +197,24 @@ def test_a_node_is_not_forgotten_while_something_is_held_for_it(core: Core) -> N
     assert sent(core, [after]) == [[3, 5, 7]]
 
 
-def test_who_parts_again_is_told_again(core: Core) -> None:
+def part_and_return(core: Core, queues: list[SendQueue]) -> int:
+    """Let a slot part, and look until all have come together; how often that was."""
+    queues[0].written(blocked=True)
+    say(core, 1)
+    queues[0].written(blocked=False)
+    return returned(core)
+
+
+def returned(core: Core) -> int:
+    """Look until all have come together; how often that was."""
+    return next(count for count in range(1, 1000) if look(core) == 0)
+
+
+def test_who_parts_again_is_told_again_when_all_is_forgotten(core: Core) -> None:
     queues = four(core)
     for _ in range(2):
-        queues[0].written(blocked=True)
-        say(core, 1, 2)
-        queues[0].written(blocked=False)
-        while core.table.gather():
-            pass
+        part_and_return(core, queues)
+        assert not core.table.gather()
     assert core.parted == [True, True]
 
 
@@ -221,27 +236,34 @@ def test_the_widest_step_is_taken_back_first(core: Core) -> None:
     say(core, 7, 2)
     for crowded in (0, 1, 3):
         queues[crowded].written(blocked=False)
+    look(core)
+    sent(core, queues)
     ways = []
-    while core.table.gather():
+    for apart in (2, 2, 0):
+        assert look(core) == apart
         say(core, 7, 2)
         ways.append([at for at, found in enumerate(sent(core, queues)) if found])
-    assert ways == [[2, 7], [2, 3], [0, 1]]
-    say(core, 7, 2)
-    assert sent(core, queues)[0] == [7, 2]
+    assert ways == [[2, 3], [0, 1], [0]]
 
 
 def test_the_longer_it_was_in_vain_to_come_together_the_later_it_is_tried_again(core: Core) -> None:
     queues = four(core)
-    looks = []
-    for crowded in [True] * 8 + [False] * 8:
-        queues[0].written(blocked=crowded)
-        say(core, 1)
-        queues[0].written(blocked=False)
-        count = 1
-        while core.table.gather():
-            count += 1
-        looks.append(count)
-    assert looks == [2, 3, 5, 9, 17, 33, 65, 65] + [1] * 8
+    assert [part_and_return(core, queues) for _ in range(8)] == [2, 3, 5, 9, 17, 33, 65, 65]
+    assert not all(core.table.gather() for _ in range(63 + 31 + 15 + 7 + 3 + 1 + 8)), "in the end it is forgotten"
+    assert part_and_return(core, queues) == 2
+
+
+def test_what_was_not_in_vain_makes_the_next_step_come_sooner(core: Core) -> None:
+    core.table.configure(PEER, {"data": 8})
+    queues = [core.connect(PEER, "data") for _ in range(8)]
+    for _ in range(4):
+        part_and_return(core, queues)
+    for crowded in (0, 1, 3):
+        queues[crowded].written(blocked=True)
+    say(core, 7)
+    for crowded in (0, 1, 3):
+        queues[crowded].written(blocked=False)
+    assert returned(core) == 1 + (15 + 1) + (15 + 1) + (7 + 1)
 
 
 def test_the_slot_whose_home_is_shared_has_nowhere_to_part_to(core: Core) -> None:
