@@ -380,7 +380,7 @@ class HyParView(Neighborhood):
             former = self._active[name]
             self._remove(name, "dropped by the peer")
             self._to_passive(name, former)
-            self._look_again(insist=False)
+            self._look_again(1)
         else:
             self._forget(name, "dropped by the peer")
         self._tried[name] = None
@@ -446,7 +446,8 @@ class HyParView(Neighborhood):
         asked = self._asked.pop(name, None)
         if asked is not None:
             self._settle(name)
-            if self._insists:
+            if self._requests > 0:
+                self._requests -= 1
                 self._refill(now, asked, most=1)
 
     def _on_shuffle(self, peer: Peer, message: Shuffle, now: float) -> None:

@@ -37,9 +37,11 @@ class HyParViewConfig:
         passive_rwl: hops left at which a walk enters a passive view (partisan 5.0.3: 6; paper §5.1: 3).
         random_promotion: ask a passive peer now and then while there is room (partisan 5.0.3: True).
         random_promotion_interval: seconds between (partisan 5.0.3: 5 s).
+        promotion_requests: requests that a promotion makes one after another until one is accepted, at most, at least
+            1; to whom no edge comes up does not count (ours; partisan 5.0.3: 1; the paper does not say).
         replacement: who is dropped by a neighbor asks one passive peer at once, and promotion likewise only one while
-            a single neighbor is lacking (ours: True). Without, only promotion looks for neighbors in place of those,
-            and it asks until one accepts, as after a failure (as the paper has it).
+            a single neighbor is lacking (ours: True). Without, only promotion looks for neighbors in place of those
+            (as the paper has it).
         shuffle_interval: seconds between shuffles (partisan 5.0.3: 10 s).
         shuffle_k_active: active peers in an exchange (partisan 5.0.3 and paper §5.1: 3).
         shuffle_k_passive: passive peers in an exchange (partisan 5.0.3 and paper §5.1: 4).
@@ -69,6 +71,7 @@ class HyParViewConfig:
     passive_rwl: int = 6
     random_promotion: bool = True
     random_promotion_interval: float = 5.0
+    promotion_requests: int = 30
     replacement: bool = True
     shuffle_interval: float = 10.0
     shuffle_k_active: int = 3

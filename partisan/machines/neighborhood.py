@@ -95,7 +95,6 @@ class Neighborhood(Machine, ABC):
         "_edges",
         "_former",
         "_ids",
-        "_insists",
         "_joins",
         "_kind",
         "_name",
@@ -104,6 +103,7 @@ class Neighborhood(Machine, ABC):
         "_partitions",
         "_passive",
         "_pending",
+        "_requests",
         "_reserved",
         "_tried",
         "_xbot",
@@ -135,7 +135,7 @@ class Neighborhood(Machine, ABC):
         self._pending: dict[Name, object] = {}  # who is to be taken in once reached -> the message that says so
         self._asked: dict[Name, str] = {}  # whom we have asked -> with which priority
         self._tried: dict[Name, None] = {}  # whom we have asked since the last loss or round
-        self._insists = False  # a refusal sends us to the next candidate
+        self._requests = 0  # how often a refusal may still send us to the next candidate
         self._offered: tuple[Peer, ...] = ()  # what our last shuffle gave away
         self._former: list[Peer] = []  # who has left the passive view, the latest last
         self._partitions: list[tuple[Any, Peer]] = []
@@ -304,7 +304,8 @@ class Neighborhood(Machine, ABC):
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval)
             taken = len(self._active) + 1 + self._kept_free()
             short = taken < config.active_min_size
-            self._look_again(insist=not config.replacement or short or taken < config.active_max_size - 1)
+            insist = not config.replacement or short or taken < config.active_max_size - 1
+            self._look_again(config.promotion_requests if insist else 1)
             self._refill(now, HIGH if short else LOW, most=1, recall=True)
         elif self._xbot is not None and timer == XBOT_TIMER:
             self._xbot.round(now)
@@ -485,15 +486,15 @@ class Neighborhood(Machine, ABC):
 
     # Looking for neighbors.
 
-    def _look_again(self, insist: bool = True) -> None:
+    def _look_again(self, requests: int = 1 << 30) -> None:
         """Begin a round: whoever was asked before may be asked again.
 
         Args:
-            insist: go on until somebody accepts; else one refusal ends the round: where most views are full, a node
-                that lacks one neighbor would ask everybody, in vain.
+            requests: so many refusals end the round, and one that has begun before, although nobody has accepted:
+                where most views are full, a node that lacks one neighbor would ask everybody, in vain.
         """
         self._tried.clear()
-        self._insists = insist
+        self._requests = requests - 1
 
     def _refill(self, now: float, priority: str = LOW, most: int = 1 << 30, recall: bool = False) -> None:
         """Ask passive peers to be neighbors, as many as there is room for.

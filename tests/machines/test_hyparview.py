@@ -350,6 +350,17 @@ class TestFarewell:
             node.hear(asked[-1], NeighborRejected(asked[-1], ()))
         assert len({*asked}) == 3
 
+    def test_a_promotion_asks_no_more_than_it_may_and_the_next_one_as_many_again(self):
+        node = Lone(promotion_requests=2).befriend(1, 2).know(*range(7, 17))
+        for _ in range(2):
+            node.do(TimedOut(PROMOTION_TIMER))
+            asked = []
+            while candidates := node.connects():
+                asked += candidates
+                node.up(asked[-1])
+                node.hear(asked[-1], NeighborRejected(asked[-1], ()))
+            assert len({*asked}) == 2
+
     def test_a_stale_one_is_ignored(self):
         node = Lone().befriend(1)
         node.hear(1, Farewell(1, (2, 5)))

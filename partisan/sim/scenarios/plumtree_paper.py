@@ -20,7 +20,8 @@ ways are exchanged once the tree stands, while its table counts thousands in eve
 out. So either its threshold or its count is of something else than it says, and the rows here say which is which.
 
 The overlay is HyParView's as in `hyparview_paper`, but as its paper has it where that differs from ours: who is dropped
-by a neighbor does nothing about it at once; in each cycle a node with room looks for one neighbor as after a failure.
+by a neighbor does nothing about it at once; in each cycle a node with room asks eight passive peers, one after another,
+until one accepts. How many is not in the paper, and decides how deep the trees of many senders get (docs/simulator.md).
 Messages take a constant time, so that hops are counted as in the paper's rounds; of one round they arrive in the order
 in which they were sent. A message that was announced is waited for longer than any takes, so that without failures
 nothing is grafted. What is not about failures is measured without membership cycles, which change nothing any more.
@@ -72,8 +73,8 @@ FEW = 0.005
 _NEVER = 1e9
 """Seconds between shuffles while there are no cycles."""
 
-OVERLAY = replace(hyparview_paper.CONFIG, replacement=False)
-"""Who is dropped waits for the next cycle."""
+OVERLAY = replace(hyparview_paper.CONFIG, replacement=False, promotion_requests=8)
+"""Who is dropped waits for the next cycle; eight requests lie between one, and as many as it takes (ours)."""
 
 MOD = "paper"
 CONFIG = PlumtreeConfig(
