@@ -108,7 +108,7 @@ cdef class Lane:
         found = self.slots[slot]
         if found is None:
             return self.resolve(slot)
-        if self.shares and ((<SendQueue>found).blocked or self.places.apart):
+        if self.shares and (<SendQueue>found).blocked:
             return self.weigh(slot, <SendQueue>found)
         return <SendQueue>found
 
@@ -135,13 +135,13 @@ cdef class Lane:
 
     cdef SendQueue some(self, Py_ssize_t slot):
         """The slot's place, another of this lane's connections while that is down, or None."""
-        cdef bint together = self.shares and self.places.is_together(slot)
-        home = self.place(slot, self.places.widths[slot] if self.shares else CLAIMED)
-        if home is not None and not together and not (<SendQueue>home).closed:
-            return home
+        cdef int width = self.places.widths[slot] if self.shares else CLAIMED
+        place = self.place(slot, width)
+        if place is not None and not (<SendQueue>place).closed:
+            return place
         # A queue is closed a moment before the table hears of it.
         up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
-        return up[0 if together else slot % len(up)] if up else None
+        return up[0 if width == 0 else slot % len(up)] if up else None
 
     cdef object place(self, Py_ssize_t slot, int width):
         """The connection of a slot among as many as the exponent says, or None while that is down."""
@@ -152,11 +152,11 @@ cdef class Lane:
         return queue if queue is None or not self.parts(slot, queue) else self.some(slot)
 
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
-        """The queue for a slot that shares it, if nobody waits there, or that has parted; note who waits."""
+        """The queue for a slot whose next message would wait in this one: another, if there is one where it would not."""
         if self.parts(slot, queue):
             self.hand_over([slot], [queue])
             return <SendQueue>self.slots[slot]
-        self.places.crowded |= queue.blocked
+        self.places.crowded = True
         return queue
 
     cdef bint parts(self, Py_ssize_t slot, SendQueue queue) except -1:
@@ -179,7 +179,10 @@ cdef class Lane:
         cdef Py_ssize_t slot
         if self.takeovers:
             return True  # whoever changes hands waits
-        if self.places.is_restless() and self.places.look(any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])):
+        if not self.places.is_restless():
+            return False
+        full = any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])
+        if self.places.look(full):
             for slot in range(len(self.slots)):
                 used = self.slots[slot]
                 if used is not None and used in self.homes and used is not self.some(slot) \
@@ -201,7 +204,7 @@ cdef class Lane:
         self.homes[slot] = queue
         self.count += 1
         self.shares = self.peer.table.shares and not queue.framed
-        together = self.shares and self.places.is_together(slot)
+        together = self.shares and self.places.widths[slot] == 0
         used = self.slots[slot]
         if used is not None and not (used in self.homes and (together or used is self.some(slot))):
             self.hand_over([slot], [used])

@@ -15,9 +15,8 @@ cdef class Places:
 
     cdef int add(self) except -1
     cdef Py_ssize_t home(self, Py_ssize_t slot, int width)
-    cdef bint is_together(self, Py_ssize_t slot)
     cdef int claim(self, Py_ssize_t slot) except -1
     cdef int part(self, Py_ssize_t slot, int width) except -1
     cdef bint is_restless(self)
     cdef bint look(self, bint full) except -1
-    cdef int narrow(self) except -1
+    cdef bint narrow(self) except -1

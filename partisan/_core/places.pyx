@@ -32,10 +32,6 @@ cdef class Places:
             return slot % (<Py_ssize_t>1 << width)
         return slot
 
-    cdef bint is_together(self, Py_ssize_t slot):
-        """Whether the slot shares the trunk."""
-        return self.widths[slot] == 0
-
     cdef int claim(self, Py_ssize_t slot) except -1:
         """The slot uses its own connection for good."""
         if 0 < self.widths[slot] < CLAIMED:
@@ -74,18 +70,17 @@ cdef class Places:
             self.pause //= 2
         self.narrowed = self.apart > 0 or self.pause > 0
         self.rest = self.pause
-        return self.narrow() > 0
+        return self.narrow()
 
-    cdef int narrow(self) except -1:
-        """Halve the connections of the slots that are among the most; how many slots these are."""
+    cdef bint narrow(self) except -1:
+        """Halve the connections of the slots that are among the most; whether there are such."""
         cdef Py_ssize_t slot
-        cdef list among = [width for width in self.widths if width < CLAIMED]
-        cdef int widest = max(among, default=0)
+        cdef int widest = max([width for width in self.widths if width < CLAIMED], default=0)
         if widest == 0:
-            return 0
+            return False
         for slot in range(len(self.widths)):
             if self.widths[slot] == widest:
                 self.widths[slot] = widest - 1
         if widest == 1:
             self.apart = 0
-        return among.count(widest)
+        return True

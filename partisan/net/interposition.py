@@ -85,13 +85,12 @@ class Interposition:
         telemetry: where drops are reported.
     """
 
-    _witness: Witness | None = None
-
     def __init__(self, node: str, loop: asyncio.AbstractEventLoop, router: Router, telemetry: Telemetry) -> None:
         self._node = node
         self._loop = loop
         self._router = router
         self._telemetry = telemetry
+        self._witness: Witness | None = None
         self._stages: dict[tuple[str, str], dict[str, Interposed]] = {
             (direction, stage): {} for direction in (FORWARD, RECEIVE) for stage in ("pre", "interpose", "post")
         }
