@@ -35,6 +35,7 @@ from who is no neighbor is taken, as its edge may only be on its way up, but is 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from partisan.errors import LocalProtocolError
@@ -435,7 +436,7 @@ class Plumtree(Machine):
         least = self.config.optimization
         if least is None or not wanted.announcers:
             return
-        nearest = min(wanted.announcers.values(), key=_round_of)
+        nearest = min(wanted.announcers.values(), key=attrgetter("round"))
         if message.round - nearest.round >= least and nearest.sender != message.sender:
             tree = self._trees.own(self._key(message.root, channel))
             tree.make_eager(nearest.sender)
@@ -575,10 +576,6 @@ class Plumtree(Machine):
         except Exception as error:  # whatever the application's code raises
             self._notify(HandlerFailed(mod, callback, error))
             return None
-
-
-def _round_of(announcement: IHave) -> int:
-    return announcement.round
 
 
 _TAKES: dict[type, Callable[[Plumtree, Any, float], None]] = {
