@@ -460,7 +460,7 @@ cdef ErlMap read_exact_map(reader* r, dict before, object key, object value, Py_
         key = adopted(read_key(r, depth - 1))
         r.pending -= 1
         pairs.append((key, adopted(read_term(r, depth - 1))))
-    cdef ErlMap result = erlmap_of(pairs)
+    cdef ErlMap result = erlmap_of(pairs, r.options.none != NONE_IS_UNDEFINED)
     if result is None:
         raise DecodeError("a map with a key that is there twice", tag_at)
     return result

@@ -13,7 +13,8 @@ from libc.string cimport memcpy
 
 from .identities cimport Alias, Atom, Pid, Port, Reference, atom_from_str
 from .options cimport (
-    FORM_PLAIN, LARGE_OCTETS, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options, spelling_of,
+    FORM_PLAIN, LARGE_OCTETS, NONE_IS_NIL, NONE_IS_UNDEFINED, STRINGS_ARE_ATOMS, STRINGS_ARE_BINARIES, codec_options,
+    spelling_of,
 )
 from .python cimport (
     FALSE, NONE, TRUE, Py_TYPE, PyByteArray_Check, PyBytes_AS_STRING, PyBytes_Check, PyBytes_GET_SIZE, PyBytes_Type,
@@ -407,7 +408,7 @@ cdef int write_erlmap(writer* w, ErlMap term, int depth) except -1:
     for key, value in pairs:
         write_term(w, <PyObject*>key, depth - 1)
         write_term(w, <PyObject*>value, depth - 1)
-    if w.options.strings != STRINGS_ARE_BINARIES or w.options.none != NONE_IS_UNDEFINED:
+    if w.options.strings != STRINGS_ARE_BINARIES or w.options.none != NONE_IS_UNDEFINED or term.nil:
         # An ErlMap's keys differ under the default options; under others two of them may be written alike.
         octets = key_octets(w, term, depth - 1)
         refuse_equal_keys([(octets[i], pair[0]) for i, pair in enumerate(pairs)])
@@ -418,7 +419,7 @@ cdef list key_octets(writer* w, ErlMap term, int depth):
     """The canonical octets of the keys, in order. The map keeps them: maps nested as keys would else be gone through
     again at each level."""
     cdef int spelling = spelling_of(w.options)
-    if spelling == spelling_of(&_CANONICAL):
+    if spelling == spelling_of(&_CANONICAL) and not term.nil:
         return list(term.entries)
     if term.spelled is None or term.spelling != spelling:
         octets = [_encode_key(w, key, depth) for key, _ in term.entries.values()]
@@ -574,15 +575,18 @@ _CANONICAL.max_inflated = 0
 _CANONICAL.home = NULL
 _CANONICAL.creation = 0
 
+cdef codec_options _CANONICAL_WITH_NIL = _CANONICAL
+_CANONICAL_WITH_NIL.none = NONE_IS_NIL
 
-def canonical(term):
-    """Octets that two terms share exactly when they are `=:=`: 64 at most.
+
+def canonical(term, bint nil=False):
+    """Octets that two terms share exactly when they are `=:=`: 64 at most. With `nil` None is that atom.
 
     They are an encoding of the term in which the pairs of maps are sorted and every value has one form, or the digest
     of it: that two terms have one digest is as good as impossible, also for who seeks them.
     """
     cdef writer w
-    w.options = &_CANONICAL
+    w.options = &_CANONICAL_WITH_NIL if nil else &_CANONICAL
     w.items = _CANONICAL.max_items
     w.atoms = NULL
     try:

@@ -39,8 +39,9 @@ cdef class ErlMap:
     cdef Py_hash_t hash_value   # or -1: a key or value has none, nor has the map
     cdef list spelled           # canonical octets of the keys under other options than the default ones, or None
     cdef int spelling           # which options: encoder.spelling_of
+    cdef bint nil               # whether entries go by None as the atom nil, since two keys are one with None as undefined
     cdef object find(self, object key)      # its (key, value), or None
 
 
-# A map from pairs whose keys differ under =:=; None when two of them do not.
-cdef ErlMap erlmap_of(list pairs)
+# A map from pairs whose keys differ under =:=, where None may be the atom nil; None when two of them do not.
+cdef ErlMap erlmap_of(list pairs, bint nil)

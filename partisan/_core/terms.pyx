@@ -200,14 +200,14 @@ cdef enum:
 cdef object _canonical = None
 
 
-cdef bytes _key(object term):
-    """The octets that two terms share exactly when they are `=:=`."""
+cdef bytes _key(object term, bint nil=False):
+    """The octets that two terms share exactly when they are `=:=`, None being the atom undefined, or nil."""
     global _canonical
     if _canonical is None:
         # The encoder needs the classes of this module, so this module can ask for the encoder only when it is used.
         from .encoder import canonical
         _canonical = canonical
-    return _canonical(term)
+    return _canonical(term, nil)
 
 
 @cython.final
@@ -251,7 +251,7 @@ cdef class ErlMap:
 
     cdef object find(self, object key):
         try:
-            return self.entries.get(_key(key))
+            return self.entries.get(_key(key, self.nil))
         except EncodeError:
             return None     # what is no term is no key either
 
@@ -301,17 +301,26 @@ cdef class ErlMap:
         return f"ErlMap({list(self.entries.values())!r})"
 
     def __reduce__(self):
-        return ErlMap, (list(self.entries.values()),)
+        pairs = list(self.entries.values())
+        return (_map_with_nil, (pairs,)) if self.nil else (ErlMap, (pairs,))
 
 
-cdef ErlMap erlmap_of(list pairs):
-    cdef dict entries = {}
-    for pair in pairs:
-        entries[_key(pair[0])] = pair
+def _map_with_nil(pairs):
+    """What `erlmap_of` has made, for pickle."""
+    return erlmap_of(list(pairs), True)
+
+
+cdef ErlMap erlmap_of(list pairs, bint nil):
+    cdef bint by_nil = False
+    cdef dict entries = {_key(pair[0]): pair for pair in pairs}
+    if nil and len(entries) != len(pairs):      # None and the atom undefined, perhaps, which are two there
+        by_nil = True
+        entries = {_key(pair[0], True): pair for pair in pairs}
     if len(entries) != len(pairs):
         return None
     cdef ErlMap mapping = ErlMap.__new__(ErlMap)
     mapping.entries = entries
+    mapping.nil = by_nil
     return mapping
 
 

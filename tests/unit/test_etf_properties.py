@@ -174,6 +174,27 @@ def test_keys_that_python_confuses_make_a_map_that_keeps_them_apart() -> None:
     assert oracle.decode(CODEC.encode(value)) == CONFUSED
 
 
+def test_nil_and_undefined_are_two_keys_where_none_is_nil_also_of_a_map_that_is_no_dict() -> None:
+    elixir = etf.Codec(none="nil")
+
+    def written(keys: list[Any]) -> bytes:
+        pairs = [bytes(elixir.encode(key))[1:] + bytes([97, number]) for number, key in enumerate(keys)]
+        return b"\x83t" + len(keys).to_bytes(4, "big") + b"".join(pairs)
+
+    keys = [1, 1.0, None, etf.Atom("undefined"), (None,), (etf.Atom("undefined"),)]
+    value = elixir.decode(written(keys))
+    for each in value, pickle.loads(pickle.dumps(value)), copy.deepcopy(value):
+        assert isinstance(each, etf.ErlMap)
+        assert [each[key] for key in keys] == list(each.values()) == list(range(6))
+        assert each == value
+        assert hash(each) == hash(value)
+        assert elixir.encode(each) == written(keys)
+        with pytest.raises(etf.EncodeError, match="one key on the wire"):
+            CODEC.encode(each)
+    with pytest.raises(etf.DecodeError, match="there twice"):
+        elixir.decode(written([*keys, None]))
+
+
 @pytest.mark.parametrize(
     "pairs",
     [

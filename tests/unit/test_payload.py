@@ -6,7 +6,7 @@ from collections import OrderedDict, namedtuple
 
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from partisan._core.payload import check
@@ -113,6 +113,7 @@ def shape(term):
 @pytest.mark.parametrize("codec", CODECS, ids=repr)
 @settings(deadline=None)
 @given(term=TERMS)
+@example(term={None: 1, Atom("undefined"): 2, ErlMap([(0, 1)]): 3})
 def test_a_term_arrives_as_the_term_codec_brings_it(codec, term):
     payloads = PayloadCodec(codec)
     octets, refused = outcome(payloads.encode, term)
