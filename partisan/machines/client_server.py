@@ -28,6 +28,8 @@ It greets as partisan 5.0.3 does (section 8.1 of its reference) and differs on p
 - a join has two sides. A handshake tells the name of who dials, not where that listens; so nodes of our kind say it by
   an `Introduction`, and the other dials back. A real node that we join learns nothing of us until it joins us; one that
   joins us has us as a member, and is none of ours until we join it;
+- a list of members that all nodes have names clients to clients: another client that was found by an update of the
+  members is not tried again for `FELLOW` rounds, as each client would dial every other one at each update;
 - so has a departure: a `Parting` goes to whom we leave or remove, where the reference stops, or crashes. Who missed it
   and comes again is told then, and not taken for one that joins.
 """
@@ -50,6 +52,9 @@ ROLES = (CLIENT, SERVER, UNDEFINED)
 
 PATIENCE = 6
 """Rounds in which who has introduced itself can be reached before it is given up (ours)."""
+
+FELLOW = 60
+"""Rounds for which a client does not try another client that an update of the members names (ours)."""
 
 MOST_PARTING = 64
 """Nodes that are told again at a time that we left them (ours)."""
@@ -150,6 +155,7 @@ class ClientServer(Direct):
         self._invited: dict[Peer, int] = {}  # who has introduced itself and is not reached -> rounds that are left
         self._left: dict[Hashable, None] = {}  # names of whom we left; it may not have heard
         self._parting: dict[Peer, int] = {}  # of them, who is dialled to be told -> rounds that are left
+        self._fellows: dict[Peer, int] = {}  # clients that were tried, and we are one -> rounds that they are not again
         self._told: ClientServerState | None = None
 
     @property
@@ -216,16 +222,24 @@ class ClientServer(Direct):
         """Whether the contact is a member, under another value of the peer's name."""
         return contact != peer and self.config.name(contact) == self.config.name(peer) and self._is_member(contact)
 
+    def _add(self, peer: Peer) -> None:
+        self._fellows.pop(peer, None)  # it has another role now
+        super()._add(peer)
+
     def _introduce(self, peer: Peer, joining: bool) -> None:
         self._send(peer, Introduction(self.myself, self.tag, joining))
 
     def _refuse(self, peer: Peer, contact: Peer, theirs: str) -> None:
         """End the joins of a peer whose role does not go with ours, and its membership."""
+        fellow = self.tag == theirs == CLIENT
         for each in (contact, peer):
-            self._give_up(each, "role")
+            self._give_up(each, "client" if fellow else "role")
         if self._is_member(peer) or self._is_former(contact, peer):
             self._forget([peer], "role")
             self._notify(Refused(peer, theirs))
+        for each in (contact, peer) if fellow else ():
+            if not self._is_member(each) and len(self._fellows) < self.config.max_members:
+                self._fellows[each] = FELLOW
         self._drop(peer, "role")
         self._tags.pop(self.config.name(peer), None)
 
@@ -238,6 +252,7 @@ class ClientServer(Direct):
         contact = event.contact
         self._parting.pop(contact, None)
         self._invited.pop(contact, None)
+        self._fellows.pop(contact, None)
         super()._on_join(event, now)
         if contact in self._up:
             self._introduce(contact, True)  # it may have left us meanwhile
@@ -247,6 +262,9 @@ class ClientServer(Direct):
         for peer in list(self._invited) if wanted else ():
             if self.config.name(peer) not in wanted:
                 self._give_up(peer, "left")
+        if self._name in wanted:
+            idle = {peer: None for peer in self._fellows if self.config.name(peer) not in self._named}
+            event = UpdateMembers(tuple(peer for peer in event.members if peer not in idle))
         super()._on_update_members(event, now)
 
     # Departures.
@@ -285,6 +303,11 @@ class ClientServer(Direct):
                     waiting[peer] = rounds - 1
                 else:
                     self._give_up(peer, "unreachable")
+        for peer, rounds in list(self._fellows.items()):
+            if rounds:
+                self._fellows[peer] = rounds - 1
+            else:
+                del self._fellows[peer]
 
     # Messages.
 

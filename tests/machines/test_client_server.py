@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from partisan.machines.client_server import (
     CLIENT,
+    FELLOW,
     MOST_PARTING,
     PATIENCE,
     ROLES,
@@ -119,7 +120,8 @@ class TestRoles:
             assert lone.machine.role_of(1) == theirs
             assert lone.edges == {1: None}
         else:
-            assert lone.facts(JoinFailed) == [JoinFailed(("contact", 1), "role")]
+            reason = "client" if ours == theirs == CLIENT else "role"
+            assert lone.facts(JoinFailed) == [JoinFailed(("contact", 1), reason)]
             assert lone.machine.members == (US,)
             assert not lone.edges
             assert not lone.sent()
@@ -307,6 +309,45 @@ class TestParting:
         lone.up(4, CLIENT)
         assert lone.machine.members == (2, 4, US)
 
+    def test_a_client_tries_another_client_of_an_update_once_and_again_after_a_while(self):
+        update = UpdateMembers((US, ("contact", 1), 2))
+        lone = Lone(CLIENT).do(update).up(2, SERVER).up(1, CLIENT, ("contact", 1))
+        assert lone.facts(JoinFailed) == [JoinFailed(("contact", 1), "client")]
+        for rounds in (FELLOW, 1):
+            lone.do(update)
+            assert lone.edges == {2: None}
+            assert not lone.facts()
+            lone.rounds(rounds)
+        lone.do(update)
+        assert lone.edges == {2: None, ("contact", 1): None}
+        assert lone.machine.members == (2, US)
+
+    def test_a_join_of_another_client_tries_it_whatever_an_update_found(self):
+        lone = Lone(CLIENT).do(UpdateMembers((US, 1))).up(1, CLIENT).do(Join(1))
+        assert lone.edges == {1: None}
+        lone.up(1, SERVER)
+        assert lone.facts(Joined) == [Joined(1, 1)]
+        lone.do(UpdateMembers((US, 1)))
+        assert lone.machine.members == (1, US)
+
+    def test_a_client_that_has_become_a_server_stays_a_member_by_an_update(self):
+        lone = Lone(CLIENT).do(UpdateMembers((US, 1))).up(1, CLIENT)
+        lone.hear(1, Introduction(1, SERVER, True)).up(1, SERVER).do(UpdateMembers((US, 1)))
+        assert lone.machine.members == (1, US)
+
+    def test_an_update_keeps_a_name_whose_other_value_was_refused(self):
+        lone = Lone(CLIENT, name=halved).have(2, tag=SERVER).do(Join(4)).up(4, CLIENT).have(5, tag=SERVER)
+        lone.do(UpdateMembers((US, 2, 4)))
+        assert lone.machine.members == (2, 5, US)
+
+    def test_an_update_keeps_us_though_another_client_was_dialled_under_our_value(self):
+        lone = Lone(CLIENT).have(2, tag=SERVER).do(Join(1)).up(1, CLIENT, US).do(UpdateMembers((US, 2)))
+        assert lone.machine.members == (2, US)
+
+    def test_an_update_without_us_makes_us_leave_though_it_names_another_client(self):
+        lone = Lone(CLIENT).have(2, tag=SERVER).do(UpdateMembers((US, 1, 2))).up(1, CLIENT)
+        assert lone.do(UpdateMembers((1,))).machine.members == (US,)
+
 
 class TestOptions:
     def test_other_options_leave_the_role_as_it_is(self):
@@ -408,6 +449,11 @@ EVENTS = st.one_of(
         *(UpdateMembers((2, 100)), introduced(1, CLIENT, False), Connected(2, 1, (0,))),
     ],
 )
+@example(  # where a member is dialled, another client answers
+    CLIENT,
+    name_of,
+    [Join(0), Connected(0, 0, state(SERVER, 0)), Connected(1, 0, state(CLIENT, 1))],
+)
 def test_nothing_that_happens_breaks_what_holds(tag, name, events):
     lone = Lone(tag, max_members=4, name=name)
     up = {}
@@ -421,6 +467,8 @@ def test_nothing_that_happens_breaks_what_holds(tag, name, events):
         machine = lone.machine
         assert US in machine.members
         assert len(machine._left) <= 4
+        assert len(machine._fellows) <= 4
+        assert not machine._fellows.keys() & ({*machine.members} - {US})
         asked = {*machine._pending, *machine._parting}
         assert set(lone.edges) == ({*machine.members} - {US}) | asked
         assert set(machine._invited) <= set(machine._pending)
