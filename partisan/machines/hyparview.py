@@ -205,12 +205,19 @@ class HyParView(Neighborhood):
         self._away = True
 
     def _on_update_members(self, event: UpdateMembers, now: float) -> None:
-        """Know these from now on: contacts are joined by a node that is alone, peers go to the passive view."""
+        """Know these from now on: peers go to the passive view, and a node that is alone joins a contact.
+
+        The first one by name, so that nodes which are given the same contacts together become one overlay and not
+        several; the next one at the next update, as that one may be gone.
+        """
+        name = self.config.name
+        contacts = [peer for peer in event.members if type(peer) is not self._kind and name(peer) != self._name]
         for peer in event.members:
             if type(peer) is self._kind:
                 self._merge((peer,), ())
-            elif not self._active and not self._joins:
-                self._on_join(Join(peer), now)
+        fresh = [contact for contact in contacts if contact not in self._joins]
+        if fresh and not self._active:
+            self._on_join(Join(min(fresh, key=lambda contact: str(name(contact)))), now)
         if event.members and len(self._active) + 1 < self.config.active_min_size:
             self._refill(now)
 

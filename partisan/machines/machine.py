@@ -296,7 +296,7 @@ class JoinFailed:
     Attributes:
         contact: as in the command.
         reason: one of "self" (the contact is ourselves), "greeting" (its state is none we understand), "left" (we or
-            the caller gave up).
+            the caller gave up), or one that a strategy has besides.
     """
 
     contact: Peer

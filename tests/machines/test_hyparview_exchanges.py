@@ -219,10 +219,16 @@ class TestCommands:
         assert sorted(node.connects()) == [1, 2]
         assert sorted(node.machine.passive) == [1, 2]
 
-    def test_a_node_that_is_alone_joins_a_contact_that_an_update_names(self):
+    def test_a_node_that_is_alone_joins_the_first_contact_that_an_update_names_and_then_the_next(self):
         node = Lone()
+        for expected in ("elsewhere", "somewhere"):
+            node.do(UpdateMembers(("somewhere", "elsewhere")))
+            assert node.connects() == [expected]
         node.do(UpdateMembers(("somewhere", "elsewhere")))
-        assert node.connects() == ["somewhere"]
+        assert not node.connects()
+        node = Lone().befriend(1)
+        node.do(UpdateMembers(("somewhere",)))
+        assert not node.connects()
 
     def test_smaller_views_take_effect_at_once(self):
         node = Lone().befriend(1, 2, 3, 4, 5).know(*range(10, 20))

@@ -31,6 +31,7 @@ from partisan.machines.machine import (
     Send,
     Start,
     TimedOut,
+    Unreachable,
     UpdateMembers,
     Violation,
 )
@@ -198,12 +199,29 @@ class TestJoining:
 
     def test_an_update_of_the_members_makes_a_node_join_only_if_it_is_alone(self, network, kind):
         machine = alone(kind)
-        effects = machine.handle(UpdateMembers((0, 5, 6)), 1.0)
-        assert len([effect for effect in effects if type(effect) is Connect]) == 1
+        assert machine.handle(UpdateMembers((0, 6, 5)), 1.0) == [Connect(5)]
+        assert machine.handle(UpdateMembers((0, 6, 5)), 1.0) == []
         machine = acquainted(kind, 1)
         assert machine.handle(UpdateMembers((0, 5, 6)), 1.0) == []
         machine.handle(UpdateMembers((5, 6)), 1.0)
         assert machine.view == ()
+
+    def test_another_contact_is_joined_at_the_next_update_when_one_has_failed(self, network, kind):
+        machine = alone(kind)
+        machine.handle(UpdateMembers((0, 6, 5)), 1.0)
+        machine.handle(Unreachable(5, "refused"), 1.0)
+        assert machine.handle(UpdateMembers((0, 6, 5)), 1.0) == [Connect(6)]
+        assert machine.handle(UpdateMembers((0, 6, 5)), 1.0) == []
+        machine.handle(Unreachable(6, "refused"), 1.0)
+        assert machine.handle(UpdateMembers((0, 6, 5)), 1.0) == [], "both are dialled"
+
+    def test_a_contact_that_an_update_does_not_name_any_more_is_given_up(self, network, kind):
+        machine = alone(kind)
+        machine.handle(UpdateMembers((0, 5)), 1.0)
+        effects = machine.handle(UpdateMembers((0, 6)), 1.0)
+        assert [effect.fact for effect in effects if type(effect) is Notify] == [JoinFailed(5, "left")]
+        assert [effect.peer for effect in effects if type(effect) is Disconnect] == [5]
+        assert [effect.peer for effect in effects if type(effect) is Connect] == [6]
 
 
 @VERSIONS
