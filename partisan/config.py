@@ -37,7 +37,14 @@ from .config_load import (
 from .config_plumtree import PlumtreeOptions
 from .config_relay import RelayOptions
 from .config_tls import TlsClientConfig, TlsConfig, TlsServerConfig
-from .config_together import DEFAULT_CHANNEL, MEMBERSHIP_CHANNEL, check_default, check_together, completed
+from .config_together import (
+    DEFAULT_CHANNEL,
+    DEFAULT_STRATEGY,
+    MEMBERSHIP_CHANNEL,
+    check_default,
+    check_together,
+    completed,
+)
 from .errors import ConfigError
 
 __all__ = [
@@ -275,7 +282,8 @@ class Config:
     plumtree: PlumtreeOptions = group(PlumtreeOptions, "The broadcast trees.", live=True)
     relay_ttl: int = option(
         5,
-        "Over how many nodes a message to a node that is no neighbor may go.",
+        "Over how many nodes a message to a node that is no neighbor may go at first; sent again, over twice as many "
+        "each time.",
         source="partisan 5.0.3",
         unit="nodes",
         live=True,
@@ -320,9 +328,10 @@ class Config:
         "pluggable", "The overlay: who is connected with whom; see docs/overlays.md.", source="partisan 5.0.3"
     )
     membership_strategy: str | type = option(
-        "full",
+        DEFAULT_STRATEGY,
         "What the pluggable manager keeps members with: `full`, `scamp_v1`, `scamp_v2`, a subclass of "
-        "`partisan.machines.membership.Membership`, or the place of one as `module:Class`.",
+        "`partisan.machines.membership.Membership`, or the place of one as `module:Class`. The other managers have no "
+        "strategies, and take none but the default.",
         source="partisan 5.0.3",
     )
     scamp_c: int = option(
@@ -479,8 +488,8 @@ class Config:
     )
     trace_messages: bool = option(
         False,
-        "Whether the trace of `trace_file` has the messages between processes of this node and of others: when each "
-        "passed, and for whom. They take longer then.",
+        "Whether the trace of `trace_file` has the messages between processes of this node and of others, broadcasts "
+        "among them: when each passed, and for whom. They take longer then.",
     )
     testing: bool = option(False, "Accept what only tests need, as fault injection by peers.")
 

@@ -19,6 +19,9 @@ DEFAULT_CHANNEL = "undefined"
 MEMBERSHIP_CHANNEL = "partisan_membership"
 """The channel of membership gossip (partisan 5.0.3)."""
 
+DEFAULT_STRATEGY = "full"
+"""What the pluggable manager keeps members with unless another strategy is given."""
+
 
 def check_default(given: Any) -> None:
     """Refuse a parallelism that is given to the default channel: it has the node's."""
@@ -67,8 +70,11 @@ def check_together(config: Config) -> None:
         raise ConfigError("tag", f"{config.tag!r} is no role under client_server: client, server or none")
     if config.contacts and config.peer_service_manager != "static":
         raise ConfigError("contacts", f"{config.peer_service_manager} has no static links")
-    if config.peer_service_manager != "pluggable" and config.binary_padding and config.mixed_cluster:
-        overlay = config.peer_service_manager
+    overlay = config.peer_service_manager
+    if overlay != "pluggable" and config.membership_strategy != DEFAULT_STRATEGY:
+        problem = f"{overlay} has no strategies: leave it out, or say peer_service_manager='pluggable'"
+        raise ConfigError("membership_strategy", problem)
+    if overlay != "pluggable" and config.binary_padding and config.mixed_cluster:
         problem = f"a node of Partisan 5.0.3 does not take it off under {overlay}: say mixed_cluster=False"
         raise ConfigError("binary_padding", problem)
     if config.tls or (config.distribution is not None and config.distribution.tls):

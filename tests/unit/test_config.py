@@ -204,6 +204,14 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
         ({"listen_addrs": [5]}, r"listen_addrs\[0\]: 5 is not text"),
         ({"tag": ""}, "tag: '' is not a name of 1 to 255 characters"),
         ({"tag": "boss", "peer_service_manager": "client_server"}, "tag: 'boss' is no role under client_server"),
+        *(
+            (
+                {"membership_strategy": strategy, "peer_service_manager": manager},
+                f"membership_strategy: {manager} has no strategies: .* peer_service_manager='pluggable'",
+            )
+            for manager in ("hyparview", "client_server", "static")
+            for strategy in ("scamp_v1", dict)
+        ),
         ({"name": "no_host"}, "name: 'no_host' is not of the form name@host, with 1 to 127 characters"),
         ({"channels": {"d": {"hard_queue_octets": 3}}}, "channels.d.hard_queue_octets: 3 is below max_queue_octets"),
         ({"reconnect_backoff_max": 0.5}, "reconnect_backoff_max: 0.5 is below connection_interval, 1 s"),
