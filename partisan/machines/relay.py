@@ -8,9 +8,11 @@ That it did not arrive is told to nobody.
 Here a message is a `Parcel`, numbered for its receiver, in a `Frame`. Frames carry the name and life of their origin
 and a serial number, so no relay passes one on twice. A frame that comes first by some neighbor shows the way back to
 its origin, as a bridge learns where stations are (IEEE 802.1D); so an answer, and what follows it, goes along one way,
-and only what nobody knows a way for goes over the tree. The receiver hands messages over in the order of their numbers
-and sends a receipt for all of them at once. A message without a receipt is sent again, over all neighbors, as a way may
-have broken; at last it is given up, and its sender is told.
+and only what nobody knows a way for goes over the tree. Where links have a direction no way leads back: there all goes
+over the tree, and to whom that does not reach, over all neighbors from then on. The receiver hands messages over in the
+order of their numbers and sends a receipt for all of them at once. A message without a receipt is sent again, over all
+neighbors, as a way may have broken, and twice as far, as it may have been too long; at last it is given up, and its
+sender is told.
 
 What holds, whatever comes:
 
@@ -91,6 +93,7 @@ class _Lane:
     kept: dict[int, _Kept] = field(default_factory=dict)
     octets: int = 0
     due: float = 0.0  # when the timer fires, while anything is kept
+    wide: bool = False  # whether the tree does not reach the node
 
     @property
     def base(self) -> int:
@@ -105,6 +108,7 @@ class _Stream:
     held: dict[int, Parcel] = field(default_factory=dict)
     octets: int = 0
     owing: int = 0  # messages since the last receipt
+    wide: bool = False  # whether one of these came over all neighbors: the last receipt may be lost
 
 
 Hops = Callable[[Peer, Peer], Iterable[Peer]]
@@ -120,6 +124,7 @@ class Relays(Machine):
         rng: chance; none is needed.
         life: of this life of ours: higher than that of any before.
         hops: see `Hops`; nobody to ask all neighbors.
+        mutual: `mutual()`: whether links serve both ways.
     Attributes:
         counts: what was done.
     """
@@ -130,11 +135,20 @@ class Relays(Machine):
 
     config: RelayConfig
 
-    def __init__(self, myself: Peer, config: RelayConfig, rng: Random, life: int, hops: Hops | None = None) -> None:
+    def __init__(
+        self,
+        myself: Peer,
+        config: RelayConfig,
+        rng: Random,
+        life: int,
+        hops: Hops | None = None,
+        mutual: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(myself, config, rng)
         self.life = life
         self.counts = Counts()
         self._hops = hops
+        self._mutual = mutual
         self._kinds: dict[Peer, Kind] = {}
         self._speakers: dict[Peer, None] = {}
         self._serial = 0
@@ -203,15 +217,22 @@ class Relays(Machine):
             self._speakers[event.peer] = None
         else:
             self._speakers.pop(event.peer, None)
+        self._hope()
         if event.peer in self._lanes:
             self._send_again(event.peer, now, list(self._lanes[event.peer].kept))
 
     def _on_edge_down(self, event: NeighborDown, now: float) -> None:
         self._kinds.pop(event.peer, None)
         self._speakers.pop(event.peer, None)
+        self._hope()
         for node, way in self._ways.items():
             if way == event.peer:
                 self._ways[node] = None
+
+    def _hope(self) -> None:
+        """Our links have changed: the tree may reach whom it did not."""
+        for lane in self._lanes.values():
+            lane.wide = False
 
     def _on_retune(self, event: Retune, now: float) -> None:
         self.config = event.config
@@ -239,7 +260,7 @@ class Relays(Machine):
         lane.kept[number] = kept
         lane.octets += command.octets
         self.counts.sent += 1
-        self._dispatch(command.dest, lane, number, wide=False)
+        self._dispatch(command.dest, lane, number, lane.wide)
 
     def _idle(self) -> Peer | None:
         """A node to which no message is under way."""
@@ -250,7 +271,10 @@ class Relays(Machine):
         command, tries = lane.kept[number].command, lane.kept[number].tries
         strange = dest not in self._ways and (tries > _STRANGE or not self._speakers)
         parcel = Parcel(number, lane.base, command.load, command.octets)
-        frame = self._frame(dest, parcel, wide, self.config.ttl if command.ttl is None else command.ttl)
+        ttl = command.ttl
+        if ttl is None:  # it may have been too far
+            ttl = min(self.config.ttl << min(tries - 1, _BITS), max(self.config.ttl, self.config.max_ttl))
+        frame = self._frame(dest, parcel, wide, ttl)
         if command.out_links is None:
             self._pass(replace(frame, abroad=strange), None)
             return
@@ -312,6 +336,7 @@ class Relays(Machine):
         if lane is None:
             return
         for number in [number for number in lane.kept if receipt.first <= number <= receipt.last]:
+            lane.wide |= lane.kept[number].tries > 1 and not self._mutual()
             command = self._release(receipt.of, lane, number)
             if command.tag is not None:
                 self._notify(Acknowledged(receipt.of, command.tag))
@@ -382,7 +407,7 @@ class Relays(Machine):
             del self._seen[self._order.popleft()]
         origin = key[0]
         self._ways.pop(origin, None)
-        self._ways[origin] = peer if peer in self._speakers else None
+        self._ways[origin] = peer if peer in self._speakers and self._mutual() else None
         if len(self._ways) > self.config.most_nodes:
             del self._ways[next(iter(self._ways))]
 
@@ -479,6 +504,7 @@ class Relays(Machine):
         while stream.next in stream.held:
             self._hand_over(key, self._unhold(stream, stream.next))
             stream.next += 1
+        stream.wide |= frame.wide
         stream.owing += 1
         if stream.owing == 1:
             self._start_timer((PREFIX, "receipt", key), self.config.receipt_after)
@@ -498,10 +524,10 @@ class Relays(Machine):
     def _send_receipt(self, key: tuple[Peer, int]) -> None:
         stream = self._streams.get(key)
         if stream is not None:
-            stream.owing = 0
             origin, life = key
             receipt = Receipt(self.myself, life, 0, stream.next - 1)
-            self._pass(self._frame(origin, receipt, False, self.config.max_ttl), None)
+            self._pass(self._frame(origin, receipt, stream.wide, self.config.max_ttl), None)
+            stream.owing, stream.wide = 0, False
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
         _, kind, which = cast(tuple[str, str, Any], event.timer)

@@ -14,8 +14,9 @@ Links have a direction, as connections have: that another node has us on its lis
 and what it sends arrives; a link that serves both ways is on both lists.
 
 The static manager of partisan 5.0.3 cannot boot (section 8.2 of its reference), so no node of it is on any wire. It
-greets as that would, but with no role, and differs on purpose: lost links are dialled again, members can leave, edges
-are told, and the list is an option. Nothing is saved: the list is what the node is started with.
+greets as that would, but with a role that says what it is, and differs on purpose: lost links are dialled again,
+members can leave, edges are told, and the list is an option. Nothing is saved: the list is what the node is started
+with.
 """
 
 from __future__ import annotations

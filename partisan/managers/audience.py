@@ -17,6 +17,7 @@ class Audience:
 
     Attributes:
         edge: callable(node, up, reason): an edge to the node has become usable, or no longer is.
+        parted: callable(node, reason): the last connection of an edge is gone that is not usable since before.
         lane: callable(node, channel): a connection of the channel is up or gone.
         members: callable(names): the members are now these.
         part: callable(node, unless): close what the node has dialled, unless that says that it is wanted again.
@@ -25,6 +26,7 @@ class Audience:
     """
 
     edge: Callable[[str, bool, str], None]
+    parted: Callable[[str, str], None]
     lane: Callable[[str, str], None]
     members: Callable[[list[str]], None]
     part: Callable[[str, Callable[[], bool]], None]

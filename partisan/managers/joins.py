@@ -17,10 +17,14 @@ FAILURES = {
     "self": "that is this node's own name, and another node needs another",
     "greeting": "its membership state is none that this node understands",
     "left": "it was given up",
+    "client": "its role is client, as that of this node, and clients join servers only",
     "role": "its role does not go with that of this node (clients join servers; with a tag, nobody joins who has none)",
     "unreachable": "it has introduced itself, but cannot be reached",
 }
 """What the machine's reasons mean to who called join."""
+
+EXPECTED = frozenset({"client"})
+"""Of these, what no update of the members is to blame for: all nodes may be given the same list."""
 
 MUTE = f"; it took a connection, but has said nothing yet: {MAY_BE}"
 """What a join that has run out of time adds if no attempt has failed yet."""

@@ -58,7 +58,7 @@ from partisan.machines.record import Outside
 from partisan.managers.audience import Audience
 from partisan.managers.diallers import Diallers
 from partisan.managers.glue import Glue, OverlayMachine
-from partisan.managers.joins import Joins, why_failed
+from partisan.managers.joins import EXPECTED, Joins, why_failed
 from partisan.managers.measuring import Measuring
 from partisan.managers.state_file import StateFile
 from partisan.names import MEMBERSHIP_CHANNEL, Contact, ListenAddress, NodeSpec
@@ -67,6 +67,8 @@ from partisan.net.dialer import Dialer, Target
 from partisan.net.driver import Driver
 from partisan.net.link import DialledLink, Link
 from partisan.wire.forward import Ack, Distance, Forward, Inbound, Relay, Unknown, inbound_from_term
+from partisan.wire.greetings import check_overlay
+from partisan.wire.handshake import UNTAGGED
 
 log = logging.getLogger(__name__)
 
@@ -139,6 +141,7 @@ class OverlayManager(ABC):
             Violation: self._violation,
         }
         self._known: dict[str, NodeSpec] = {spec.name: spec}
+        self._parting: dict[str, str] = {}  # nodes that have connections but no edge any more, and why
         self._renamed: set[str] = set()  # nodes whose edge is about to go down under one spec and up under another
         self._written: tuple[object, object] = (None, None)  # the message last made a term, and that
 
@@ -233,16 +236,19 @@ class OverlayManager(ABC):
         """Whether it is worth to wait until the peer says that it runs this package."""
         return not any(name in names for names in self.foreign())
 
+    def greeted_python(self, name: str) -> bool:
+        """Whether a peer's handshake tells that it runs this package: it may have no connection to say it on."""
+        return False
+
     def next_hops(self, name: str) -> list[str]:
         """Names of the neighbors to whom a message goes that is for a node which is no neighbor, to be passed on.
 
         Empty if it is one, as it is sent to directly, or if there is no way. Whoever passes messages on bounds their
         hops, and knows one that comes again. By default these are all neighbors.
         """
-        connected = self._context.router.table.is_connected
-        if name == self._spec.name or connected(name):
+        if name == self._spec.name or self._is_connected(name):
             return []
-        return [peer for peer in self._known if peer != self._spec.name and connected(peer)]
+        return [peer for peer in self._known if peer != self._spec.name and self._is_connected(peer)]
 
     def greeting(self) -> object:
         """The machine's state, as handshakes tell it."""
@@ -359,6 +365,10 @@ class OverlayManager(ABC):
         """What the handshake tells the peer, which has dialled, as a term."""
         return self._glue.greeting_to_term(self._spec, self._machine.greeting)
 
+    def local_tag(self) -> str:
+        """The role that the handshake tells beside the state."""
+        return self._context.config.tag or UNTAGGED
+
     def receive(self, term: object, link: Link | None) -> None:
         """Take a message that is addressed to the manager."""
         self._take(term, link, bare=False)
@@ -444,7 +454,8 @@ class OverlayManager(ABC):
 
     # What the dialer tells.
 
-    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
+    def identify(self, name: str, address: ListenAddress, tag: str, state: object) -> NodeSpec:
+        check_overlay(self._glue.name, tag, state)
         found = self._glue.speaker(state, name, address)
         if found is None:
             raise HandshakeError("malformed", name, "its own spec is not among the members that it tells")
@@ -459,6 +470,16 @@ class OverlayManager(ABC):
 
     def lane_changed(self, node: str, channel: str) -> None:
         self._audience.lane(node, channel)
+        if node in self._parting:
+            self._context.loop.call_soon(self._parted, node)
+
+    def _parted(self, name: str) -> None:
+        """A connection is gone of an edge that was given up before, while messages were held for the node."""
+        if name in self._parting and not self._is_connected(name):
+            self._audience.parted(name, self._parting.pop(name))
+
+    def _is_connected(self, name: str) -> bool:
+        return self._context.router.table.is_connected(name)
 
     def wants_all(self, peer: NodeSpec) -> bool:
         return True
@@ -481,11 +502,11 @@ class OverlayManager(ABC):
         if target not in self._machine.members:
             self._update_failed(target, f"not yet: {error}")
 
-    def _update_failed(self, target: Target, why: str) -> None:
+    def _update_failed(self, target: Target, why: str, level: int = logging.WARNING) -> None:
         """Nobody waits for a join that an update of the members asked for: say here what keeps it."""
         context = self._context
         kind = ("update", str(target))
-        context.log(log, logging.WARNING, kind, "%s is to have the member %s; %s", context.node, target, why)
+        context.log(log, level, kind, "%s is to have the member %s; %s", context.node, target, why)
 
     # What the machine tells.
 
@@ -515,6 +536,9 @@ class OverlayManager(ABC):
                 self._renamed.remove(peer.name)
             return
         self._emit(telemetry.PEER_UP if up else telemetry.PEER_DOWN, peer)
+        self._parting.pop(peer.name, None)
+        if not up and self._is_connected(peer.name) and not self._dialer.keeps(peer.name):
+            self._parting[peer.name] = reason
         self._audience.edge(peer.name, up, reason)
 
     def _members_changed(self, fact: MembersChanged) -> None:
@@ -548,7 +572,8 @@ class OverlayManager(ABC):
         if fact.contact in self._joins:
             self._joins.failed(fact.contact, ConnectFailed(str(fact.contact), why))
         elif fact.reason != "left":
-            self._update_failed(fact.contact, f"it is given up: {why}")
+            level = logging.INFO if fact.reason in EXPECTED else logging.WARNING
+            self._update_failed(fact.contact, f"it is given up: {why}", level)
 
     def _violation(self, fact: Violation) -> None:
         context, peer = self._context, str(fact.peer)

@@ -46,6 +46,11 @@ class PluggableManager(OverlayManager):
         real, unheard = ([peer.name for peer in peers] for peers in self._machine.foreign(self._machine.members))
         return real, unheard + [name for name in self._diallers if name not in self._known]
 
+    def greeted_python(self, name: str) -> bool:
+        """Whether members need not have this one for one, and the peer has told a state of our kind."""
+        peer = self._known.get(name)
+        return not self.mutual and peer is not None and not any(self._machine.foreign([peer]))
+
     async def _dialled_back(self, name: str, end: float) -> None:
         if not self._machine.partial:  # else it has no reason to
             await super()._dialled_back(name, end)

@@ -59,7 +59,7 @@ class StarManager(OverlayManager):
     def next_hops(self, name: str) -> list[str]:
         """As the machine says, without real nodes: they pass nothing on, and would crash."""
         hops = self._machine.next_hops(name)
-        return [peer.name for peer in hops if self._audience.is_python(peer.name)]
+        return [peer.name for peer in hops if self._audience.is_python(peer.name) or self.greeted_python(peer.name)]
 
     def _take(self, term: object, link: Link | None, bare: bool) -> None:
         self._take_inbound(self._inbound(term), link, bare)

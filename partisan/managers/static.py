@@ -15,6 +15,7 @@ from partisan.net.context import Context
 from partisan.net.link import AcceptedLink
 from partisan.wire.atom import malformed
 from partisan.wire.client_server import members_from_term, members_to_term
+from partisan.wire.greetings import STATIC_TAG
 from partisan.wire.order import spec_key
 
 NAME = "static"
@@ -79,6 +80,14 @@ class StaticManager(StarManager):
         for link in list(self._context.traffic.links):
             if isinstance(link, AcceptedLink) and link.up and link.peer is not None:
                 link.greet(link.peer)
+
+    def greeted_python(self, name: str) -> bool:
+        """Whether it is a neighbor: no real node has such links."""
+        return name in self._known
+
+    def local_tag(self) -> str:
+        """Says which overlay this is: states look as those of client-server."""
+        return STATIC_TAG
 
     async def _dialled_back(self, name: str, end: float) -> None:
         """Whether it has a link to this node is its own affair."""

@@ -27,22 +27,30 @@ class Manager(Protocol):
 
     Attributes:
         wire_name: the registered name that peers address managers of its kind by.
+        mutual: whether links serve both ways.
         passes_on: whether a real node of its kind relays messages to others.
         knows_ways: whether `next_hops` is to be preferred to the broadcast trees.
     """
 
     wire_name: ClassVar[str]
+    mutual: bool
     passes_on: ClassVar[bool]
     knows_ways: ClassVar[bool]
 
     def local_state(self, peer: str) -> object:
         """What the handshake tells the peer, which has dialled, about the membership here, as a term."""
 
+    def local_tag(self) -> str:
+        """The role that the handshake tells beside it."""
+
     def members(self) -> list[str]:
         """Names of the members."""
 
     def next_hops(self, name: str) -> list[str]:
         """Names of the neighbors by whom a message goes to a node that is none."""
+
+    def greeted_python(self, name: str) -> bool:
+        """Whether the peer's handshake told that it runs this package."""
 
     def dialled_by(self, peer: str) -> None:
         """A peer has opened a connection to this node and said its name."""

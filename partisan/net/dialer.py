@@ -39,8 +39,8 @@ Target = NodeSpec | Contact
 class Overlay(Protocol):
     """Who asked for the edges, and hears of them."""
 
-    def identify(self, name: str, address: ListenAddress, state: object) -> NodeSpec:
-        """The spec of the peer that answered there with this state. Raises RemoteProtocolError to refuse it."""
+    def identify(self, name: str, address: ListenAddress, tag: str, state: object) -> NodeSpec:
+        """The spec of the peer that answered there so. Raises RemoteProtocolError to refuse it."""
 
     def connected(self, peer: Target, target: Target, tag: str, state: object) -> None:
         """The first connection of an edge has shaken hands, or its peer tells its state again."""
@@ -443,7 +443,7 @@ class Dialer:
             if again:
                 self._overlay.connected(target, target, tag, state)
             return
-        spec = self._overlay.identify(link.name, link.address, state)
+        spec = self._overlay.identify(link.name, link.address, tag, state)
         known = self._edges.get(spec)
         if known is not None and known is not edge:
             self._merge(edge, known)

@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DEFAULT_TAG = "undefined"
-
 UNREAD_OCTETS = 1 << 20
 """Octets of answers that may wait for a dialler that does not read, before one more ends its connection (ours)."""
 
@@ -391,7 +389,7 @@ class AcceptedLink(Link):
     def greet(self, peer: str) -> None:
         """Tell the dialler, of that name, what is known here of the membership; it may be told again."""
         state = self.context.manager.local_state(peer)
-        self._say(handshake_to_term(State(self.context.config.tag or DEFAULT_TAG, state)))
+        self._say(handshake_to_term(State(self.context.manager.local_tag(), state)))
 
     def _owner_lost(self, error: Exception | None) -> None:
         if self.peer is not None:

@@ -8,7 +8,8 @@ agreed by capability:
 A node that wants an extra offers once when it is connected to a peer; a Python node that can answer tells what it
 understands itself, with the atom `answer` among the rest, so that nobody answers an answer. What both understand is
 agreed until the last connection to the peer is lost. Without an answer nothing is agreed, and the peer is spoken to as
-plain Partisan. An offer that comes before there is a connection to answer on is answered as soon as there is one.
+plain Partisan. An offer that comes before there is a connection to answer on is answered as soon as there is one. To a
+peer that was there by relays before it is connected it is offered anew: what went over relays may be lost.
 """
 
 from __future__ import annotations
@@ -106,6 +107,10 @@ class Capabilities:
         self._owed.pop(peer, None)
         return effects
 
+    def near(self, peer: str) -> list[Effect]:
+        """There is a connection to a peer that could be sent to already."""
+        return [Tell(peer, self._told(self._understood))] if self._wanted and peer in self._agreed else []
+
     def disconnected(self, peer: str) -> list[Effect]:
         """The last connection to the peer is lost."""
         return [Agreed(peer, _NONE)] if self._agreed.pop(peer, _NONE) else []
@@ -186,6 +191,10 @@ class Extras:
     def edge(self, peer: str, up: bool) -> None:
         """The overlay's edge to the peer is usable, or no longer."""
         self._do(self._capabilities.connected(peer) if up else self._capabilities.disconnected(peer))
+
+    def near(self, peer: str) -> None:
+        """There is a connection to the peer."""
+        self._do(self._capabilities.near(peer))
 
     def receive(self, message: object, link: Link | None) -> None:
         """Take a message for `partisan_python`.

@@ -321,13 +321,16 @@ class Node(
     def _audience(self) -> Audience:
         """Who hears of what changes in the overlay."""
 
-        def edge(node: str, up: bool, reason: str) -> None:
+        def near(node: str, up: bool, reason: str) -> None:
             self._python.near(node, up)
             self._presence.edge(node, up, reason)
             self._acknowledged.edge(node, up)
             self._causal.edge(node, up)
             self.broadcasts.edge(node, up)
             self._relaying.edge(node, up)
+
+        def edge(node: str, up: bool, reason: str) -> None:
+            near(node, up, reason)
             self._watching.edge(node, up)
 
         def lane(node: str, channel: str) -> None:
@@ -336,6 +339,7 @@ class Node(
 
         return Audience(
             edge,
+            lambda node, reason: near(node, False, reason),
             lane,
             self._watching.members,
             self._acceptor.part,

@@ -96,6 +96,8 @@ class PythonPeers:
         agreed = self._extras.agreed(node)
         if agreed and (up or not self._table.is_connected(node)):
             self._use(node, agreed)
+        if up:
+            self._extras.near(node)
 
     def has(self, node: str) -> bool:
         """Whether the node has said that it runs this package."""

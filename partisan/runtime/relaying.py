@@ -143,7 +143,9 @@ class Relaying:
         self._strangers = Strangers(context.loop.time)
         self._handing = False
         self._written: tuple[object, bytes] = (None, b"")  # the frame last encoded, and that
-        self.machine = Relays(context.node, relay_config(context.config), context.rng, life, self._hops)
+        self.machine = Relays(
+            context.node, relay_config(context.config), context.rng, life, self._hops, lambda: context.manager.mutual
+        )
         self._driver = Driver(self.machine, context.loop, {Send: self._send, Notify: self._notify})
         self._facts: dict[type, Callable[[Any], None]] = {
             Arrived: self._arrived,
@@ -175,7 +177,7 @@ class Relaying:
         """The overlay's edge to the node has become usable, or no longer is."""
         if up:
             self._near.add(node)
-            if node in self._speakers:
+            if self._takes_frames(node):
                 self._driver.handle(EdgeUp(node, Kind.SPEAKER))
             else:  # it may be about to say so
                 self._drop_timer(node)
@@ -188,14 +190,19 @@ class Relaying:
         """Whether the node takes frames."""
         (self._speakers.add if may else self._speakers.discard)(node)
         if node in self._near:
-            self._driver.handle(EdgeUp(node, Kind.SPEAKER) if may else NeighborDown(node, "it takes no frames"))
+            takes = self._takes_frames(node)
+            self._driver.handle(EdgeUp(node, Kind.SPEAKER) if takes else NeighborDown(node, "it takes no frames"))
+
+    def _takes_frames(self, node: str) -> bool:
+        """Whether the neighbor has said so, or runs this package by its handshake."""
+        return node in self._speakers or self._context.manager.greeted_python(node)
 
     def _tell_kind(self, node: str) -> None:
         """The neighbor has had the time to say that it takes frames."""
         self._timers.pop(node, None)
         if node in self._near and node not in self._speakers:
-            kind = Kind.RELAY if self._context.manager.passes_on else Kind.PLAIN
-            self._driver.handle(EdgeUp(node, kind))
+            other = Kind.RELAY if self._context.manager.passes_on else Kind.PLAIN
+            self._driver.handle(EdgeUp(node, Kind.SPEAKER if self._takes_frames(node) else other))
 
     def befriend(self, node: str) -> None:
         """Have what is sent to the node from now on relayed, while it is no neighbor."""
@@ -296,6 +303,8 @@ class Relaying:
                 self._push(effect.peer, PYTHON_ATOM, self._written[1])
             elif type(message) is Handed:
                 target, inner, channel = self._read(message.load)
+                if target == PYTHON_ATOM:
+                    return  # as in `_send_abroad`
                 self._router.forward(effect.peer, _to(target), inner, channel=channel)
             elif type(message) is Abroad:
                 self._send_abroad(effect.peer, message)

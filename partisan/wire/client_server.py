@@ -1,6 +1,6 @@
 """Client-server, and static links, as terms.
 
-    greeting      {state, Tag, #{Spec => []}}          Tag is the node's role; static links have none of their own
+    greeting      {state, Tag, #{Spec => []}}          Tag is the node's role; of static links it is `static`
     message       {forward_message, ServerRef, Msg}    as of every manager, see `partisan.wire.forward`
 
 The manager of a real node crashes on any other frame. What nodes of our kind tell each other besides travels as an

@@ -25,12 +25,12 @@ from partisan.machines.full import FullState, Gossip, Summary
 from partisan.machines.machine import Peer
 from partisan.machines.orset import OrSet
 from partisan.names import ListenAddress, NodeSpec
-from partisan.wire.atom import MalformedMessage, malformed, name_of
+from partisan.wire.atom import MalformedMessage, malformed
 from partisan.wire.order import spec_key
 from partisan.wire.spec import spec_from_term, spec_to_term
 
 _MEMBERSHIP_STRATEGY, _FULL_V1, _STATE_ORSET = Atom("membership_strategy"), Atom("full_v1"), Atom("state_orset")
-_FULL_DIGEST, _OWN_STRATEGY = Atom("full_digest"), Atom("partisan_strategy")
+_FULL_DIGEST = Atom("full_digest")
 
 MOST_TOKENS = 64
 """Tokens that are taken from a peer for each element that is, on average (ours)."""
@@ -78,7 +78,6 @@ def state_from_term(term: object, most: int = 1 << 20) -> FullState:
         MembershipTooLarge: it has more elements or tokens.
     """
     if type(term) is not tuple or len(term) != 3 or term[0] is not _FULL_V1:
-        _refuse_strategy(term)
         malformed("membership state", term)
     _, actor, orset = term
     if type(actor) is not bytes or len(actor) > _TOKEN_LIMIT:
@@ -94,13 +93,6 @@ def state_from_term(term: object, most: int = 1 << 20) -> FullState:
     if len(entries) != len(orset[1]):
         raise MalformedMessage("membership state", "a node spec occurs twice")
     return FullState(actor, OrSet(entries))
-
-
-def _refuse_strategy(term: object) -> None:
-    """Say so if a Python node tells the state of a strategy of its own (`partisan.wire.records`)."""
-    if type(term) is tuple and len(term) == 4 and term[0] is _OWN_STRATEGY:
-        name = name_of(term[1], "strategy")
-        malformed("membership state", f"the peer keeps its members with {name}, this node with full")
 
 
 def _check_size(dictionary: list[Any], most: int) -> None:

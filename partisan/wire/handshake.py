@@ -16,6 +16,9 @@ from typing import Any
 from partisan.etf import Atom
 from partisan.wire.atom import atom_of, malformed, name_of, node_of
 
+UNTAGGED = "undefined"
+"""The role of a node that has none."""
+
 _HELLO, _STATE, _ERROR, _PANG = Atom("hello"), Atom("state"), Atom("error"), Atom("pang")
 
 

@@ -25,7 +25,6 @@ from partisan.wire.spec import spec_from_term, spec_to_term
 _MEMBERSHIP_STRATEGY, _STRATEGY = Atom("membership_strategy"), Atom("partisan_strategy")
 _NONE, _TEXT, _SPEC, _DICT = Atom("none"), Atom("text"), Atom("spec"), Atom("dict")
 _RECORD = Atom("record")
-_FULL = Atom("full_v1")
 
 _WHAT = "message of a strategy"
 _DEPTH = 32
@@ -60,8 +59,6 @@ class Records:
     def greeting_from_term(self, term: object) -> tuple[NodeSpec, Any]:
         """Read who says it, and what. Raises MalformedMessage, MembershipTooLarge."""
         if type(term) is not tuple or len(term) != 4 or term[0] is not _STRATEGY:
-            if type(term) is tuple and len(term) == 3 and term[0] is _FULL:
-                self._check_strategy(_FULL)
             malformed("greeting", term)
         self._check_strategy(term[1])
         return spec_from_term(term[2]), self._read(term[3])

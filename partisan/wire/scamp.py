@@ -29,12 +29,11 @@ from partisan.machines.scamp import Heartbeat, Subscription, Unsubscription
 from partisan.machines.scamp_v1 import ScampV1State
 from partisan.machines.scamp_v2 import Departure, Kept, Replacement, ScampV2State
 from partisan.names import NodeSpec
-from partisan.wire.atom import MalformedMessage, malformed, name_of
+from partisan.wire.atom import malformed
 from partisan.wire.spec import spec_from_term, spec_to_term
 
 _MEMBERSHIP_STRATEGY = Atom("membership_strategy")
 _V1, _V2 = Atom("scamp_v1"), Atom("scamp_v2")
-_OWN_STRATEGY = Atom("partisan_strategy")
 
 _ACTOR_LIMIT = 255
 """Octets of an actor that are accepted; real ones have 20 (ours)."""
@@ -106,7 +105,6 @@ def state_from_term(term: object, version: int, most: int) -> State:
     """
     expected, size = (_V1, 4) if version == 1 else (_V2, 6)
     if type(term) is not tuple or len(term) != size or term[0] is not expected:
-        _refuse_strategy(term, expected)
         malformed("membership state", term)
     if version == 1:
         _, actor, view, heard = term
@@ -122,18 +120,6 @@ def speaker(state: State, name: str) -> NodeSpec | None:
     """Find the spec by which the node of that name means itself in its own state."""
     known: list[NodeSpec] = [state.myself] if isinstance(state, ScampV2State) else list(state.view)
     return next((spec for spec in known if spec.name == name), None)
-
-
-def _refuse_strategy(term: object, expected: Atom) -> None:
-    """Say so if a node tells the state of another strategy."""
-    theirs = term[0] if type(term) is tuple and term else None
-    if theirs is _OWN_STRATEGY and type(term) is tuple and len(term) == 4:
-        theirs = term[1]
-    if isinstance(theirs, Atom) and theirs is not expected:
-        name = name_of(theirs, "strategy")
-        raise MalformedMessage(
-            "membership state", f"the peer keeps its members with {name}, this node with {expected.name}"
-        )
 
 
 def _actor(term: object) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -195,8 +196,8 @@ def test_a_receiver_that_was_restarted_gets_what_is_sent_from_then_on():
 class Lone:
     """A machine with neighbors that only listen."""
 
-    def __init__(self, speakers=(1, 2), kinds=None, hops=None, **options):
-        self.machine = Relays(0, RelayConfig(**options), Random(1), life=5, hops=hops)
+    def __init__(self, speakers=(1, 2), kinds=None, hops=None, mutual=True, myself=0, **options):
+        self.machine = Relays(myself, RelayConfig(**options), Random(1), 5, hops, lambda: mutual)
         self.now = 0.0
         self.timers = {}
         self.effects = []
@@ -313,6 +314,81 @@ def test_a_way_is_used_and_forgotten_with_its_neighbor():
     lone.do(NeighborDown(2, "closed"))
     lone.do(Relay(9, "y", 1))
     assert [len(lone.sent(peer, Parcel)) for peer in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_where_links_have_a_direction_no_way_leads_back():
+    lone = Lone(speakers=(1, 2, 3), hops=lambda dest, origin: [3], mutual=False)
+    lone.get(2, parcel(1))
+    lone.do(Relay(9, "x", 1))
+    assert [len(lone.sent(peer, Parcel)) for peer in (1, 2, 3)] == [0, 0, 1]
+
+
+def test_what_is_sent_again_goes_twice_as_far_unless_it_may_not():
+    lone = Lone(speakers=(1,), ttl=5, max_ttl=16, timeout=60.0, retry=1.0)
+    lone.do(Relay(77, "x", 1))
+    lone.do(Relay(77, "y", 1, ttl=3))
+    lone.wait(40.0)
+    assert [frame.ttl for frame in lone.sent(1) if frame.body.load == "x"] == [4, 9, 15, 15, 15, 15]
+    assert {frame.ttl for frame in lone.sent(1) if frame.body.load == "y"} == {2}
+
+
+def test_what_came_over_all_neighbors_has_its_receipt_over_all_neighbors():
+    lone = Lone(speakers=(1, 2, 3), hops=lambda dest, origin: [3])
+    lone.get(2, parcel(1))
+    lone.wait(1.0)
+    assert [len(lone.sent(peer, Receipt)) for peer in (1, 2, 3)] == [0, 1, 0]
+    lone.get(2, replace(parcel(1, serial=2), wide=True))
+    lone.wait(1.0)
+    assert [len(lone.sent(peer, Receipt)) for peer in (1, 2, 3)] == [1, 2, 1]
+
+
+def test_whom_the_tree_does_not_reach_is_sent_to_over_all_links_until_these_change():
+    lone = Lone(speakers=(1, 2), hops=lambda dest, origin: [2], mutual=False, retry=1.0)
+
+    def sent_wide(load):
+        lone.do(Relay(9, load, 1))
+        return [frame.wide for frame in lone.sent(body=Parcel) if frame.body.load == load]
+
+    assert sent_wide("x") == [False]
+    lone.wait(1.5)
+    lone.get(1, Frame(9, 1, 1, 0, 3, False, False, Receipt(9, 5, 0, 1)))
+    assert sent_wide("y") == [True, True]  # a copy for each link
+    lone.do(NeighborUp(3))
+    assert sent_wide("z") == [False]
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), count=st.integers(3, 14), more=st.integers(0, 20))
+def test_over_any_links_of_one_direction_that_connect_all_messages_come_once_and_in_order(seed, count, more):
+    """Whatever part of its links a node takes for the tree."""
+    chance = Random(seed)
+    links = {(node, (node + 1) % count) for node in range(count)}
+    links |= {tuple(chance.sample(range(count), 2)) for _ in range(more)}
+    out = {node: [there for here, there in sorted(links) if here == node] for node in range(count)}
+    tree = {node: chance.sample(out[node], chance.randint(1, len(out[node]))) for node in range(count)}
+    nodes = {
+        node: Lone(speakers=out[node], hops=lambda dest, origin, node=node: tree[node], mutual=False, myself=node,
+                   timeout=1000.0)
+        for node in range(count)
+    }  # fmt: skip
+    pairs = [chance.sample(range(count), 2) for _ in range(5)]
+    for number in range(6):
+        for source, dest in pairs:
+            nodes[source].do(Relay(dest, (source, dest, number), 1, (source, dest, number)))
+        for _ in range(200):
+            for node, lone in nodes.items():
+                effects, lone.effects = lone.effects, [each for each in lone.effects if type(each) is not Send]
+                for effect in effects:
+                    if type(effect) is Send:
+                        nodes[effect.peer].get(node, effect.message)
+            for lone in nodes.values():
+                lone.wait(0.05)
+    for source, dest in {tuple(pair) for pair in pairs}:
+        found = [load for load in loads(nodes[dest]) if load[:2] == (source, dest)]
+        many = pairs.count([source, dest])
+        assert found == [(source, dest, number) for number in range(6) for _ in range(many)]
+        assert [fact.tag for fact in nodes[source].facts(Acknowledged) if fact.tag[1] == dest] == found
+    assert not any(lone.facts(GivenUp) for lone in nodes.values())
 
 
 def test_only_the_links_that_were_asked_for_are_used():
@@ -486,8 +562,7 @@ def test_whatever_comes_state_is_bounded_and_every_message_ends_once(events):
 def test_over_any_loss_and_disorder_messages_come_once_and_in_order(seed, lose):
     """Two machines with a line between them that loses, repeats and swaps frames."""
     chance = Random(seed)
-    ends = {0: Lone(speakers=(1,)), 9: Lone(speakers=(1,))}
-    ends[9].machine.myself = 9
+    ends = {0: Lone(speakers=(1,)), 9: Lone(speakers=(1,), myself=9)}
     for number in range(20):
         ends[0].do(Relay(9, number, 1, number, timeout=300.0))
         for _ in range(3):

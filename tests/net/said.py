@@ -1,34 +1,19 @@
-"""What node processes of the tests of broadcast run: the nodes of one process keep what is broadcast, and tell it."""
+"""What node processes of the tests of broadcast run: the process's node keeps what is broadcast, and tells it."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 import partisan
-from partisan import Atom, Node
+from partisan import Atom
 from partisan.plumtree import LwwMap, Put
 from partisan.testing.overlays import View, view_of
 
 NAME = "said"
-nodes: list[Node] = []
-"""Those of this process that keep what is broadcast."""
 
 
-def keep(node: Node | None = None) -> None:
-    """Let the process's node, or another one, keep what is broadcast."""
-    node = node or partisan.node()
+def keep() -> None:
+    """Let the process's node keep what is broadcast."""
+    node = partisan.node()
     node.broadcasts.add_handler(NAME, LwwMap(actor=node.name.encode(), epoch=1))
-    nodes.append(node)
-
-
-async def host(names: list[str], contact: str, options: dict[str, Any]) -> None:
-    """Start more nodes in this process, which join the contact."""
-    more = [Node(f"{name}@127.0.0.1:0", **options) for name in names]
-    for node in more:
-        await node.start()
-        keep(node)
-    await asyncio.gather(*(node.join(contact, timeout=30.0) for node in more))
 
 
 def say(key: str, value: int) -> None:
@@ -37,16 +22,19 @@ def say(key: str, value: int) -> None:
 
 
 def heard(key: str) -> list[str]:
-    """The names of the nodes here that have heard something under that key."""
-    return [node.name for node in nodes if Atom(key) in node.broadcasts.handler(NAME)]
+    """The name of the node if it has heard something under that key."""
+    node = partisan.node()
+    return [node.name] if Atom(key) in node.broadcasts.handler(NAME) else []
 
 
 def lacks(keys: list[str]) -> dict[str, list[str]]:
-    """Name of each node here -> the keys under which it has not heard anything."""
-    handlers = {node.name: node.broadcasts.handler(NAME) for node in nodes}
-    return {name: [key for key in keys if Atom(key) not in known] for name, known in handlers.items()}
+    """The node's name -> the keys under which it has not heard anything."""
+    node = partisan.node()
+    known = node.broadcasts.handler(NAME)
+    return {node.name: [key for key in keys if Atom(key) not in known]}
 
 
 def views() -> dict[str, View]:
-    """What each node here has for neighbors."""
-    return {node.name: view_of(node) for node in nodes}
+    """What the node has for neighbors, by its name."""
+    node = partisan.node()
+    return {node.name: view_of(node)}

@@ -157,15 +157,6 @@ async def test_a_contact_that_nobody_answers_at_fails_in_the_time_given_and_leav
         assert not a._manager._dialer.keeps(B)
 
 
-async def test_a_node_of_another_overlay_is_refused() -> None:
-    async with running("a", **QUICK) as [a], running("b") as [b]:
-        with pytest.raises(ConnectFailed, match="malformed greeting"):
-            await a.join(address_of(b), timeout=5.0)
-        with pytest.raises(ConnectFailed, match="malformed membership"):
-            await b.join(address_of(a), timeout=5.0)
-        assert (a.members(), b.members()) == ([A], [B])
-
-
 async def test_updated_members_are_candidates_and_one_that_is_alone_joins_contacts() -> None:
     async with running("a", "b", "c", **QUICK) as (a, b, c):
         await a.update_members([a.spec, b.spec, Contact.parse(address_of(c))])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support import Events, Sink, address_of, assert_nothing_left, eventually, free_port, running
+from stars import clients_of_a_server, static_links
+from support import Events, Sink, eventually
 
 from partisan import Atom, Node, NotAcknowledged
-from partisan.testing import FAST
 
+Cluster = contextlib.AbstractAsyncContextManager[list[Node]]
 RELAYING: dict[str, Any] = {
     "broadcast": True,
     "plumtree": {"broadcast_heartbeat_interval": 0.2},
@@ -21,38 +22,21 @@ RELAYING: dict[str, Any] = {
 MANY = 50
 
 
-@contextlib.asynccontextmanager
-async def clients_of_a_server(**options: Any) -> AsyncIterator[list[Node]]:
-    """A server and three clients, which have no links among themselves."""
-    star = {"peer_service_manager": "client_server", **RELAYING, **options}
-    async with (
-        running("hub", **star, tag="server") as [hub],
-        running("a", "b", "c", **star, tag="client") as leaves,
-    ):
-        for leaf in leaves:
-            await leaf.join(address_of(hub), timeout=30.0)
-        yield [hub, *leaves]
+LEAVES = ("a", "b", "c")
 
 
-@contextlib.asynccontextmanager
-async def static_star(**options: Any) -> AsyncIterator[list[Node]]:
+def star_of_clients(**options: Any) -> Cluster:
+    """A server and three clients."""
+    return clients_of_a_server(*LEAVES, **{**RELAYING, **options})
+
+
+def star_of_links(**options: Any) -> Cluster:
     """The same with links that are given."""
-    places = {name: f"{name}@127.0.0.1:{free_port()}" for name in ("hub", "a", "b", "c")}
-    star = {**FAST, "peer_service_manager": "static", **RELAYING, **options}
-    hub, *leaves = places.values()
-    nodes = [Node(hub, **star, contacts=tuple(leaves)), *(Node(leaf, **star, contacts=(hub,)) for leaf in leaves)]
-    try:
-        for node in nodes:
-            await node.start()
-        yield nodes
-    finally:
-        for node in nodes:
-            await node.stop()
-    assert_nothing_left(*nodes)
+    return static_links({"hub": LEAVES, **dict.fromkeys(LEAVES, ("hub",))}, **{**RELAYING, **options})
 
 
-Star = Callable[..., contextlib.AbstractAsyncContextManager[list[Node]]]
-STARS = pytest.mark.parametrize("star", [clients_of_a_server, static_star], ids=["client_server", "static"])
+Star = Callable[..., Cluster]
+STARS = pytest.mark.parametrize("star", [star_of_clients, star_of_links], ids=["client_server", "static"])
 
 
 async def linked(nodes: list[Node]) -> None:

@@ -26,7 +26,7 @@ from scripted import (
 )
 from support import Sink, address_of, eventually, running
 
-from partisan import Atom, ConnectFailed, Node
+from partisan import Atom, Node
 
 VERSIONS = pytest.mark.parametrize("strategy", ["scamp_v1", "scamp_v2"])
 QUICK: dict[str, Any] = {"periodic_interval": 0.3, "periodic_enabled": True}
@@ -115,14 +115,6 @@ async def test_a_view_is_kept_on_disk(strategy: str, tmp_path: Path) -> None:
             await eventually(lambda: a.name in b.members())
         async with running("a", **options, persist_dir=str(tmp_path)) as [a]:
             await eventually(lambda: all_reach_all([a, b]))
-
-
-@VERSIONS
-async def test_nodes_of_another_strategy_are_refused_at_once(strategy: str) -> None:
-    async with running("a", membership_strategy=strategy) as [a], running("b") as [b]:
-        for node, other in ((a, b), (b, a)):
-            with pytest.raises(ConnectFailed, match="membership state"):
-                await node.join(address_of(other), timeout=2.0)
 
 
 @VERSIONS

@@ -9,6 +9,7 @@ import pytest
 from scripted import HELLO, Host, Peer, host, member
 from support import FAST, Sink, address_of, cluster, eventually, running
 
+import partisan
 from partisan import Atom, ConnectFailed, Node
 from partisan._core.connections import ConnectionTable
 from partisan.errors import LocalProtocolError
@@ -166,3 +167,38 @@ async def test_an_edge_that_is_given_up_while_messages_are_held_is_over_when_its
         assert dialer._settling
         await b.stop(grace=0.0)
         await eventually(lambda: not dialer._settling)
+
+
+async def test_a_node_is_down_once_the_messages_that_were_held_for_it_when_its_edge_was_given_up_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[Any] = []
+
+    async def listen(name: str) -> None:
+        partisan.monitor_node(name)
+        partisan.monitor(("sleeper", name))
+        while True:
+            heard.append(await partisan.receive())
+
+    async def for_ever() -> None:
+        await partisan.receive(lambda message: False)
+
+    async with running("a", "b") as (a, b):
+        await a.join(address_of(b))
+        b.spawn(for_ever, name="sleeper")
+        a.spawn(listen, b.name)
+        await eventually(lambda: a._monitors.machine.counts["held"] == 1)
+        dialer = a._manager._dialer
+        table = dialer._table
+        monkeypatch.setattr(dialer, "_table", Holding(table))
+        await a.leave(b.name)
+        await eventually(lambda: dialer._settling)
+        assert a.is_connected(b.name)
+        assert heard == []
+        monkeypatch.setattr(dialer, "_table", table)
+        for edge in list(dialer._settling):
+            dialer._settle(edge)
+        await eventually(lambda: len(heard) == 2)
+        assert (Atom("nodedown"), Atom(b.name)) in heard
+        assert not a._python.has(b.name)
+        assert not a._manager._parting

@@ -95,14 +95,14 @@ def test_a_view_that_is_too_large_is_refused():
     ("version", "theirs"),
     [(1, "scamp_v2"), (2, "scamp_v1"), (1, "full_v1"), (2, "RandomGossip")],
 )
-def test_the_state_of_another_strategy_is_refused_by_its_name(version, theirs):
+def test_the_state_of_another_strategy_is_refused(version, theirs):
     terms = {
         "scamp_v1": state_to_term(STATES[0][1]),
         "scamp_v2": state_to_term(STATES[2][1]),
         "full_v1": (Atom("full_v1"), b"a", (Atom("state_orset"), [])),
         "RandomGossip": (Atom("partisan_strategy"), Atom("RandomGossip"), SPEC, 1),
     }
-    with pytest.raises(MalformedMessage, match=f"keeps its members with {theirs}, this node with scamp_v{version}"):
+    with pytest.raises(MalformedMessage, match="membership state"):
         state_from_term(terms[theirs], version, 10)
 
 
