@@ -8,14 +8,14 @@ be that simulated or of sockets. It is lines of JSON:
     {"n": NODE, "chance": SEED, "saved": VALUE}                                    NODE begins a life
     {"n": NODE, "t": SECONDS, "e": VALUE, "x": DIGEST}                             it takes an event
     {"n": NODE, "c": NAME, "i": [VALUE, ...], "x": DIGEST}                         it is called by that name
-    {"n": NODE, "t": SECONDS, "u": WAY, "p": NAME, "d": VALUE, "v": VALUE}         a message of the program passes it
+    {"n": NODE, "t": SECONDS, "u": WAY, "p": NAME, "d": VALUE, "v": VALUE}         a message of processes passes it
 
 NODE is a VALUE as well; SECONDS are what the machine was told. DIGEST is of the effects that it answered, or the value
 that it returned, as 16 hexadecimal digits: replay compares them; `"!"` and a name is what it raised instead. A line
 has `"a": [VALUE, ...]` if the machine asked the program meanwhile, which answered so. A later life of a node takes the
-place of the former. The end of a life is not told, as nothing follows. No machine takes messages of the program: the
-last kind of line, which only traces have that were asked for it, says which way one went, to or from the node of which
-name (or null), to whom there, and what it was.
+place of the former. The end of a life is not told, as nothing follows. No machine here takes messages of processes, be
+they the program's or parts of a node: the last kind of line, which only traces have that were asked for it, says which
+way one went, to or from the node of which name (or null), to whom there, and what it was.
 
 Where a node runs several machines the first line has `null` for protocol, options and seed; each life says `"p": NAME`
 and `"config": VALUE` of its own, and each event that name as `"m"`. The first line may say `"epoch": SECONDS`, which
@@ -277,7 +277,7 @@ class Recorder:
         return answer
 
     def passed(self, node: str, now: float, way: str, peer: str | None, target: Any, message: Any) -> None:
-        """Write that a message of the program passes a node.
+        """Write that a message between processes passes a node.
 
         Args:
             way: "forward_message" or "receive_message".

@@ -110,7 +110,7 @@ class Interposition:
         return any(function is not None for function in found)
 
     def show(self, witness: Witness) -> None:
-        """Show what goes on, both ways, to a witness that is no program's and stays."""
+        """Show what goes on, both ways, to a witness that is no program's and stays; of parts of the nodes as well."""
         self._witness = witness
         self._refresh()
 
@@ -164,21 +164,21 @@ class Interposition:
                 log.info("%s cannot send a delayed message: %s", self._node, error)
                 self._dropped(FORWARD, node)
 
+        go_on = self._witnessed(FORWARD, node, target, go_on)
         if self._is_system(target):
             go_on(message)
             return True
-        go_on = self._witnessed(FORWARD, node, target, go_on)
         return self._pass(FORWARD, node, message, go_on, go_on_later)
 
     def _received(self, target: Any, message: Any, inbound: Origin | None) -> None:
         def go_on(message: Any) -> None:
             self._router.hand_over(target, message, inbound)
 
+        peer = inbound.link.peer if inbound is not None else None
+        shown = self._witnessed(RECEIVE, peer, target, go_on)
         if self._is_system(target):
-            go_on(message)
+            shown(message)
         else:
-            peer = inbound.link.peer if inbound is not None else None
-            shown = self._witnessed(RECEIVE, peer, target, go_on)
             self._pass(RECEIVE, peer, message, shown, shown)
 
     def _witnessed(

@@ -148,7 +148,7 @@ class Tracing:
         return cast(Machine, recorded)
 
     def passed(self, way: str, peer: str | None, target: Any, message: Any) -> None:
-        """Write that a message of the program has passed; what `Interposition.show` is given."""
+        """Write that a message between processes has passed; what `Interposition.show` is given."""
         self._recorder.passed(self._node, self._clock(), way, peer, target, message)
 
     def close(self, grace: float) -> None:

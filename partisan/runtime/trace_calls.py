@@ -33,8 +33,8 @@ class TraceCalls:
         Args:
             path: of the file, whose directory must be there; one that is there becomes PATH.old. None writes none.
             payloads: write what is the program's own as well.
-            messages: write of each message between processes of this node and another's when it passed, and for whom;
-                with `payloads` also what it was. Sending and receiving take the slow path then.
+            messages: write of each message between processes of this node and another's, broadcasts among them, when it
+                passed, and for whom; with `payloads` also what it was. Sending and receiving take the slow path then.
         Raises:
             LocalProtocolError: the node runs already, and what its machines have been told is lost.
         """

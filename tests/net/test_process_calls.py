@@ -281,10 +281,11 @@ async def test_a_node_that_stops_ends_its_worker_processes() -> None:
     async with running("a", offload_processes=1) as [a]:
         await a.offload(operator.add, 1, 2, to="process")
         waiting = asyncio.ensure_future(a.offload(time.sleep, 3600.0, to="process"))
-        [worker] = a._executors["process"]._processes.values()  # type: ignore[attr-defined]
+        executor: Any = a._executors["process"]
+        [worker], manager = executor._processes.values(), executor._executor_manager_thread
         await asyncio.sleep(0)
         await a.stop()
-        await eventually(lambda: not worker.is_alive())
+        await eventually(lambda: not worker.is_alive() and not manager.is_alive())
         with pytest.raises((Exception, asyncio.CancelledError)):
             await waiting
 

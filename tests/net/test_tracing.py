@@ -25,6 +25,7 @@ from partisan.machines.hyparview import HyParView
 from partisan.machines.machine import MembersChanged, Received
 from partisan.machines.record import HIDDEN, LONGEST
 from partisan.net import tracing
+from partisan.plumtree import LwwMap, Put
 from partisan.sim.__main__ import main
 from partisan.sim.makers import MAKERS
 from partisan.sim.moments import Passed, moments_of
@@ -201,11 +202,15 @@ async def test_reasons_are_written_where_that_is_asked_for(tmp_path: Path) -> No
     assert replayed(tmp_path / a.name).divergence is replayed(tmp_path / b.name).divergence is None
 
 
-def passed(path: Path) -> list[tuple[str, Any]]:
-    """The messages of the program in a trace: (which way, what is told of it)."""
+def passed(path: Path, of_nodes: bool = False) -> list[tuple[str, Any]]:
+    """The messages in a trace of the program, or of parts of the nodes: (which way, what is told of it)."""
     with path.open() as file:
-        found = list(moments_of(file, forms_of_terms()))
-    return [(each.machine, each.event) for each in found if isinstance(each.event, Passed)]
+        found = [(each.machine, each.event) for each in moments_of(file, forms_of_terms())]
+    return [
+        (way, event)
+        for way, event in found
+        if isinstance(event, Passed) and getattr(event.target, "name", "").startswith("partisan_") == of_nodes
+    ]
 
 
 @pytest.mark.parametrize("payloads", [False, True], ids=["without payloads", "with payloads"])
@@ -236,6 +241,33 @@ async def test_messages_of_the_program_are_in_the_trace_where_that_is_asked_for(
     for name in "ab":
         assert replayed(tmp_path / name).divergence is None
         assert (b"secret".hex() in (tmp_path / name).read_text()) == payloads
+
+
+async def test_broadcasts_and_acknowledgements_are_in_the_trace_with_the_messages(tmp_path: Path) -> None:
+    async with traced(tmp_path, "a", "b", trace_messages=True, trace_payloads=True) as (a, b):
+        await b.join(address_of(a))
+        await eventually(lambda: fully_meshed(a, b))
+        maps = [LwwMap(actor=node.name.encode(), epoch=1) for node in (a, b)]
+        for node, kept in zip((a, b), maps, strict=True):
+            node.broadcasts.add_handler("prices", kept)
+        a.broadcast(Put(b"apple", 5), "prices")
+        await eventually(lambda: maps[1].get(b"apple") == 5)
+        sink = Sink(b)
+        await a.deliver(sink.pid, 6)
+    sent, came = (passed(tmp_path / name, of_nodes=True) for name in "ab")
+    for target, what in ("partisan_plumtree_broadcast", Atom("broadcast")), ("partisan_python", Atom("acks")):
+        first, second = (sent, came) if what.name == "broadcast" else (came, sent)
+        found = [event for way, event in first if way == "forward_message" and has(event, target, what)]
+        again = [event for way, event in second if way == "receive_message" and has(event, target, what)]
+        assert [event.message for event in found] == [event.message for event in again] != []
+
+
+def has(event: Passed, target: str, what: Atom) -> bool:
+    """Whether that part of a node is told that, perhaps in a cast."""
+    told = event.message
+    if told[0] == Atom("$gen_cast"):
+        told = told[1]
+    return event.target == Atom(target) and told[0] == what
 
 
 async def test_of_a_long_message_only_that_it_passed_is_in_the_trace(tmp_path: Path) -> None:
