@@ -22,6 +22,7 @@ from partisan.machines.record import PLAIN, Forms
 from partisan.sim import report
 from partisan.sim.makers import MAKERS
 from partisan.sim.moments import Moment, moments_of
+from partisan.sim.published import NODES
 from partisan.sim.record import Recorder, Replayed, TraceError, replay
 from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
@@ -280,7 +281,7 @@ def _run(chosen: argparse.Namespace, scenario: Scenario) -> None:
         _simulate(chosen, scenario, None)
         return
     with chosen.trace.open("w") as file:
-        recorder = Recorder(file.write)
+        recorder = Recorder(file.write, _forms() if chosen.codec else PLAIN)
         _simulate(chosen, scenario, recorder)
     _say(f"wrote {recorder.events:,} events to {chosen.trace}")
 
@@ -298,8 +299,12 @@ def _simulate(chosen: argparse.Namespace, scenario: Scenario, recorder: Recorder
     finally:
         gc.set_threshold(*thresholds)
     elapsed, used = time.perf_counter() - began, _used() - used
-    rows = report.rows_of(outcome.measured, chosen.seed)
+    nodes = NODES if chosen.nodes is None else chosen.nodes  # scenarios with published values are about as many
+    rows = report.rows_of(outcome.measured, chosen.seed, nodes)
     print(report.text(rows))
+    caveat = report.caveat(rows, nodes)
+    if caveat is not None:
+        _say(caveat)
     cost = max(used, 1e-9) / max(outcome.events, 1)
     _say(f"{outcome.events:,} events in {elapsed:.1f} s, {1.0 / cost:,.0f} a second of one core")
     _say(f"an event costs {cost / turn:,.0f} turns of an empty loop, of {turn * 1e9:.0f} ns here and now")
@@ -401,6 +406,26 @@ def _turn() -> float:
     return best
 
 
+def _problem(chosen: argparse.Namespace, scenario: Scenario) -> str | None:
+    """What was asked for that the scenario does not do."""
+    name = scenario.name
+    if chosen.nodes is not None and chosen.nodes < scenario.least:
+        return f"{name} takes {scenario.least} nodes at least"
+    if chosen.codec and scenario.codec is None:
+        return f"the messages of {name} have no codec"
+    if chosen.trace is not None and not scenario.recorded:
+        return f"{name} writes no trace"
+    if chosen.baselines and (scenario.baselines is None or chosen.codec):
+        return f"there are no baselines of {name}" + (" with a codec" if scenario.baselines else "")
+    if chosen.full and not scenario.full:
+        return f"{name} is as thorough as it gets: there is no --full"
+    if chosen.seeds is not None and not scenario.seeds:
+        return f"{name} takes no means: there is no --seeds"
+    if chosen.jobs is not None and (chosen.trace is not None or not scenario.points):
+        return "with --trace one process does all" if scenario.points else f"{name} is one run: there is no --jobs"
+    return None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a scenario or a trace; return the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -409,14 +434,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     top = parser()
     chosen = top.parse_args(arguments)
     scenario = SCENARIOS[chosen.scenario]
-    if chosen.nodes is not None and chosen.nodes < scenario.least:
-        top.error(f"{scenario.name} takes {scenario.least} nodes at least")
-    if chosen.codec and scenario.codec is None:
-        top.error(f"the messages of {scenario.name} have no codec")
-    if chosen.trace is not None and not scenario.recorded:
-        top.error(f"{scenario.name} writes no trace")
-    if chosen.baselines and (scenario.baselines is None or chosen.codec):
-        top.error(f"there are no baselines of {scenario.name}" + (" with a codec" if scenario.baselines else ""))
+    problem = _problem(chosen, scenario)
+    if problem is not None:
+        top.error(problem)
     try:
         _run(chosen, scenario)
     except KeyboardInterrupt:

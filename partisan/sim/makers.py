@@ -24,5 +24,8 @@ MAKERS: dict[str, Make] = {
     ),
     "monitor": lambda config: lambda peer, rng, saved: Answered(lambda answers: Monitor(peer, config, rng, answers)),
     "hyparview+flood": lambda config: lambda peer, rng, saved: Flooding(HyParView(peer, config, rng, saved)),
+    "hyparview+oracle+flood": lambda config: (
+        lambda peer, rng, saved: Answered(lambda answers: Flooding(HyParView(peer, config, rng, saved, answers)))
+    ),
 }
 """Protocol -> options -> what builds its machines."""

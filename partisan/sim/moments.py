@@ -14,7 +14,7 @@ from partisan.sim.record import TraceError, from_json
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """A message of the program that was sent or came.
+    """A message between processes that was sent or came.
 
     Attributes:
         peer: the node at the other end, if that is known.
@@ -29,11 +29,11 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """An event that a machine took, or a message of the program.
+    """An event that a machine took, or a message between processes.
 
     Attributes:
         at: seconds: since 1970 by the node's clock, or virtual ones.
-        peer: the node; at a message of the program its name alone.
+        peer: the node; at a message its name alone.
         machine: the protocol, if the node ran several; of a message "forward_message" or "receive_message".
     """
 

@@ -9,6 +9,23 @@ read off plots; where curves differ, or a value moves, that is a range.
 
 from __future__ import annotations
 
+NODES = 10_000
+"""Of both papers."""
+
+OF_SIZE = frozenset(
+    {
+        "clustering",
+        "path length",
+        "maximum hops",
+        "last delivery hop",
+        "last delivery hop under failures",
+        "payload",
+        "control",
+        "total",
+    }
+)
+"""Figures that follow from how many nodes there are; the others are shares, ratios and cycles."""
+
 _FAILURES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 
 _RELIABILITY = {

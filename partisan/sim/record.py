@@ -110,21 +110,24 @@ _READ: dict[str, Callable[[Any, Forms], Any]] = {
 class Recorder(record.Recorder):
     """Writes the trace of a simulation, too; see `partisan.machines.record`."""
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        super().__init__(write)
+    def __init__(self, write: Callable[[str], object], forms: Forms = PLAIN) -> None:
+        super().__init__(write, forms)
         self._births: dict[Peer, int] = {}
 
-    def recording(self, protocol: str, config: Any, seed: int | str, build: Build) -> Build:
+    def recording(
+        self, protocol: str, config: Any, seed: int | str, build: Build, outside: record.Outside | None = None
+    ) -> Build:
         """Begin, and return a `build` for `Network` that records whatever it makes.
 
         Args:
             seed: the network's.
+            outside: what all machines ask by, if they ask.
         """
         self.begin(protocol, config, seed)
 
         def recorded(peer: Peer, rng: Random, saved: Any) -> Driven:
             birth = self._births[peer] = self._births.get(peer, 0) + 1
-            return self.life(peer, f"{seed}/{peer}/{birth}", saved, build(peer, rng, saved))
+            return self.life(peer, f"{seed}/{peer}/{birth}", saved, build(peer, rng, saved), outside=outside)
 
         return recorded
 

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from partisan.sim.published import PUBLISHED, RANGES
+from partisan.sim.published import NODES, OF_SIZE, PUBLISHED, RANGES
 from partisan.sim.scenario import Measured
 
 
@@ -22,7 +22,7 @@ class Row:
     """A measured value, as it is written to JSON and CSV.
 
     Attributes:
-        published: the value in the paper, or None if it has none.
+        published: the value in the paper, or None if it has none, or none for so many nodes.
         least: of the values that `measured` is the mean of, or None.
         greatest: likewise.
     """
@@ -37,20 +37,29 @@ class Row:
     greatest: float | None = None
 
 
-def rows_of(measured: Iterable[Measured], seed: int) -> list[Row]:
-    """Put the published values beside the measured ones."""
+def rows_of(measured: Iterable[Measured], seed: int, nodes: int = NODES) -> list[Row]:
+    """Put the published values beside the measured ones.
+
+    Args:
+        nodes: how many there were; beside values that depend on that nothing is put if it is not what was published.
+    """
     return [
-        Row(
-            m.protocol,
-            m.figure,
-            m.point,
-            PUBLISHED.get((m.protocol, m.figure, m.point)),
-            m.measured,
-            seed,
-            *(m.spread or (None, None)),
-        )
+        Row(m.protocol, m.figure, m.point, _published(m, nodes), m.measured, seed, *(m.spread or (None, None)))
         for m in measured
     ]
+
+
+def _published(value: Measured, nodes: int) -> float | None:
+    if nodes != NODES and value.figure in OF_SIZE:
+        return None
+    return PUBLISHED.get((value.protocol, value.figure, value.point))
+
+
+def caveat(rows: Iterable[Row], nodes: int) -> str | None:
+    """What to know of the published values, if any, when there were so many nodes; in a line."""
+    if nodes == NODES or all(row.published is None for row in rows):
+        return None
+    return f"published values are of {NODES:,} nodes, not {nodes:,}: those that depend on it are left out"
 
 
 def _number(value: float | None) -> str:
@@ -61,6 +70,8 @@ def _number(value: float | None) -> str:
 
 def _claim(row: Row) -> str:
     """What was published: a number, or from where to where."""
+    if row.published is None:
+        return _number(None)
     between = RANGES.get((row.protocol, row.figure, row.point))
     return _number(row.published) if between is None else f"{_number(between[0])} to {_number(between[1])}"
 

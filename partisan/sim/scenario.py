@@ -119,7 +119,7 @@ class Options:
     Attributes:
         nodes: how many; None is as many as the scenario is about.
         seed: decides all that is left to chance.
-        full: as thorough as what was published, instead of as quick as shows it.
+        full: as thorough as what was published, instead of as quick as shows it, if the scenario knows a difference.
         seeds: networks of which the figures are means, if the scenario takes means; None is as many as it takes.
         codec: sends every message through octets, if given.
         runner: measures points.
@@ -149,6 +149,9 @@ class Scenario:
         codec: which of the command line's codecs has its messages; None if it has none.
         baselines: simulates what it is compared with; None if that is nothing.
         recorded: whether it writes a trace when it is asked to.
+        full: whether it can be run more thoroughly.
+        seeds: whether its figures can be means over several networks.
+        points: whether it measures points that can be measured side by side.
     """
 
     name: str
@@ -158,3 +161,6 @@ class Scenario:
     codec: str | None = None
     baselines: Callable[[Options], Outcome] | None = None
     recorded: bool = False
+    full: bool = False
+    seeds: bool = False
+    points: bool = True

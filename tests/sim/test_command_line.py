@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -39,6 +40,8 @@ def test_it_says_what_events_and_nodes_cost():
     assert re.search(r"^an event costs [\d,]+ turns of an empty loop, of \d+ ns here and now$", done.stderr, re.M)
     cost = re.search(r"^([\d.]+) KiB a node, with 100 of them$", done.stderr, re.M)
     assert 4.0 < float(cost[1]) < 400.0
+    assert "published values are of 10,000 nodes, not 100" in done.stderr
+    assert re.search(r"^path length\n.*\n +hyparview +stable +- ", done.stdout, re.M)
 
 
 def test_a_small_mesh_is_measured_and_written(tmp_path):
@@ -109,6 +112,42 @@ def test_a_scenario_without_a_codec_refuses_to_use_one(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         command_line.main(["bare", "--codec"])
     assert "no codec" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        *(((name, "--full"), "no --full") for name in ("full-mesh", "xbot")),
+        *(
+            ((name, "--seeds", "5"), "no --seeds")
+            for name in ("full-mesh", "hyparview-paper", "xbot", "scale", "churn")
+        ),
+        *(
+            ((name, "--baselines"), f"no baselines of {name}")
+            for name in ("full-mesh", "plumtree-paper", "xbot", "scale", "churn")
+        ),
+        *(((name, "--trace", "none"), "writes no trace") for name in ("plumtree-paper", "scale")),
+        (("hyparview-paper", "--baselines", "--codec"), "with a codec"),
+        (("scale", "--codec"), "no codec"),
+        (("full-mesh", "--jobs", "2"), "no --jobs"),
+        (("churn", "--jobs", "2", "--trace", "none"), "one process does all"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(arguments, problem, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(arguments)
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", command_line.SCENARIOS)
+def test_every_option_that_is_taken_is_read_by_the_scenario(name):
+    """As names in its source, or in that of what it is made of."""
+    scenario = command_line.SCENARIOS[name]
+    source = inspect.getsource(sys.modules[scenario.run.__module__])
+    assert ("options.full" in source) == scenario.full
+    assert ("options.seeds" in source) == scenario.seeds
+    assert ("options.runner" in source) == scenario.points
 
 
 def double_and_spoil(state, point):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 from random import Random
 
 import pytest
@@ -23,6 +25,7 @@ from partisan.sim.faults import SimulatedFaults
 from partisan.sim.makers import MAKERS
 from partisan.sim.network import Network
 from partisan.sim.record import Recorder, TraceError, from_json, replay, to_json
+from partisan.sim.scenarios import SCENARIOS, churn, hyparview_paper, xbot
 
 SPEC = NodeSpec.of("a@h", (ListenAddress("::1", 1000),), {"undefined": ChannelOptions(), "x": ChannelOptions(2)})
 PROTOCOLS = {
@@ -238,4 +241,39 @@ def test_the_command_line_writes_a_trace_and_runs_it_again(tmp_path, capsys):
     assert main(["replay", str(trace)]) == 2
     assert main(["replay", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit):
-        main(["full-mesh", "--trace", str(trace)])
+        main(["scale", "--trace", str(trace)])
+
+
+@pytest.mark.parametrize("codec", [False, True])
+@pytest.mark.parametrize(
+    ("scenario", "nodes", "protocol"),
+    [
+        ("full-mesh", 12, "full"),
+        ("churn", 12, "hyparview+flood"),
+        ("hyparview-paper", 20, "hyparview+flood"),
+        ("xbot", 20, "hyparview+oracle+flood"),
+    ],
+)
+def test_each_scenario_that_is_recorded_is_run_again_and_recording_changes_nothing(
+    scenario, nodes, protocol, codec, tmp_path, capsys, monkeypatch
+):
+    if codec:
+        pytest.importorskip("partisan.etf", reason="needs the compiled codec")
+    monkeypatch.setitem(SCENARIOS, scenario, dataclasses.replace(SCENARIOS[scenario], least=2))
+    monkeypatch.setattr(churn, "RATES", (10,))
+    monkeypatch.setattr(hyparview_paper, "STABLE_CYCLES", 3)
+    monkeypatch.setattr(hyparview_paper, "FAILURES", (50, 60))
+    monkeypatch.setattr(hyparview_paper, "HEALED_FAILURES", (10, 50))
+    monkeypatch.setattr(xbot, "CYCLES", 5)
+    trace = tmp_path / "run.trace"
+    command = [scenario, "--nodes", str(nodes), *(["--codec"] if codec else [])]
+    said = []
+    for more in ([], ["--trace", str(trace)]):
+        assert main([*command, *more]) == 0
+        out, err = capsys.readouterr()
+        said.append((out, next(line for line in err.splitlines() if "digest" in line)))
+    assert said[0] == said[1]
+    assert main(["replay", str(trace)]) == 0
+    out = capsys.readouterr().out
+    assert re.match(f"{re.escape(protocol)}: [\\d,]+ events of {nodes} machines\n", out)
+    assert "answered as it was recorded" in out

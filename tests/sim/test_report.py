@@ -28,6 +28,18 @@ def test_rows_have_the_published_value_or_none():
     assert {row.seed for row in ROWS} == {7}
 
 
+def test_beside_another_number_of_nodes_there_is_nothing_published_that_depends_on_it():
+    tree = Measured("plumtree m-s", "last delivery hop", "stable", 12.0)
+    few = report.rows_of([*MEASURED, tree], 7, 100)
+    assert [row.published for row in few] == [99.7, 91.0, None, None, None]
+    assert ["plumtree", "m-s", "stable", "-", "12"] in [line.split() for line in report.text(few).splitlines()]
+    assert "50 to 77" not in report.text(few)
+    assert "50 to 77" in report.text(report.rows_of([tree], 7))
+    assert "100: those that depend on it are left out" in report.caveat(few, 100)
+    assert report.caveat(ROWS, 10_000) is None
+    assert report.caveat(report.rows_of(MEASURED[3:], 7, 100), 100) is None
+
+
 def test_json_and_csv_have_every_value():
     loaded = json.loads(report.to_json(ROWS))
     assert loaded[0] == {

@@ -19,7 +19,7 @@ def by_name(outcome):
 @pytest.fixture(scope="module")
 def grown():
     subjects = {each.protocol: each for each in scale.SUBJECTS}
-    small = {"hyparview": (60, 240), "scamp": (60, 240), "full": (15, 60)}
+    small = {"hyparview": (60, 240), "plumtree": (60, 240), "scamp": (60, 240), "full": (15, 60)}
     chosen = tuple(dataclasses.replace(subjects[name], sizes=sizes) for name, sizes in small.items())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scale, "SUBJECTS", chosen)
@@ -33,6 +33,28 @@ def test_hyparview_costs_a_node_no_more_than_the_logarithm_of_the_membership(gro
     assert grown["hyparview", "growth", figure] <= 1.1
 
 
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "messages in rest",
+        "connections",
+        "connections at most",
+        "memory",
+        "memory with trees",
+        "messages a first broadcast",
+        "messages a broadcast",
+    ],
+)
+def test_plumtree_costs_a_node_no_more_than_the_logarithm_of_the_membership(grown, figure):
+    assert grown["plumtree", "growth", figure] <= 1.1
+
+
+def test_a_tree_for_each_root_takes_memory_and_saves_payloads_once_it_is_there(grown):
+    assert grown["plumtree", "memory with trees", 240] > grown["plumtree", "memory", 240] + 100 * scale.ROOTS
+    assert grown["plumtree", "payloads a first broadcast", 240] > 2.0
+    assert grown["plumtree", "payloads a broadcast", 240] == pytest.approx(1.0, abs=0.05)
+
+
 def test_full_membership_costs_a_node_as_many_connections_as_there_are_others(grown):
     assert grown["full", "connections", 60] == 59.0
     assert grown["full", "growth", "connections"] > 1.5
@@ -43,14 +65,25 @@ def test_scamp_has_views_of_the_logarithm(grown):
 
 
 def test_a_broadcast_reaches_all(grown):
-    assert grown["hyparview", "reached", 240] == 100.0
+    assert grown["hyparview", "reached", 240] == grown["plumtree", "reached", 240] == 100.0
 
 
-def test_sizes_above_the_limit_are_left_out():
-    subject = scale.SUBJECTS[0]
-    assert scale.sizes_of(subject, Options(nodes=300)) == [100, 300]
-    assert scale.sizes_of(subject, Options(nodes=20)) == [100]
-    assert scale.sizes_of(subject, Options(full=True))[-1] == 50_000
+def test_as_many_nodes_as_are_asked_for_are_the_largest_size():
+    subjects = {each.protocol: each for each in scale.SUBJECTS}
+    for name in ("hyparview", "plumtree"):
+        assert scale.sizes_of(subjects[name], Options(nodes=300)) == [100, 300]
+        assert scale.sizes_of(subjects[name], Options(nodes=60)) == [60]
+        assert scale.sizes_of(subjects[name], Options(nodes=5000)) == [100, 300, 1000, 5000]
+        assert scale.sizes_of(subjects[name], Options(nodes=700, full=True)) == [100, 500, 700]
+        assert scale.sizes_of(subjects[name], Options(full=True))[-1] == 50_000
+
+
+def test_a_protocol_with_a_limit_goes_to_that():
+    limits = {each.protocol: each.most for each in scale.SUBJECTS if each.most is not None}
+    assert limits == {"scamp": 5000, "full": 200, "client-server": 1000}
+    for each in scale.SUBJECTS:
+        assert scale.sizes_of(each, Options(nodes=7000))[-1] == (each.most or 7000)
+        assert each.most in (None, scale.sizes_of(each, Options(full=True))[-1])
 
 
 def test_growth_is_told_against_the_logarithm():

@@ -191,5 +191,11 @@ def _nothing() -> None:
 
 
 SCENARIO = Scenario(
-    "churn", "what broadcasts reach while nodes crash and come back", run, least=10, codec="hyparview", recorded=True
+    "churn",
+    "what broadcasts reach while nodes crash and come back",
+    run,
+    least=10,
+    codec="hyparview",
+    recorded=True,
+    full=True,
 )

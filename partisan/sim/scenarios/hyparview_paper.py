@@ -13,6 +13,7 @@ A cycle is the interval between shuffles. In each a node with room asks one pass
 neighbor (`random_promotion`): the paper does not say how views fill up that joins have left with room, but its figure 5
 shows them full. Views there are without ourselves. Messages take a constant time, so that hops are counted as in its
 rounds. A failure is noticed after `DETECTION`; the first message after it is sent before that, and is all but lost.
+With `--trace` the run of one point is recorded, `RECORDED`, from the first node's boot on.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
 """
@@ -28,10 +29,11 @@ from typing import Any
 
 from partisan.machines.hyparview import HyParView, HyParViewConfig
 from partisan.machines.machine import Peer, Retune, Unreachable
+from partisan.machines.record import Outside
 from partisan.sim import topology
 from partisan.sim.flood import Flooding
 from partisan.sim.latency import Constant, Latency
-from partisan.sim.network import Network
+from partisan.sim.network import Build, Network
 from partisan.sim.scenario import Measured, Options, Outcome, Scenario
 from partisan.sim.scenarios.population import CYCLE as CYCLE
 from partisan.sim.scenarios.population import JOIN_GAP as JOIN_GAP
@@ -41,6 +43,9 @@ NODES = 10_000
 STABLE_CYCLES = 50
 FAILURES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 HEALED_FAILURES = FAILURES[:-1]
+RECORDED = ("healing", 50)
+"""The point whose run is recorded: it has all that happens to any, joins, cycles, failures and floods."""
+
 MOST_CYCLES = 50
 """Cycles after which an overlay is taken not to heal."""
 
@@ -73,6 +78,8 @@ class Overlay(Population):
         config: of every node.
         latency: of messages.
         cost: what a link from a node to another costs, for X-BOT.
+
+    With a recorder among the options all that happens is recorded.
     """
 
     def __init__(
@@ -90,8 +97,13 @@ class Overlay(Population):
         self.config = replace(config, key=int, name=int) if codec is None else replace(config, key=codec.key)
         self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
         self.cost = cost
+        self.outside = Outside()
+        build: Build = self._build
+        if options.recorder is not None:
+            protocol = "hyparview+flood" if cost is None else "hyparview+oracle+flood"
+            build = options.recorder.recording(protocol, self.quiet, options.seed, build, self.outside)
         self.network: Network = Network(
-            self._build,
+            build,
             options.seed,
             latency=latency or Constant(LATENCY),
             detection=DETECTION,
@@ -101,7 +113,9 @@ class Overlay(Population):
         )
 
     def _build(self, peer: Peer, rng: Random, restored: Any) -> Flooding:
-        oracle = None if self.cost is None else partial(self.cost, peer)
+        oracle: Callable[[Peer], float] | None = None if self.cost is None else partial(self.cost, peer)
+        if oracle is not None and self.options.recorder is not None:
+            oracle = self.outside(oracle)
         return Flooding(HyParView(peer, self.quiet, rng, restored, oracle))
 
     def retune(self, config: HyParViewConfig) -> None:
@@ -122,7 +136,7 @@ class Overlay(Population):
 
 
 def _membership(machine: object) -> HyParView:
-    membership = machine.membership if isinstance(machine, Flooding) else machine
+    membership = getattr(machine, "membership", machine)  # of a Flooding, recorded or not
     if not isinstance(membership, HyParView):
         raise TypeError(f"{membership!r} is no HyParView")
     return membership
@@ -169,10 +183,23 @@ def run(options: Options) -> Outcome:
     """Simulate it."""
     points = [("stable", 0)]
     points += [("reliability", failed) for failed in FAILURES] + [("healing", failed) for failed in HEALED_FAILURES]
+    if options.recorder is None:
+        parts = options.runner.points(lambda: prepare(options), measure, points)
+    else:  # a trace has one run
+        others = replace(options, recorder=None)
+        parts = [measure(prepare(options if point == RECORDED else others), point) for point in points]
     whole = Outcome()
-    for part in options.runner.points(lambda: prepare(options), measure, points):
+    for part in parts:
         whole.add(part)
     return whole
 
 
-SCENARIO = Scenario("hyparview-paper", "reliability, healing and shape of HyParView", run, least=100, codec="hyparview")
+SCENARIO = Scenario(
+    "hyparview-paper",
+    "reliability, healing and shape of HyParView",
+    run,
+    least=100,
+    codec="hyparview",
+    recorded=True,
+    full=True,
+)

@@ -4,7 +4,8 @@ Nodes lie on a square by chance, and a message takes as long as it is far; a lin
 nodes form a HyParView overlay once without and once with X-BOT, whose oracle knows the round trips, and both go through
 as many cycles. Measured are the mean cost of a link, also as a share of what it is without X-BOT, and whether the
 overlay is as good as before: its degrees, symmetry, connectedness and paths, and what floods reach when half of the
-nodes have failed at once. Nothing was published in numbers that these could stand beside.
+nodes have failed at once. Nothing was published in numbers that these could stand beside. With `--trace` the run with
+X-BOT is recorded, and what its oracle answered.
 
 Source: Leitao, Marques, Pereira, Rodrigues, X-BOT (SRDS 2009).
 """
@@ -36,6 +37,7 @@ XBOT = replace(CONFIG, xbot=True, xbot_interval=CYCLE)
 
 def _overlay(options: Options, xbot: bool) -> tuple[Overlay, Plane]:
     count = options.nodes or NODES
+    options = options if xbot else replace(options, recorder=None)
     rng = Random(f"{options.seed}/places")
     places: dict[Peer, tuple[float, float]] = {}
     plane = Plane(places, per_unit=SIDE, least=LEAST)
@@ -93,4 +95,6 @@ def run(options: Options) -> Outcome:
     return whole
 
 
-SCENARIO = Scenario("xbot", "what links cost when X-BOT exchanges neighbors", run, least=100, codec="hyparview")
+SCENARIO = Scenario(
+    "xbot", "what links cost when X-BOT exchanges neighbors", run, least=100, codec="hyparview", recorded=True
+)
