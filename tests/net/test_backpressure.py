@@ -35,7 +35,11 @@ def fill(a: Node, first: int = 0) -> int:
 
 
 async def fill_socket(a: Node, b: Member) -> int:
-    """Send until the sockets' buffers are full too, so that what is queued stays queued."""
+    """Send until the sockets' buffers are full too, so that what is queued stays queued.
+
+    The system tells of room when a third of its buffer is free, and a queue finds less by trying with what comes to it:
+    buffers are full when one more message stays as well.
+    """
     count = 0
     while True:
         count = fill(a, count)
@@ -44,7 +48,11 @@ async def fill_socket(a: Node, b: Member) -> int:
             if a.queued_octets(B, "data") <= HIGH:
                 break
         else:
-            return count
+            queued = a.queued_octets(B, "data")
+            a.send(("sink", B), (count, BODY), channel="data")
+            count += 1
+            if a.queued_octets(B, "data") > queued:
+                return count
 
 
 async def turns(a: Node, b: Member) -> None:
