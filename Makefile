@@ -21,7 +21,8 @@
 #   make types lint clean
 #   make compile debug trace asan     build one flavour in place
 #
-# PYTHON chooses the interpreter, VENV the virtual environment, PYTEST_ARGS is handed to pytest.
+# PYTHON chooses the interpreter, VENV the virtual environment, PYTEST_ARGS is handed to pytest. EXAMPLES are those of
+# property tests: the same each time, or any.
 
 VENV ?= .venv
 SEEDS ?= 10
@@ -31,11 +32,12 @@ TARGETS ?=
 BENCH_ARGS ?=
 BENCH_SAVE ?=
 PYTEST_ARGS ?=
+EXAMPLES ?= same
 SDIST_VERSIONS ?= 3.11 3.12 3.13
 
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-PYTEST := $(BIN)/pytest -q $(PYTEST_ARGS)
+PYTEST = $(BIN)/pytest -q --hypothesis-profile=$(EXAMPLES) $(PYTEST_ARGS)
 SOURCES := $(wildcard partisan/_core/*.pyx partisan/_core/*.pxd partisan/bench/netem/*.pyx csrc/*) setup.py
 FLAVOURS := release debug trace asan
 TEST_TOOLS := $(VENV)/tools-test
@@ -115,6 +117,7 @@ test-asan: asan $(TEST_TOOLS)
 test-sdist: $(VENV)/tools-build
 	tools/test-sdist $(PY) $(SDIST_VERSIONS)
 
+soak: EXAMPLES := any
 soak: compile $(TEST_TOOLS) $(OTP28)
 	$(PY) tests/soak/kills.py --kills 1000 --messages 100000
 	$(PY) tests/soak/silence.py --seconds 600
