@@ -12,10 +12,11 @@ from partisan._core.bound import Bound
 from partisan._core.connections import ConnectionTable
 from partisan._core.frame import FrameReader, Slab
 from partisan._core.inbound import Inbound
-from partisan._core.process import Process
+from partisan._core.process import Process, receive
 from partisan._core.router import Router
 from partisan._core.scheduler import Scheduler
 from partisan._core.sendqueue import SendQueue
+from partisan.errors import ReceiveTimeout
 from partisan.etf import Codec
 from partisan.runtime.exits import ExitSignal as RealExitSignal
 
@@ -248,3 +249,13 @@ def whole(frame: tuple[bytes, list[bytes] | None]) -> bytes:
         result += body[position:here] + binary
         position = here
     return bytes(result + body[position:])
+
+
+async def collect(found: list[object], *patterns: object, timeout: float | None = None) -> None:
+    """Receive for ever, into `found`; a time-out is found too."""
+    while True:
+        try:
+            found.append(await receive(*patterns, timeout=timeout))
+        except ReceiveTimeout as error:
+            found.append(error)
+            return
