@@ -37,12 +37,14 @@ With the option `xbot` neighbors are exchanged for nearer ones (`machines/xbot.p
 It differs from the paper, too: a node is taken in only when it has been reached, so a forged joiner evicts nobody; an
 acceptance that comes when the view is full again is declined, instead of evicting somebody; who treats us as a neighbor
 and is none is told so, which restores symmetry whatever was lost; walks are no longer than our own; one who leaves says
-farewell. Who is dropped asks one passive peer at once (unless `replacement` is off) and, with random promotion, one now
-and then; asking until somebody accepts is for failures: among nodes that join one by one most views are full, and 97 of
-100 requests would be refused. A node that knows nobody any more, all peers of both views having failed, tries in turns
-those that it has known before; nobody else may know of it. One that has room and no passive peer left tries one of them
-with each random promotion, so that the parts of a small cluster find each other when a partition ends. And in joining,
-asking and answering each side uses the edge that it dialled itself, as the reference does.
+farewell. Who is dropped asks a passive peer for each place that is free, and does not go on when it is refused, nor
+with random promotion while one place is free; asking until somebody accepts is for failures: among nodes that join one
+by one most views are full, and 97 of 100 requests would be refused. Without `replacement` nothing is done at once, and
+promotion looks for all that is lacking, as the papers' simulator seems to have done (docs/simulator.md). A node that
+knows nobody any more, all peers of both views having failed, tries in turns those that it has known before; nobody else
+may know of it. One that has room and no passive peer left tries one of them with each random promotion, so that the
+parts of a small cluster find each other when a partition ends. And in joining, asking and answering each side uses the
+edge that it dialled itself, as the reference does.
 """
 
 from __future__ import annotations
@@ -144,6 +146,8 @@ class HyParView(Neighborhood):
 
     def _on_retune(self, event: Retune, now: float) -> None:
         self.config = config = event.config
+        if not config.replacement:
+            self._requests = min(self._requests, config.promotion_requests)
         self._ids.limit(config.memory, config.most_remembered)
         for tag in config.reservations:
             self.reserve(tag)
@@ -387,12 +391,16 @@ class HyParView(Neighborhood):
             former = self._active[name]
             self._remove(name, "dropped by the peer")
             self._to_passive(name, former)
-            self._look_again(1)
+            if self.config.replacement:
+                self._look_again(1)
         else:
             self._forget(name, "dropped by the peer")
         self._tried[name] = None
-        if asked is not None or (was_neighbor and self.config.replacement):
-            self._refill(now, asked or LOW)
+        if self.config.replacement:
+            if was_neighbor or asked is not None:
+                self._refill(now, asked or LOW)
+        elif asked is not None and self._goes_on():
+            self._refill(now, asked, most=1)
 
     def _on_request(self, peer: Peer, message: NeighborRequest, now: float) -> None:
         sender = message.sender
@@ -453,8 +461,7 @@ class HyParView(Neighborhood):
         asked = self._asked.pop(name, None)
         if asked is not None:
             self._settle(name)
-            if self._requests > 0:
-                self._requests -= 1
+            if self._goes_on():
                 self._refill(now, asked, most=1)
 
     def _on_shuffle(self, peer: Peer, message: Shuffle, now: float) -> None:

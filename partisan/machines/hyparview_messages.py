@@ -39,9 +39,12 @@ class HyParViewConfig:
         random_promotion_interval: seconds between (partisan 5.0.3: 5 s).
         promotion_requests: requests that a promotion makes one after another until one is accepted, at most, at least
             1; to whom no edge comes up does not count (ours; partisan 5.0.3: 1; the paper does not say).
-        replacement: who is dropped by a neighbor asks one passive peer at once, and promotion likewise only one while
-            a single neighbor is lacking (ours: True). Without, only promotion looks for neighbors in place of those
-            (as the paper has it).
+        replacement: who loses a neighbor asks passive peers at once, one for each place that is free; if it has failed,
+            one after another until these accept, if it has dropped us, once, and promotion likewise asks only once
+            while a single place is free (ours: True). Without, promotion alone looks for neighbors (and an update of
+            the members): for all places that are free, and of `promotion_requests` peers in all, whether they refuse
+            or no edge comes up; a node without neighbors goes on until one does. With neither of both options a lost
+            neighbor is not replaced.
         shuffle_interval: seconds between shuffles (partisan 5.0.3: 10 s).
         shuffle_k_active: active peers in an exchange (partisan 5.0.3 and paper §5.1: 3).
         shuffle_k_passive: passive peers in an exchange (partisan 5.0.3 and paper §5.1: 4).
@@ -55,7 +58,8 @@ class HyParViewConfig:
         patience: seconds for a peer to be reached, and to answer (ours; partisan 5.0.3 waits 5 s for each send).
         memory: seconds for which a farewell of ours is remembered (ours; partisan 5.0.3: for ever).
         most_remembered: farewells remembered in each direction (ours; partisan 5.0.3: all).
-        most_former: peers that have left both views and are remembered, for a node that knows nobody else (ours).
+        most_former: how many that have left a view are remembered, for a node that knows nobody else; one that has left
+            twice counts twice (ours).
         most_edges: edges to others than neighbors at one time (ours).
         most_advertised: peers in an exchange that are taken (ours).
         most_hops: time to live that is taken; longer than `active_rwl` no walk goes on here anyway (ours).
@@ -85,7 +89,7 @@ class HyParViewConfig:
     patience: float = 5.0
     memory: float = 30.0
     most_remembered: int = 256
-    most_former: int = 64
+    most_former: int = 128
     most_edges: int = 64
     most_advertised: int = 256
     most_hops: int = 255

@@ -271,9 +271,11 @@ class Neighborhood(Machine, ABC):
         if name in self._active:
             self._keep_in_mind((self._active[name],))
             self._remove(name, event.reason)
-            self._look_again()
+            if self.config.replacement:
+                self._look_again()
             self._tried[name] = None
-            self._refill(now)
+            if self.config.replacement:
+                self._refill(now)
         elif name in self._joins.values():
             edge.up = False
         else:
@@ -291,7 +293,7 @@ class Neighborhood(Machine, ABC):
             self._keep_in_mind((self._passive.pop(name),))
         asked = self._asked.get(name)
         self._forget(name, reason)
-        if asked is not None:
+        if asked is not None and (self.config.replacement or not self._active or self._goes_on()):
             self._refill(now, asked, most=1)
 
     def _on_timed_out(self, event: TimedOut, now: float) -> None:
@@ -302,11 +304,7 @@ class Neighborhood(Machine, ABC):
             self._shuffle()
         elif timer == PROMOTION_TIMER:
             self._start_timer(PROMOTION_TIMER, config.random_promotion_interval)
-            taken = len(self._active) + 1 + self._kept_free()
-            short = taken < config.active_min_size
-            insist = not config.replacement or short or taken < config.active_max_size - 1
-            self._look_again(config.promotion_requests if insist else 1)
-            self._refill(now, HIGH if short else LOW, most=1, recall=True)
+            self._promote(now)
         elif self._xbot is not None and timer == XBOT_TIMER:
             self._xbot.round(now)
         elif self._xbot is not None and timer == SWAP_TIMER:
@@ -496,6 +494,32 @@ class Neighborhood(Machine, ABC):
         self._tried.clear()
         self._requests = requests - 1
 
+    def _goes_on(self) -> bool:
+        """Whether one that was asked in vain sends us to the next; if so, that is counted."""
+        if self._requests <= 0:
+            return False
+        self._requests -= 1
+        return True
+
+    def _promote(self, now: float) -> None:
+        """Look for neighbors now and then: for one that is lacking, or, if nobody is replaced meanwhile, for all."""
+        config = self.config
+        taken = len(self._active) + 1 + self._kept_free()
+        short = taken < config.active_min_size
+        most, requests = 1, config.promotion_requests
+        if not config.replacement:
+            most = min(max(self._room(), 1), requests)
+            requests -= most - 1
+        elif not short and taken >= config.active_max_size - 1:
+            requests = 1
+        self._look_again(requests)
+        self._refill(now, HIGH if short else LOW, most, recall=True)
+
+    def _room(self) -> int:
+        """For how many more neighbors there is room, when all have come that are on their way."""
+        under_way = len(self._active) + 1 + len(self._asked) + len(self._pending)
+        return self.config.active_max_size - self._kept_free() - under_way
+
     def _refill(self, now: float, priority: str = LOW, most: int = 1 << 30, recall: bool = False) -> None:
         """Ask passive peers to be neighbors, as many as there is room for.
 
@@ -505,10 +529,7 @@ class Neighborhood(Machine, ABC):
         """
         if self._away:
             return
-        config = self.config
-        under_way = len(self._active) + 1 + len(self._asked) + len(self._pending)
-        free = config.active_max_size - self._kept_free() - under_way
-        for _ in range(min(free, most)):
+        for _ in range(min(self._room(), most)):
             but = {**self._tried, **self._edges}
             name = choose(self._passive, self._rng, but)
             if name is None and (recall or not self._active):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -18,6 +19,7 @@ from partisan.machines.hyparview import (
     HyParViewState,
     JoinRequest,
     Neighbor,
+    NeighborAccepted,
     NeighborRejected,
     Shuffle,
 )
@@ -31,6 +33,8 @@ from partisan.machines.machine import (
     MembersChanged,
     NeighborDown,
     NeighborUp,
+    Received,
+    Retune,
     Save,
     StartTimer,
     StopTimer,
@@ -319,6 +323,12 @@ class TestNeighbor:
         assert not node.machine.active
 
 
+def asked_at(node, event):
+    """Whom the event makes it ask."""
+    node.do(event)
+    return node.connects()
+
+
 class TestFarewell:
     def test_the_neighbor_moves_to_the_passive_view_and_another_is_asked(self):
         node = Lone().befriend(1, 2, 3).know(8)
@@ -337,18 +347,64 @@ class TestFarewell:
         assert node.disconnects() == [asked]
         assert not node.connects()
 
-    def test_without_replacement_nobody_is_asked_before_promotion_which_asks_until_one_accepts(self):
-        node = Lone(replacement=False).befriend(1, 2, 3, 4, 5).know(7, 8, 9)
-        node.hear(1, Farewell(1, (1, 1)))
-        assert node.machine.active == (2, 3, 4, 5)
-        assert not node.connects()
+    @pytest.mark.parametrize("loss", [Received(1, Farewell(1, (1, 1))), Disconnected(1, "closed")])
+    def test_without_replacement_nobody_is_asked_before_promotion_which_asks_for_all_that_are_lacking(self, loss):
+        node = Lone(replacement=False).befriend(1, 2, 3, 4, 5).know(*range(7, 17))
+        for event in (loss, Disconnected(2, "closed")):
+            assert not asked_at(node, event)
+        assert node.machine.active == (3, 4, 5)
+        node.do(TimedOut(PROMOTION_TIMER))
+        assert len({*node.connects()}) == 2
+
+    def test_without_replacement_a_promotion_counts_whom_it_asks_in_vain_whatever_came_of_it(self):
+        node = Lone(replacement=False, promotion_requests=5).befriend(1, 2, 3).know(*range(7, 37))
+        for _ in range(2):
+            node.do(TimedOut(PROMOTION_TIMER))
+            asked = node.connects()
+            for at in range(5):
+                peer = asked[at]
+                if at % 3 == 0:
+                    node.do(Unreachable(peer, "refused"))
+                else:
+                    node.up(peer)
+                    node.hear(peer, NeighborRejected(peer, ()) if at % 3 == 1 else Farewell(peer, (1, 1)))
+                assert bool(node.connects()) is (len(asked) < 5)
+                asked += node.connects()
+            assert len(asked) == len({*asked}) == 5
+
+    def test_without_replacement_a_promotion_asks_no_more_than_it_may_where_more_are_lacking(self):
+        node = Lone(replacement=False, promotion_requests=2).befriend(1).know(*range(7, 17))
+        assert len(asked_at(node, TimedOut(PROMOTION_TIMER))) == 2
+
+    def test_without_replacement_and_neighbors_a_promotion_goes_on_until_one_is_reached(self):
+        node = Lone(replacement=False, promotion_requests=2, active_max_size=2).know(*range(7, 17))
         node.do(TimedOut(PROMOTION_TIMER))
         asked = []
-        for _ in range(3):
+        while len(asked) < 8:
             asked += node.connects()
-            node.up(asked[-1])
-            node.hear(asked[-1], NeighborRejected(asked[-1], ()))
-        assert len({*asked}) == 3
+            node.do(Unreachable(asked[-1], "refused"))
+        [last] = node.connects()
+        node.up(last)
+        node.hear(last, NeighborAccepted(last, UNTAGGED, NEVER, ()))
+        assert node.machine.active == (last,)
+        assert not asked_at(node, Disconnected(last, "closed"))
+
+    @pytest.mark.parametrize("loss", [Received(1, Farewell(1, (1, 1))), Disconnected(1, "closed")])
+    def test_a_neighbor_that_is_lost_amid_a_promotion_changes_nothing_about_its_requests(self, loss):
+        node = Lone(replacement=False, promotion_requests=2).befriend(1, 2, 3, 4).know(*range(7, 17))
+        [first] = asked_at(node, TimedOut(PROMOTION_TIMER))
+        assert not asked_at(node, loss)
+        [second] = asked_at(node, Unreachable(first, "refused"))
+        assert not asked_at(node, Unreachable(second, "refused"))
+
+    def test_a_search_that_is_under_way_when_replacement_is_turned_off_is_bounded_from_then_on(self):
+        node = Lone().befriend(1, 2).know(*range(7, 37))
+        asked = asked_at(node, Disconnected(1, "closed"))
+        node.do(Retune(replace(node.machine.config, replacement=False, promotion_requests=2)))
+        for at in range(40):
+            if at < len(asked):
+                asked += asked_at(node, Unreachable(asked[at], "refused"))
+        assert len(asked) == 4 + 2
 
     def test_a_promotion_asks_no_more_than_it_may_and_the_next_one_as_many_again(self):
         node = Lone(promotion_requests=2).befriend(1, 2).know(*range(7, 17))
