@@ -13,8 +13,8 @@ try:
 except ImportError:  # the machines and their tests run with nothing compiled
     counters = None  # type: ignore[assignment]
 
-# How long a busy machine takes says nothing about what is tested. A push is judged by the examples that it was judged by
-# before, `--hypothesis-profile=same`; `make soak` and pytest by itself look for others.
+# How long a busy machine takes says nothing about what is tested. A push is judged by the same examples each time
+# (`--hypothesis-profile=same`); `make soak` and pytest by itself look for others.
 settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("any"), derandomize=True)
 settings.load_profile("any")

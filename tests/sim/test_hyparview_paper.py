@@ -48,6 +48,28 @@ def test_the_overlay_is_symmetric_and_views_are_within_their_size(outcome):
     assert max(degrees) <= 5
 
 
+def test_healing_is_measured_by_cycles_and_at_once(outcome):
+    assert tuple(values(outcome, "healing")) == scenario.HEALED_FAILURES
+    assert tuple(values(outcome, "healing at once")) == scenario.AT_ONCE
+
+
+@pytest.mark.parametrize("by_cycles", [False, True])
+def test_lost_neighbors_are_replaced_at_once_unless_it_is_by_cycles(by_cycles):
+    made = scenario.prepare(Options(NODES, seed=5))
+    if by_cycles:
+        made.by_cycles()
+    made.rest()
+    made.network.sent.clear()
+    made.fail(50)
+    made.cycles(1)
+    assert bool(made.network.sent[NeighborRequest]) is not by_cycles
+    made.stir()
+    made.cycles(1)
+    assert made.network.sent[NeighborRequest]
+    config = scenario._membership(made.network.nodes[next(iter(made.network.nodes))].machine).config
+    assert config.key is int
+
+
 def test_a_point_is_the_same_measured_in_this_process(outcome):
     [part] = InTurn().points(lambda: scenario.prepare(Options(NODES, seed=5)), scenario.measure, [("reliability", 80)])
     assert part.measured[0].measured == values(outcome, "reliability")[80]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from partisan.machines.plumtree_messages import Push
@@ -97,14 +99,28 @@ def test_many_failures_break_it_and_cycles_mend_it(outcome):
 
 def test_a_point_is_the_same_measured_in_this_process(outcome):
     cluster = scenario.prepare(Options(NODES), "5/0", "plumtree m-s")
-    part = scenario.measure("plumtree m-s", cluster, ("massive", 70))
-    assert part.measured[0].measured == values(outcome, "reliability")["plumtree m-s", 70]
+    part = scenario.measure("plumtree m-s", cluster, ("massive", 80, 0))
+    assert part.measured[0].measured == values(outcome, "reliability")["plumtree m-s", 80]
     assert part.digests[0] in outcome.digests
+
+
+def test_the_reach_that_chance_decides_is_a_mean_over_several_failures(outcome):
+    points = InTurn().points(
+        lambda: scenario.prepare(Options(NODES), "5/0", "plumtree m-s"),
+        partial(scenario.measure, "plumtree m-s"),
+        [("massive", 60, 0), *(("reach", 60, draw) for draw in range(1, 1 + scenario.MORE_DRAWS))],
+    )
+    drawn = [part.measured[0].measured for part in points]
+    assert len({part.digests[0] for part in points}) == 1 + scenario.MORE_DRAWS
+    key = ("plumtree m-s", "reliability", 60)
+    [row] = [each for each in outcome.measured if (each.protocol, each.figure, each.point) == key]
+    assert row.measured == pytest.approx(sum(drawn) / len(drawn))
+    assert row.spread == (min(drawn), max(drawn))
 
 
 def test_another_seed_moves_the_figures(outcome):
     other = scenario.prepare(Options(NODES), "6/0", "plumtree m-s")
-    assert scenario.measure("plumtree m-s", other, ("massive", 70)).digests[0] not in outcome.digests
+    assert scenario.measure("plumtree m-s", other, ("massive", 70, 0)).digests[0] not in outcome.digests
 
 
 def cluster(codec):

@@ -7,12 +7,15 @@ From that state each point is measured on its own:
     reliability   so many nodes fail at once; then a message a second from a node that lives, while only the reactive
                   steps run; the mean share of living nodes that a message reaches, in percent
     healing       so many nodes fail at once; cycles go on, with 10 messages after each, until these reach as many as
-                  before
+                  before, while lost neighbors are replaced in cycles alone
+    healing at once     the same of nodes as they are, which replace whom they lose as soon as they notice
 
-A cycle is the interval between shuffles. In each a node with room asks one passive peer with low priority to be its
-neighbor (`random_promotion`): the paper does not say how views fill up that joins have left with room, but its figure 5
-shows them full. Views there are without ourselves. Messages take a constant time, so that hops are counted as in its
-rounds. A failure is noticed after `DETECTION`; the first message after it is sent before that, and is all but lost.
+A cycle is the interval between shuffles. In each a node with room asks passive peers with low priority to be its
+neighbors (`random_promotion`): one, if it lacks one, else until one accepts. The paper does not say how views fill up
+that joins have left with room, but its figure 5 shows them full. What the paper counts is cycles, up to four, but nodes
+that replace at once have nothing left to do after the first: so its simulator must have left at least a part of that to
+cycles. Views there are without ourselves. Messages take a constant time, so that hops are counted as in its rounds. A
+failure is noticed after `DETECTION`; the first message after it is sent before that, and is all but lost.
 With `--trace` the run of one point is recorded, `RECORDED`, from the first node's boot on.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-13, section 5.
@@ -43,7 +46,8 @@ NODES = 10_000
 STABLE_CYCLES = 50
 FAILURES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 HEALED_FAILURES = FAILURES[:-1]
-RECORDED = ("healing", 50)
+AT_ONCE = (50, 80, 90)
+RECORDED = ("healing at once", 50)
 """The point whose run is recorded: it has all that happens to any, joins, cycles, failures and floods."""
 
 MOST_CYCLES = 50
@@ -67,6 +71,9 @@ CONFIG = HyParViewConfig(
     active_min_size=2,  # high priority for a node without neighbors alone
 )
 """Paper §5.1; the active view counts ourselves here, and holds 5 there."""
+
+REQUESTS = 12
+"""Peers that a node without replacement asks in a cycle at most (ours; `plumtree_paper` says why)."""
 
 
 class Overlay(Population):
@@ -95,7 +102,7 @@ class Overlay(Population):
         super().__init__("hyparview", options, peers, Random(f"{options.seed}/scenario"))
         # A number is its own name and key, which `int` says sooner than a function of Python.
         self.config = replace(config, key=int, name=int) if codec is None else replace(config, key=codec.key)
-        self.quiet = replace(self.config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
+        self.quiet = _resting(self.config)
         self.cost = cost
         self.outside = Outside()
         build: Build = self._build
@@ -118,6 +125,12 @@ class Overlay(Population):
             oracle = self.outside(oracle)
         return Flooding(HyParView(peer, self.quiet, rng, restored, oracle))
 
+    def by_cycles(self) -> None:
+        """Let lost neighbors be replaced in cycles alone from now on."""
+        self.config = replace(self.config, replacement=False, promotion_requests=REQUESTS)
+        self.quiet = _resting(self.config)
+        self.stir()
+
     def retune(self, config: HyParViewConfig) -> None:
         """Give every node other options."""
         self.tell_all(Retune(config))
@@ -133,6 +146,11 @@ class Overlay(Population):
     def graph(self) -> dict[Peer, dict[Peer, None]]:
         """The active views."""
         return {peer: dict.fromkeys(_membership(node.machine).active) for peer, node in self.network.nodes.items()}
+
+
+def _resting(config: HyParViewConfig) -> HyParViewConfig:
+    """The same without cycles."""
+    return replace(config, shuffle_interval=_NEVER, random_promotion=False, xbot=False)
 
 
 def _membership(machine: object) -> HyParView:
@@ -175,6 +193,8 @@ def measure(overlay: Overlay, point: tuple[str, int]) -> Outcome:
     """Measure one point, from an overlay that has settled."""
     since = overlay.network.events
     figure, failed = point
+    if figure == "healing":
+        overlay.by_cycles()
     measured = _stable(overlay) if figure == "stable" else overlay.point(figure, failed, MOST_CYCLES)
     return overlay.outcome(measured, since)
 
@@ -183,6 +203,7 @@ def run(options: Options) -> Outcome:
     """Simulate it."""
     points = [("stable", 0)]
     points += [("reliability", failed) for failed in FAILURES] + [("healing", failed) for failed in HEALED_FAILURES]
+    points += [("healing at once", failed) for failed in AT_ONCE]
     if options.recorder is None:
         parts = options.runner.points(lambda: prepare(options), measure, points)
     else:  # a trace has one run

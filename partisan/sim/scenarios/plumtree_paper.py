@@ -10,18 +10,21 @@ each time it is deeper every time. After some cycles nothing changes any more. F
     last delivery hop     hops of a message to the node that it reaches last
     payload, control, total     messages of one broadcast, at the number of nodes
     reliability           so many nodes fail at once: the share of the living that the next message reaches, in percent,
-                          with no repair but the tree's own
+                          with no repair but the tree's own; where chance decides whether that is most or next to none
+                          of them (`BY_CHANCE`), the mean over several such failures
     healing               cycles with repairs until a message reaches everybody again; 0 if that one did
-    ... under failures    a few nodes fail in each cycle, for many cycles
+    ... under failures    a few nodes fail in each cycle, for many cycles, until half of them have
 
 `eager` is the flood that the tree is compared with; `optimized` exchanges ways for any that are shorter. The paper says
 that it did so for 3 hops (s-s) or 7 (m-s), which are the rows `threshold 3 s-s` and `threshold 7 m-s`: with these few
 ways are exchanged once the tree stands, while its table counts thousands in every cycle; with one hop its figures come
 out. So either its threshold or its count is of something else than it says, and the rows here say which is which.
 
-The overlay is HyParView's as in `hyparview_paper`, but as its paper has it where that differs from ours: who is dropped
-by a neighbor does nothing about it at once; in each cycle a node with room asks eight passive peers, one after another,
-until one accepts. How many is not in the paper, and decides how deep the trees of many senders get (docs/simulator.md).
+The overlay is HyParView's as in `hyparview_paper`, but nodes do nothing at once about neighbors that they lose, be it
+that these failed or dropped them: in each cycle a node with room asks up to twelve passive peers, whether they live or
+not, until its view is full; one without neighbors asks until somebody answers. Neither is in the paper, whose simulator
+is driven by cycles; how many are asked decides how soon views are full again, and how deep the trees of many senders
+get (docs/simulator.md).
 Messages take a constant time, so that hops are counted as in the paper's rounds; of one round they arrive in the order
 in which they were sent. A message that was announced is waited for longer than any takes, so that without failures
 nothing is grafted. What is not about failures is measured without membership cycles, which change nothing any more.
@@ -56,7 +59,11 @@ FAILURES = hyparview_paper.FAILURES
 CYCLE = hyparview_paper.CYCLE
 STABLE_CYCLES = hyparview_paper.STABLE_CYCLES
 FEWER_CYCLES = 20
-"""Of a run that is not full; views are full after six."""
+"""Of a run that is not full; the few links that still come make trees of many senders deeper."""
+
+BY_CHANCE = (40, 50, 60, 70)
+MORE_DRAWS = 4
+"""Besides the first, how often so many fail by chance in copies of an overlay, for the reach of the next message."""
 
 MOST_CYCLES = 20
 """Cycles after which a broadcast is taken not to heal."""
@@ -70,11 +77,13 @@ PATIENCE = 60.0
 FEW = 0.005
 """Of the nodes, how many fail in each cycle under failures (paper: 50 of 10,000)."""
 
+MOST_FAILING = 100
+"""Cycles in which they do (paper)."""
+
 _NEVER = 1e9
 """Seconds between shuffles while there are no cycles."""
 
-OVERLAY = replace(hyparview_paper.CONFIG, replacement=False, promotion_requests=8)
-"""Who is dropped waits for the next cycle; eight requests lie between one, and as many as it takes (ours)."""
+OVERLAY = replace(hyparview_paper.CONFIG, replacement=False, promotion_requests=hyparview_paper.REQUESTS)
 
 MOD = "paper"
 CONFIG = PlumtreeConfig(
@@ -90,22 +99,23 @@ class Variant:
     Attributes:
         config: its options.
         single: all messages are from one node.
-        fails: whether it is measured under massive failures too.
+        points: what is measured besides the tree at rest: "under failures", and "massive" ones.
     """
 
     config: PlumtreeConfig
     single: bool
-    fails: bool = False
+    points: tuple[str, ...] = ("under failures",)
 
 
+_ALL = ("under failures", "massive")
 VARIANTS = {
     "eager": Variant(replace(CONFIG, pruning=False), single=False),
-    "plumtree s-s": Variant(CONFIG, single=True, fails=True),
-    "plumtree m-s": Variant(CONFIG, single=False, fails=True),
+    "plumtree s-s": Variant(CONFIG, single=True, points=_ALL),
+    "plumtree m-s": Variant(CONFIG, single=False, points=_ALL),
     "optimized s-s": Variant(replace(CONFIG, optimization=1), single=True),
     "optimized m-s": Variant(replace(CONFIG, optimization=1), single=False),
-    "threshold 3 s-s": Variant(replace(CONFIG, optimization=3), single=True),
-    "threshold 7 m-s": Variant(replace(CONFIG, optimization=7), single=False),
+    "threshold 3 s-s": Variant(replace(CONFIG, optimization=3), single=True, points=()),
+    "threshold 7 m-s": Variant(replace(CONFIG, optimization=7), single=False, points=()),
 }
 
 
@@ -264,7 +274,7 @@ def _stable(cluster: Cluster, name: str) -> list[Measured]:
     """The tree of a network in which nothing happens any more."""
     network, tally, count = cluster.network, cluster.tally, len(cluster.peers)
     network.sent.clear()
-    numbers = [cluster.broadcast() for _ in range(100 if cluster.options.full else 30)]
+    numbers = [cluster.broadcast() for _ in range(100 if cluster.options.full else 20)]
     payload = _mean([tally.payloads[number] for number in numbers])
     control = sum(network.sent[kind] for kind in (IHave, Graft, Prune)) / len(numbers)
     found: list[tuple[str, int | str, float]] = [
@@ -279,10 +289,15 @@ def _stable(cluster: Cluster, name: str) -> list[Measured]:
     return [Measured(name, *each) for each in found]
 
 
+def _reach(cluster: Cluster, failed: int) -> float:
+    """So many fail at once: what the next message reaches, in percent of the living."""
+    cluster.fail(round(len(cluster.peers) * failed / 100), PATIENCE)
+    return cluster.reliability(cluster.broadcast())
+
+
 def _massive(cluster: Cluster, name: str, failed: int) -> list[Measured]:
     """Many nodes fail at once."""
-    cluster.fail(round(len(cluster.peers) * failed / 100), PATIENCE)
-    first = cluster.reliability(cluster.broadcast())
+    first = _reach(cluster, failed)
     cycles, reached = 0, first
     redundancy: list[float] = []
     while reached < 100.0 and cycles < MOST_CYCLES:
@@ -306,8 +321,11 @@ def _under_failures(cluster: Cluster, name: str) -> list[Measured]:
     tally = cluster.tally
     numbers, reached = [], []
     cluster.retune(cluster.cycling)
-    for _ in range(100 if cluster.options.full else 10):
-        cluster.fail(max(round(len(cluster.peers) * FEW), 1), DETECTION)
+    few = max(round(len(cluster.peers) * FEW), 1)
+    # Ways of many senders grow longer as nodes fail, which takes its time; others do not.
+    cycles = MOST_FAILING if cluster.options.full else 10 if cluster.variant.single else 40
+    for _ in range(min(cycles, len(cluster.peers) // (2 * few))):
+        cluster.fail(few, DETECTION)
         numbers.append(cluster.cycle())
         reached.append(cluster.reliability(numbers[-1]))
     return [
@@ -331,25 +349,32 @@ def prepare(options: Options, seed: int | str, name: str) -> Cluster:
     return cluster
 
 
-Point = tuple[str, int]
-"""(experiment, percent that fail or 0)"""
+Point = tuple[str, int, int]
+"""(experiment, percent that fail or 0, which draw of who fails)"""
 
 
 def points(name: str) -> list[Point]:
     """All that is measured of a protocol."""
-    found = [("stable", 0), ("under failures", 0)]
-    return found + [("massive", failed) for failed in FAILURES if VARIANTS[name].fails]
+    found: list[Point] = [("stable", 0, 0)]
+    for what in VARIANTS[name].points:
+        found += [(what, failed, 0) for failed in (FAILURES if what == "massive" else (0,))]
+        if what == "massive":
+            found += [("reach", failed, 1 + draw) for failed in BY_CHANCE for draw in range(MORE_DRAWS)]
+    return found
 
 
 def measure(name: str, cluster: Cluster, point: Point) -> Outcome:
     """Measure one point, from an overlay that has settled."""
     since = cluster.network.events
-    what, failed = point
+    what, failed, draw = point
     if what == "stable":
         measured = _stable(cluster, name)
     elif what == "massive":
         measured = _massive(cluster, name, failed)
         cluster.options.say(f"{name}, {failed} % failed: reached {measured[0].measured:.2f} %")
+    elif what == "reach":
+        cluster.rng.seed(f"{cluster.rng.random()}/{draw}")
+        measured = [Measured(name, "reliability", failed, _reach(cluster, failed))]
     else:
         measured = _under_failures(cluster, name)
     return Outcome(measured, cluster.network.events - since, [cluster.network.digest()])
@@ -380,7 +405,8 @@ def run(options: Options) -> Outcome:
     for each in whole.measured:
         values.setdefault((each.protocol, each.figure, each.point), []).append(each.measured)
     whole.measured = [
-        Measured(*key, _mean(found), (min(found), max(found)) if count > 1 else None) for key, found in values.items()
+        Measured(*key, _mean(found), (min(found), max(found)) if len(found) > 1 else None)
+        for key, found in values.items()
     ]
     return whole
 
