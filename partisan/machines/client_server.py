@@ -28,10 +28,10 @@ It greets as partisan 5.0.3 does (section 8.1 of its reference) and differs on p
 - a join has two sides. A handshake tells the name of who dials, not where that listens; so nodes of our kind say it by
   an `Introduction`, and the other dials back. A real node that we join learns nothing of us until it joins us; one that
   joins us has us as a member, and is none of ours until we join it;
-- a list of members that all nodes have names clients to clients: another client that was found by an update of the
-  members is not tried again for `FELLOW` rounds, as each client would dial every other one at each update;
 - so has a departure: a `Parting` goes to whom we leave or remove, where the reference stops, or crashes. Who missed it
-  and comes again is told then, and not taken for one that joins.
+  and comes again is told then, and not taken for one that joins;
+- a list of members that all nodes have names clients to clients: another client that was found by an update of the
+  members is not tried again for `FELLOW` rounds, as each client would dial every other one at each update.
 """
 
 from __future__ import annotations
