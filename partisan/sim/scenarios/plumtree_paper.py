@@ -24,10 +24,10 @@ The overlay is HyParView's as in `hyparview_paper`, but nodes do nothing at once
 that these failed or dropped them: in each cycle a node with room asks up to twelve passive peers, whether they live or
 not, until its view is full; one without neighbors asks until somebody answers. Neither is in the paper, whose simulator
 is driven by cycles; how many are asked decides how soon views are full again, and how deep the trees of many senders
-get (docs/simulator.md).
-Messages take a constant time, so that hops are counted as in the paper's rounds; of one round they arrive in the order
-in which they were sent. A message that was announced is waited for longer than any takes, so that without failures
-nothing is grafted. What is not about failures is measured without membership cycles, which change nothing any more.
+get (docs/simulator.md). Messages take a constant time, so that hops are counted as in the paper's rounds; of one round
+they arrive in the order in which they were sent. A message that was announced is waited for longer than any takes, so
+that without failures nothing is grafted. What is not about failures is measured without membership cycles, which change
+nothing any more.
 
 Source: Leitao, Pereira, Rodrigues, DI-FCUL TR-07-14, section 4.
 """
@@ -99,23 +99,24 @@ class Variant:
     Attributes:
         config: its options.
         single: all messages are from one node.
-        points: what is measured besides the tree at rest: "under failures", and "massive" ones.
+        erodes: whether it is measured while a few nodes fail in each cycle.
+        breaks: whether it is measured when many fail at once.
     """
 
     config: PlumtreeConfig
     single: bool
-    points: tuple[str, ...] = ("under failures",)
+    erodes: bool = True
+    breaks: bool = False
 
 
-_ALL = ("under failures", "massive")
 VARIANTS = {
     "eager": Variant(replace(CONFIG, pruning=False), single=False),
-    "plumtree s-s": Variant(CONFIG, single=True, points=_ALL),
-    "plumtree m-s": Variant(CONFIG, single=False, points=_ALL),
+    "plumtree s-s": Variant(CONFIG, single=True, breaks=True),
+    "plumtree m-s": Variant(CONFIG, single=False, breaks=True),
     "optimized s-s": Variant(replace(CONFIG, optimization=1), single=True),
     "optimized m-s": Variant(replace(CONFIG, optimization=1), single=False),
-    "threshold 3 s-s": Variant(replace(CONFIG, optimization=3), single=True, points=()),
-    "threshold 7 m-s": Variant(replace(CONFIG, optimization=7), single=False, points=()),
+    "threshold 3 s-s": Variant(replace(CONFIG, optimization=3), single=True, erodes=False),
+    "threshold 7 m-s": Variant(replace(CONFIG, optimization=7), single=False, erodes=False),
 }
 
 
@@ -356,10 +357,11 @@ Point = tuple[str, int, int]
 def points(name: str) -> list[Point]:
     """All that is measured of a protocol."""
     found: list[Point] = [("stable", 0, 0)]
-    for what in VARIANTS[name].points:
-        found += [(what, failed, 0) for failed in (FAILURES if what == "massive" else (0,))]
-        if what == "massive":
-            found += [("reach", failed, 1 + draw) for failed in BY_CHANCE for draw in range(MORE_DRAWS)]
+    if VARIANTS[name].erodes:
+        found.append(("under failures", 0, 0))
+    if VARIANTS[name].breaks:
+        found += [("massive", failed, 0) for failed in FAILURES]
+        found += [("reach", failed, 1 + draw) for failed in BY_CHANCE for draw in range(MORE_DRAWS)]
     return found
 
 
