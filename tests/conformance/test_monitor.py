@@ -29,8 +29,7 @@ async def nodes(where: str) -> AsyncIterator[tuple[partisan.Node, partisan.Node]
     """The node that monitors, and that of what is monitored; at the end neither keeps a monitor."""
     async with contextlib.AsyncExitStack() as stack:
         if where == "local":
-            [a] = await stack.enter_async_context(running("a"))
-            b = a
+            [a] = [b] = await stack.enter_async_context(running("a"))
         else:
             a, b = await stack.enter_async_context(cluster("a", "b"))
         yield a, b

@@ -212,11 +212,15 @@ class Star:
         taken = await say(self.hosts, [*range(broadcasts)], 0.1, "broadcasts")
         report.add(f"{broadcasts} broadcasts have reached all {len(self.at)}", taken, "s", below=LIMIT)
 
-    async def heal(self, away: float, report: Report) -> None:
-        """Kill a server and start it again: all is as before."""
+    async def heal(self, report: Report) -> None:
+        """Kill a server and start it again when all have noticed: all is as before."""
         victim = self.servers[-1]
-        await self.hosts.tell(self.at[victim], "kill", full([victim]))
-        await asyncio.sleep(away)
+        [gone] = full([victim])
+        others = {
+            name: [other for other in near if other != gone] for name, near in self.expected.items() if name != gone
+        }
+        await self.hosts.tell(self.at[victim], "kill", [gone])
+        await self.hosts.until(LIMIT, lambda: wrong(self.hosts, others), "the neighbors of a server that is killed")
         since = time.monotonic()
         await self.hosts.tell(self.at[victim], "start", [self.places[victim]])
         await self.hosts.until(
@@ -240,7 +244,7 @@ async def measure(arguments: argparse.Namespace, report: Report) -> None:
         await star.form(arguments.at_once, report)
         await rest(hosts, arguments.watch, report)
         await star.talk(arguments.broadcasts, report)
-        await star.heal(arguments.away, report)
+        await star.heal(report)
 
 
 def main() -> None:
@@ -252,7 +256,6 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=8, help="joining nodes of a process at one time")
     parser.add_argument("--watch", type=float, default=10.0, help="seconds to measure the cost of rest")
     parser.add_argument("--broadcasts", type=int, default=10)
-    parser.add_argument("--away", type=float, default=3.0, help="seconds that a server is away")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
