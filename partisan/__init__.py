@@ -13,6 +13,7 @@ The names here are what most programs need; each acts on the current node or pro
     partisan.telemetry  every event
 """
 
+from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -85,13 +86,8 @@ try:
 except ImportError as error:
     # The machines, the names and the options work without the compiled core; whatever needs it says why it cannot.
     _not_built = str(error)
-    if not _TYPE_CHECKING:
-
-        def __getattr__(name: str) -> object:
-            if name.startswith("__") or _find_spec(f"{__name__}.{name}"):
-                raise AttributeError(name)
-            raise ImportError(_not_built)
 else:
+    _not_built = ""
     from ._core.process import checkpoint as checkpoint
     from ._core.process import receive as receive
     from ._core.router import send as send
@@ -167,3 +163,22 @@ else:
     from .runtime.run import run as run
 
 __version__ = "0.1.0"
+
+if _TYPE_CHECKING:
+    from . import discovery as discovery
+    from . import erpc as erpc
+    from . import faults as faults
+    from . import peer_service as peer_service
+    from . import plumtree as plumtree
+    from . import remote_ref as remote_ref
+    from . import rpc as rpc
+    from . import testing as testing
+else:
+
+    def __getattr__(name: str) -> object:
+        """A module of the package that nobody has imported yet: `import partisan` is enough to name it."""
+        if name.startswith("_") or not _find_spec(f"{__name__}.{name}"):
+            if _not_built and not name.startswith("_"):
+                raise ImportError(_not_built)
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _import_module(f"{__name__}.{name}")
