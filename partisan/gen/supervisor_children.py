@@ -31,6 +31,10 @@ TIMEOUT = Atom("timeout")
 FAR_GRACE = 5.0
 """Seconds to wait for the end of a killed child of another node (ours): its node may never tell."""
 
+SLOW_START = 5.0
+"""Seconds that the start of a child may take until that is logged (ours)."""
+HINT = "a function that is the child itself is given as spawned(function)"
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -61,18 +65,28 @@ async def start(spec: ChildSpec, extra: Sequence[Any] = ()) -> tuple[Pid | None,
         StartFailed: with the reason of OTP's `{error, Reason}`; `{'EXIT', Reason}` if `start` raised itself.
     """
     args = (*spec.args, *extra)
+    slow = asyncio.get_running_loop().call_later(SLOW_START, _say_slow, spec)
     try:
         if inspect.isclass(spec.start):
             value = await spec.start.start_link(name=spec.name, args=args, **spec.options)  # type: ignore[attr-defined]
-        else:
-            value = await called(spec.start, *args)
+            return value, NOTHING
+        value = await called(spec.start, *args)
     except StartFailed:
         raise
     except Exit as error:
         raise StartFailed((EXIT, error.term)) from error
     except Exception as error:
         raise StartFailed((EXIT, crash_reason(error))) from error
+    finally:
+        slow.cancel()
+    if value is None:  # perhaps what a behaviour's start_link gave it
+        log.warning("the start of child %r returned None, which counts as Ignore(): %s", spec.id, HINT)
     return _meaning(value)
+
+
+def _say_slow(spec: ChildSpec) -> None:
+    text = "the start of child %r has not returned for %g s, and its supervisor waits: %s"
+    log.warning(text, spec.id, SLOW_START, HINT)
 
 
 def _meaning(value: Any) -> tuple[Pid | None, Any]:

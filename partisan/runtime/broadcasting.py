@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 CANCEL = Atom("cancel_exchange")
 """The reason with which a process that runs an exchange is ended (partisan 5.0.3)."""
 
+_METHODS = sorted(name for name in vars(Handler) if not name.startswith("_"))
+
 
 def plumtree_config(config: Config) -> PlumtreeConfig:
     """What the options mean to the machine."""
@@ -143,9 +145,14 @@ class Broadcasts:
             self._driver.handle(NeighborDown(node, "closed"))
 
     def add_handler(self, mod: str, handler: Handler) -> None:
-        """Let messages of that name be this handler's. Raises TypeError: it is none."""
-        if not isinstance(handler, Handler):
-            raise TypeError(f"{handler!r} is no handler: it lacks methods of partisan.plumtree.Handler")
+        """Let messages of that name be this handler's. Raises TypeError: it is no handler, or of no channel."""
+        lacks = [name for name in _METHODS if not hasattr(handler, name)]
+        if lacks:
+            raise TypeError(f"{handler!r} is no handler: of partisan.plumtree.Handler it lacks {', '.join(lacks)}")
+        channel = handler.broadcast_channel()
+        if not isinstance(channel, str):
+            default = f"the default one is {DEFAULT_CHANNEL!r}"
+            raise TypeError(f"{handler!r}.broadcast_channel() is {channel!r}, no name of a channel; {default}")
         self._machine.add_handler(mod, handler)
 
     def handler(self, mod: str) -> Handler:

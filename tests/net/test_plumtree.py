@@ -141,8 +141,24 @@ async def test_what_cannot_be_broadcast_is_an_error_to_who_tries() -> None:
             a.broadcast(1, "prices")
         with pytest.raises(EncodeError):
             a.broadcast(object, "log")
-        with pytest.raises(TypeError, match="no handler"):
+        with pytest.raises(
+            TypeError, match=r"no handler: .* it lacks broadcast_channel, broadcast_data, exchange, graft"
+        ):
             a.broadcasts.add_handler("log", object())  # type: ignore[arg-type]
+
+
+async def test_a_handler_without_the_name_of_a_channel_is_refused_where_it_is_added() -> None:
+    class Nowhere(Log):
+        def broadcast_channel(self) -> Any:
+            return None
+
+    async with running("a") as (a,):
+        with pytest.raises(TypeError, match="None, no name of a channel; the default one is 'undefined'"):
+            a.broadcasts.add_handler("log", Nowhere())
+
+
+async def test_a_broadcast_names_its_handler_by_a_text() -> None:
+    async with running("a") as (a,):
         with pytest.raises(TypeError, match="no name"):
             a.broadcast(1, 5)  # type: ignore[arg-type]
 
