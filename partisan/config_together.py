@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,9 @@ def completed(channels: Mapping[str, ChannelConfig], parallelism: int) -> dict[s
 
 def check_together(config: Config) -> None:
     """Raise ConfigError where options, each of which may be so, may not be so together."""
+    if config.name is not None and re.fullmatch(r"[^:]*:\d+", config.name):
+        problem = f"{config.name!r} has a port: say it in listen_addrs, or give all of it to Node as its first argument"
+        raise ConfigError("name", problem)
     for name, channel in config.channels.items():
         if channel.hard_queue_octets < channel.max_queue_octets:
             problem = f"{channel.hard_queue_octets} is below max_queue_octets, {channel.max_queue_octets}"

@@ -78,7 +78,7 @@ class NoProc(Exit):
 
 
 class NodeDown(Exit):
-    """The node of the target of a call is gone."""
+    """The node of the target of a call is not connected: it is gone, or was never there."""
 
     @property
     def node(self) -> str | None:
@@ -89,7 +89,13 @@ class NodeDown(Exit):
         return None
 
     def __str__(self) -> str:
-        return super().__str__() if self.node is None else f"the node {self.node} is gone"
+        name = self.node
+        if name is None:
+            return super().__str__()
+        if "@" not in name:
+            return f"{name!r} is no name of a node: a target is a pid, a name, or (name, node)"
+        port = ", and no node's name has a port" if name.count(":") == 1 else ""
+        return f"no connection to the node {name}{port}"
 
 
 class CallTimeout(PartisanError, TimeoutError):

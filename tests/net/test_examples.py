@@ -94,7 +94,7 @@ def test_the_stock_survives_the_crash_of_each_server_and_the_kill_of_each_node(v
         "plums: 3 at a, 3 at b, 3 at c",
         f"{victim} is killed, its desk is down: noconnection",
         f"missed by {left}@127.0.0.1 and {right}@127.0.0.1",
-        f"no order there: the node {victim}@127.0.0.1 is gone",
+        f"no order there: no connection to the node {victim}@127.0.0.1",
         f"7 figs written down at {left}: 2 nodes keep it",
         f"figs: 7 at {right}",
         f"{victim} is back: 3 apples, 3 pears, 3 plums, 7 figs",

@@ -212,6 +212,10 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
             for manager in ("hyparview", "client_server", "static")
             for strategy in ("scamp_v1", dict)
         ),
+        (
+            {"name": "a@10.0.0.1:10200"},
+            "name: 'a@10.0.0.1:10200' has a port: say it in listen_addrs, or give all of it to",
+        ),
         ({"name": "no_host"}, "name: 'no_host' is not of the form name@host, with 1 to 127 characters"),
         ({"channels": {"d": {"hard_queue_octets": 3}}}, "channels.d.hard_queue_octets: 3 is below max_queue_octets"),
         ({"reconnect_backoff_max": 0.5}, "reconnect_backoff_max: 0.5 is below connection_interval, 1 s"),

@@ -466,6 +466,10 @@ def test_nothing_that_cannot_be_written_leaves_a_number_behind(core: Core, queue
 
 def test_a_lost_node_is_named_if_the_reason_tells_it() -> None:
     told = NodeDown((Atom("nodedown"), Atom("b@127.0.0.1")))
-    assert (told.node, str(told)) == ("b@127.0.0.1", "the node b@127.0.0.1 is gone")
+    assert (told.node, str(told)) == ("b@127.0.0.1", "no connection to the node b@127.0.0.1")
+    swapped, addressed, v6 = (str(NodeDown((Atom("nodedown"), Atom(name)))) for name in ("s", "b@h:10201", "b@::1"))
+    assert swapped == "'s' is no name of a node: a target is a pid, a name, or (name, node)"
+    assert addressed == "no connection to the node b@h:10201, and no node's name has a port"
+    assert v6 == "no connection to the node b@::1"
     assert NodeDown(Atom("noconnection")).node is None
     assert "noconnection" in str(NodeDown(Atom("noconnection")))
