@@ -3,8 +3,6 @@
 python examples/door.py
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import partisan
@@ -85,20 +83,6 @@ async def visit(door: tuple[str, str]) -> None:
     print("locked again:", await statem.call(door, LOCKED, timeout=5.0))
 
 
-async def in_process(node: Node, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-    """Run a function in a process of a node, to its end."""
-    done = asyncio.get_running_loop().create_future()
-
-    async def run() -> None:
-        try:
-            await function(*args)
-        finally:
-            done.set_result(None)
-
-    node.spawn(run)
-    await done
-
-
 async def main() -> None:
     async with Node("b@127.0.0.1:0") as b, Node("a@127.0.0.1:0") as a:
         await a.join(f"b@{b.listen_addrs[0]}")
@@ -106,8 +90,8 @@ async def main() -> None:
         async def build() -> None:
             await Door.start(name="door", args=([1, 4, 2], 0.2))
 
-        await in_process(b, build)
-        await in_process(a, visit, ("door", b.name))
+        await b.run(build)
+        await a.run(visit, ("door", b.name))
 
 
 if __name__ == "__main__":

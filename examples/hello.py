@@ -3,8 +3,6 @@
 python examples/hello.py
 """
 
-import asyncio
-
 import partisan
 from partisan import Atom, Node, Pid
 
@@ -16,11 +14,11 @@ async def greeter() -> None:
         partisan.send(sender, (Atom("greeting"), f"Hello {name.decode()}, this is {partisan.node().name}."))
 
 
-async def visitor(done: asyncio.Future[str]) -> None:
+async def visitor() -> str:
     """Greet the process `greeter` of the other node and wait for its answer."""
     partisan.send(("greeter", "b@127.0.0.1"), (Atom("hello"), partisan.self(), "visitor"))
     _, text = await partisan.receive((Atom("greeting"), bytes), timeout=5.0)
-    done.set_result(text.decode())
+    return text.decode()
 
 
 async def main() -> None:
@@ -28,9 +26,7 @@ async def main() -> None:
         await a.join(f"b@{b.listen_addrs[0]}")
         print("members:", ", ".join(sorted(a.members())))
         b.spawn(greeter, name="greeter")
-        done = asyncio.get_running_loop().create_future()
-        a.spawn(visitor, done)
-        print(await done)
+        print(await a.run(visitor))
 
 
 if __name__ == "__main__":

@@ -41,24 +41,23 @@ async def pong() -> None:
         await over.wait()
 
 
-async def play(rounds: int, done: asyncio.Future[float]) -> None:
-    """Serve so many times; the result is the time that it took, in seconds."""
+async def play(rounds: int) -> float:
+    """Serve so many times; return the time that it took, in seconds."""
     table = ("table", "b@127.0.0.1")
     start = time.perf_counter()
     for number in range(rounds):
         partisan.send(table, (PING, partisan.self(), number), channel="game")
         await partisan.receive((PONG, number), timeout=5.0)
-    done.set_result(time.perf_counter() - start)
+    seconds = time.perf_counter() - start
     partisan.send(table, STOP, channel="game")
+    return seconds
 
 
 async def ping(contact: str, rounds: int) -> None:
     """Be the node that serves."""
     async with Node("a@127.0.0.1:0", channels=CHANNELS) as node:
         print("joined", await node.join(contact))
-        done = asyncio.get_running_loop().create_future()
-        node.spawn(play, rounds, done)
-        seconds = await done
+        seconds = await node.run(play, rounds)
         print(f"{rounds} rounds, {seconds / rounds * 1e6:.0f} microseconds each")
         while node.is_connected("b@127.0.0.1"):  # it goes when it has read that the game is over
             await asyncio.sleep(0.01)

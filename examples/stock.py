@@ -163,17 +163,8 @@ async def main(victim="c"):
         for name in "abc":
             children[name], addresses[name] = await start(f"{at(name)}:0", *addresses.values())
             await node.sync_join(addresses[name])
-        done = asyncio.get_running_loop().create_future()
-
-        async def shop():
-            try:
-                done.set_result(await customer(children, addresses, victim))
-            except Exception as error:
-                done.set_exception(error)
-
-        node.spawn(shop)
         try:
-            await done
+            await node.run(customer, children, addresses, victim)
         finally:
             for child in children.values():
                 child.stdin.close()  # which ends it

@@ -44,6 +44,7 @@ from partisan.runtime.current import current
 from partisan.runtime.discovery_calls import DiscoveryCalls
 from partisan.runtime.exits import ExitSignal, crash_reason
 from partisan.runtime.far import Far, Unreached
+from partisan.runtime.inside import InsideCalls
 from partisan.runtime.monitors import Monitors
 from partisan.runtime.node_monitors import NodeMonitorCalls, NodeMonitors
 from partisan.runtime.offload import OffloadCalls
@@ -79,6 +80,7 @@ class Node(
     SpawnCalls,
     ApplicationCalls,
     InfoCalls,
+    InsideCalls,
     TimerCalls,
     OffloadCalls,
     Reconfigure,

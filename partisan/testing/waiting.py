@@ -50,31 +50,7 @@ async def within(node: Node, function: Callable[..., Awaitable[T]], *args: Any, 
         timeout: seconds; the process is killed then.
     Raises:
         TimeoutError: it took longer.
-        AssertionError: the process was ended by an exit signal.
+        Exit: the process was ended by an exit signal.
     """
-    outcome: asyncio.Future[T] = node.loop.create_future()
-
-    def settle(result: T | None, error: BaseException | None = None) -> None:
-        if outcome.done():  # nobody waits any more
-            return
-        if error is None:
-            outcome.set_result(result)  # type: ignore[arg-type]
-        else:
-            outcome.set_exception(error)
-
-    async def run() -> None:
-        try:
-            settle(await function(*args))
-        except Exception as error:
-            settle(None, error)
-        except BaseException as error:
-            settle(None, AssertionError(f"the process was ended: {error!r}"))
-            raise
-
-    pid = node.spawn(run)
-    try:
-        async with asyncio.timeout(timeout):
-            return await outcome
-    except TimeoutError:
-        node.exit(pid, "kill")
-        raise
+    async with asyncio.timeout(timeout):
+        return await node.run(function, *args)

@@ -112,6 +112,15 @@ def blocks_of_the_readme() -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 
 
+def test_the_first_program_of_the_documents_works_as_it_is_written(tmp_path: Path) -> None:
+    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "index.md").read_text(), re.DOTALL)
+    (tmp_path / "first.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "first.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("5\n", "")
+
+
 def test_the_servers_of_the_readme_are_kept_running(tmp_path: Path) -> None:
     *_, program = blocks_of_the_readme()
     (tmp_path / "shop.py").write_text(program)
