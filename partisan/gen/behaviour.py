@@ -68,21 +68,21 @@ class Behaviour:
             AlreadyStarted: another process has the name.
             StartFailed: `init` raised, or returned Stop(reason); `reason` is why, `timeout` if it took too long.
         """
-        return _pid(await proc_lib.start(cls._run, name, args, options, timeout=timeout))
+        return _pid(await proc_lib.start(cls._run, name, _arguments(args), options, timeout=timeout))
 
     @classmethod
     async def start_link(
         cls, *, name: Name | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
     ) -> Pid | None:
         """As `start`, and link the current process to it. Raises NotInProcess, too."""
-        return _pid(await proc_lib.start_link(cls._run, name, args, options, timeout=timeout))
+        return _pid(await proc_lib.start_link(cls._run, name, _arguments(args), options, timeout=timeout))
 
     @classmethod
     async def start_monitor(
         cls, *, name: Name | None = None, args: tuple[Any, ...] = (), timeout: float | None = None, **options: Any
     ) -> tuple[Pid | None, Reference]:
         """As `start`, and monitor it from the current process. Raises NotInProcess, too."""
-        value, reference = await proc_lib.start_monitor(cls._run, name, args, options, timeout=timeout)
+        value, reference = await proc_lib.start_monitor(cls._run, name, _arguments(args), options, timeout=timeout)
         return _pid(value), reference
 
     @classmethod
@@ -289,6 +289,12 @@ class Behaviour:
     def system_status(self) -> Any:
         """What `sys.get_status` tells of it: the state, as `format_status` shows it."""
         return self._formatted({"state": self.system_get_state()}).get("state")
+
+
+def _arguments(args: Any) -> tuple[Any, ...]:
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args={args!r} is no tuple of init's arguments: args=(value,) gives it one")
+    return tuple(args)
 
 
 def undefined(of: object, callback: str, *args: Any) -> Exit:

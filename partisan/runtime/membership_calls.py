@@ -14,6 +14,7 @@ from partisan.net.acknowledged import Acknowledged
 from partisan.net.resolve import resolved
 from partisan.runtime.connection_calls import ConnectionCalls
 from partisan.runtime.current import process
+from partisan.runtime.parts import seconds_of
 from partisan.runtime.python_peers import PythonPeers
 from partisan.runtime.watching import ANY, Kind, Subscriber, Subscription
 
@@ -57,7 +58,7 @@ class MembershipCalls(ConnectionCalls):
             HandshakeError: another node, or something else, answered.
         """
         self._check()
-        end = self.loop.time() + timeout
+        end = self.loop.time() + seconds_of(timeout)
         found = await self._resolved(contact, timeout)
         self._check()  # it may have stopped meanwhile
         name = await self._manager.join(found, end - self.loop.time())
@@ -89,7 +90,7 @@ class MembershipCalls(ConnectionCalls):
             HandshakeError: see `join`.
         """
         self._check()
-        end = self.loop.time() + timeout
+        end = self.loop.time() + seconds_of(timeout)
         found = await self._resolved(contact, timeout)
         self._check()
         if found == self.name or self._manager.target_of(found).name == self.name:

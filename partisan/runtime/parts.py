@@ -20,6 +20,13 @@ from partisan.runtime.watching import Watching
 from partisan.telemetry import Telemetry
 
 
+def seconds_of(value: float, name: str = "timeout") -> float:
+    """What was given as a time in seconds. Raises TypeError: it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        raise TypeError(f"{name} {value!r} is no number of seconds (a float or int)")
+    return value
+
+
 class NodePart:
     """A part of a node: methods about one thing. The attributes are set by `Node`."""
 

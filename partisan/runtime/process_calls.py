@@ -89,6 +89,8 @@ class ProcessCalls(NodePart):
         """The pid registered under the name on this node, or with the registry; or None."""
         self._check()
         if isinstance(name, tuple):
+            if len(name) == 2:
+                raise TypeError(f"{name!r} is a name of a node: whereis finds those of this one, whereis_at of others")
             return whereis_via(name)
         process = self.scheduler.whereis(registered(name))
         return None if process is None else process.pid

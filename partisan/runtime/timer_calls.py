@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from partisan._core.watch import Watch
 from partisan.etf import Pid, Reference
 from partisan.runtime.message_calls import MessageCalls, Target
+from partisan.runtime.parts import seconds_of
 
 
 class Timer(Watch):
@@ -48,6 +49,7 @@ class TimerCalls(MessageCalls):
         If it cannot be sent then, it is counted as undelivered. To a pid of this node, the timer ends with the process.
         """
         self._check()
+        after = max(0.0, seconds_of(seconds, "time"))
         if not (isinstance(target, tuple) and len(target) == 3):  # a registry is asked when the time comes
             self._place(target)
         reference, timer = self.make_ref(), Timer()
@@ -61,7 +63,7 @@ class TimerCalls(MessageCalls):
                 self._undeliverable(target, message)
 
         timer.forget = lambda: self._timers.pop(reference, None)
-        timer.handle = self.loop.call_later(max(0.0, seconds), send)
+        timer.handle = self.loop.call_later(after, send)
         self._timers[reference] = timer
         if isinstance(target, Pid) and target.node == self.name:
             process = self.scheduler.find(target)

@@ -525,3 +525,11 @@ async def test_a_killed_server_does_not_terminate_although_it_traps_exits() -> N
         a.exit(pid, KILL)
         await eventually(lambda: not a.is_process_alive(pid) and not a.processes())
         assert heard == []
+
+
+async def test_arguments_of_init_that_are_no_tuple_are_refused_before_anything_starts() -> None:
+    async with running("a", clean=True):
+        for wrong in (5, "abc"):
+            for start in (Server.start, Server.start_link, Server.start_monitor):
+                with pytest.raises(TypeError, match=r"is no tuple of init's arguments: args=\(value,\)"):
+                    await start(args=wrong)  # type: ignore[arg-type]

@@ -24,6 +24,13 @@ async def test_sync_join_returns_when_every_channel_has_all_its_connections() ->
         assert await a.sync_join(B) == B
 
 
+async def test_a_timeout_of_a_join_that_is_no_number_is_said_to_be_none() -> None:
+    async with running("a") as [a]:
+        for each in (a.join, a.sync_join):
+            with pytest.raises(TypeError, match="timeout '1' is no number of seconds"):
+                await each("b@127.0.0.1:1", timeout="1")  # type: ignore[arg-type]
+
+
 async def test_when_a_join_returns_either_node_is_a_member_for_the_other_and_can_send_to_it() -> None:
     async with running("a", "b", channels={"data": {"parallelism": 4}}) as (a, b):
         for each in ("join", "sync_join"):

@@ -396,3 +396,9 @@ async def test_a_process_may_stop_its_node(caplog: pytest.LogCaptureFixture) -> 
         await eventually(lambda: log == ["stopped"])
         await eventually(lambda: a.scheduler.processes == {})
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_whereis_of_a_name_of_another_node_says_who_knows() -> None:
+    async with running("a") as (a,):
+        with pytest.raises(TypeError, match="whereis finds those of this one, whereis_at of others"):
+            a.whereis(("sink", "b@127.0.0.1"))  # type: ignore[arg-type]

@@ -88,11 +88,17 @@ async def test_a_message_for_nobody_is_counted_when_its_time_comes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "options"), [(("soon", "sink", 1), {}), ((0.0, 7, 1), {}), ((0.0, "sink", 1), {"colour": "red"})]
+    ("arguments", "options", "message"),
+    [
+        (("soon", "sink", 1), {}, "time 'soon' is no number of seconds"),
+        ((float("nan"), "sink", 1), {}, "time nan is no number of seconds"),
+        ((0.0, 7, 1), {}, None),
+        ((0.0, "sink", 1), {"colour": "red"}, "colour"),
+    ],
 )
-async def test_what_cannot_be_sent_later_is_refused_at_once(arguments: Any, options: Any) -> None:
+async def test_what_cannot_be_sent_later_is_refused_at_once(arguments: Any, options: Any, message: str | None) -> None:
     async with running("a") as [a]:
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=message):
             a.send_after(*arguments, **options)
         assert a.counters()["timers"] == 0
 
