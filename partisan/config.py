@@ -33,6 +33,7 @@ from .config_load import (
     opened,
     option,
     options_of,
+    variables_of,
 )
 from .config_plumtree import PlumtreeOptions
 from .config_relay import RelayOptions
@@ -528,8 +529,13 @@ class Config:
         merged: dict[str, Any] = {}
         for layer in layers:
             merged = merge(merged, opened(cls, layer))
-        check_default(merged.get("channels", {}).get(DEFAULT_CHANNEL, {}))
-        return build(cls, merged)
+        try:
+            check_default(merged.get("channels", {}).get(DEFAULT_CHANNEL, {}))
+            return build(cls, merged)
+        except ConfigError as error:
+            for variable in variables_of(error.option, variables):
+                error.add_note(f"the environment has {variable}")
+            raise
 
     def changed(self, options: Mapping[str, Any]) -> tuple[Config, frozenset[str]]:
         """Return the options with some of them changed, and the dotted names of those that differ now.

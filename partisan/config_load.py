@@ -434,6 +434,13 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return layer
 
 
+def variables_of(option: str, environment: Mapping[str, str]) -> list[str]:
+    """The variables that say something of an option or of its group."""
+    group = option.partition(".")[0]
+    starts = {variable: variable.removeprefix(PREFIX).partition("__")[0] for variable in sorted(environment)}
+    return [variable for variable, start in starts.items() if start != variable and start.lower() == group.lower()]
+
+
 def opened(kind: Any, layer: Mapping[str, Any]) -> dict[str, Any]:
     """Return a layer whose groups and tables are mappings, however they were written, so that layers can be merged."""
     result = dict(layer)

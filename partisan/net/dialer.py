@@ -276,7 +276,7 @@ class Dialer:
             async with asyncio.timeout(grace):
                 await self._idle.wait()
         except TimeoutError:
-            log.warning("%s leaves peers that have not closed within %s s", self._context.node, grace)
+            log.warning("%s leaves peers that have not closed within %.3g s", self._context.node, grace)
         finally:
             for edge in list(self._settling):
                 self._part_all(edge)

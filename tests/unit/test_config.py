@@ -239,8 +239,9 @@ def test_a_wrong_option_is_an_error_that_names_it(options: dict[str, Any], messa
     ],
 )
 def test_a_wrong_variable_is_an_error_that_names_the_option(variable: str, text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=f"option {message}"):
+    with pytest.raises(ConfigError, match=f"option {message}") as raised:
         load(environment={variable: text})
+    assert variable in str(raised.value) or raised.value.__notes__ == [f"the environment has {variable}"]
 
 
 def test_a_config_can_be_replaced_in_part_and_is_checked_again() -> None:
