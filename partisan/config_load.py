@@ -181,6 +181,9 @@ def unknown(kind: Any, name: str, path: str) -> ConfigError:
     """Make the error for a name that a group does not have, with the nearest one that exists."""
     prefix = path.removesuffix(name)
     elsewhere = [row.path for row in walk(kind, prefix) if row.path.endswith(f".{name}")]
+    for entry in options_of(kind):
+        for inner in filter(is_dataclass, get_args(hints(kind)[entry.name])):  # one that may also be None
+            elsewhere += [f"{prefix}{entry.name}.{each.name}" for each in options_of(inner) if each.name == name]
     near = difflib.get_close_matches(name, [entry.name for entry in options_of(kind)], n=1, cutoff=0.6)
     guess = elsewhere[0] if elsewhere else prefix + near[0] if near else ""
     if guess:

@@ -184,6 +184,7 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
     [
         ({"conection_interval": 1}, "conection_interval: .*did you mean connection_interval"),
         ({"idle_timeout": 1}, "idle_timeout: .*did you mean connection_ping.idle_timeout"),
+        ({"cookie": "secret"}, "cookie: .*did you mean distribution.cookie"),
         ({"monotonic": True}, "monotonic: .*did you mean channels.<name>.monotonic"),
         ({"zzz": 1}, "zzz: there is no such option; known are acknowledge_expiry, allow, allowed_nodes"),
         ({"channels": {"d": {"paralelism": 1}}}, "channels.d.paralelism: .*did you mean channels.d.parallelism"),
