@@ -7,6 +7,7 @@ import logging
 from traceback import walk_tb
 from types import TracebackType
 
+from partisan._core.culprit import short
 from partisan._core.process import Process
 from partisan.errors import BadReturn, CallTimeout, ErlangError, Exit, Throw
 from partisan.etf import Atom
@@ -62,6 +63,22 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception as failure:
         return f"<str() failed: {type(failure).__name__}>"
+
+
+UNENCODABLE = Atom("unencodable")
+
+LINE = 200
+"""How many characters are told of a reason that cannot be sent (ours)."""
+
+
+def plainer(reason: object) -> object:
+    """What other nodes are told of a reason that cannot be sent: `{unencodable, Text}`, and if not even that, the atom.
+
+    Text is a line at most, however large the reason: of what is too large for a frame the text would be no smaller.
+    """
+    if isinstance(reason, tuple) and len(reason) == 2 and reason[0] is UNENCODABLE:
+        return UNENCODABLE
+    return (UNENCODABLE, short(reason)[:LINE].encode("utf-8", "backslashreplace").decode())
 
 
 def stacktrace(traceback: TracebackType | None) -> list[object]:

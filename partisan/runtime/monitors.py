@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from partisan._core.calls import request
@@ -39,6 +40,7 @@ from partisan.machines.monitor import (
 )
 from partisan.net.context import Context
 from partisan.net.driver import Driver
+from partisan.runtime.exits import UNENCODABLE, plainer
 from partisan.wire.monitor import NAME, MalformedMessage, monitor_from_term, monitor_to_term
 
 if TYPE_CHECKING:
@@ -208,7 +210,7 @@ class Monitors:
         except NotConnected as error:
             self._unsent(effect, error)
         except EncodeError as error:
-            self._unencoded(effect, error)
+            return self._unencoded(effect, error)
         except NoProc as error:  # a process of this node that asked its own part
             log.debug("%s: nobody to answer: %s", self._context.node, error)
         return True
@@ -223,14 +225,18 @@ class Monitors:
         else:
             log.debug("%s: %r is not sent: %s", self._context.node, message, error)
 
-    def _unencoded(self, effect: Send, error: EncodeError) -> None:
-        """A process has ended with a reason that is no term: tell how it reads."""
+    def _unencoded(self, effect: Send, error: EncodeError) -> bool:
+        """A process has ended with a reason that is no term, or above the limit of a frame: tell how it reads."""
         message: Any = effect.message
         if type(message) is not Down:
             raise error
-        log.warning("%s: the reason of the end of %r is no term: %s", self._context.node, message.item, error)
-        reason = (Atom("unencodable"), repr(message.reason))
-        self._send(Send(effect.peer, Down(message.reference, message.item, reason, message.channel)))
+        if message.reason is UNENCODABLE:
+            log.error("%s: the end of %r cannot be told: %s", self._context.node, message.item, error)
+            return True
+        told = self._try(Send(effect.peer, replace(message, reason=plainer(message.reason))))
+        if told:
+            log.warning("%s: the reason of the end of %r cannot be sent: %s", self._context.node, message.item, error)
+        return told
 
     def _again(self, node: str) -> None:
         self._timers[node] = self._context.loop.call_later(RETRY, self._send_late, node)

@@ -21,6 +21,7 @@ from partisan._core.requests import Request, Served
 from partisan.errors import EncodeError, Exit, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
+from partisan.runtime.exits import UNENCODABLE, plainer
 from partisan.wire.atom import malformed
 from partisan.wire.monitor import node_of_place
 
@@ -32,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CAPABILITY = "calls"
 _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
-_NODEDOWN, _KILLED, _UNENCODABLE = Atom("nodedown"), Atom("killed"), Atom("unencodable")
+_NODEDOWN, _KILLED = Atom("nodedown"), Atom("killed")
 
 SWEEP = 0.05
 """Seconds in which requests that are forgotten are collected (ours): many time out at once."""
@@ -129,10 +130,15 @@ class Requests:
 
     def _refuse(self, caller: Place, tag: tuple[Any, int], channel: str | None, reason: object) -> None:
         node = node_of_place(caller)
-        try:
-            self._tell(node, (_CALLS, _REFUSE, tag[1], reason), channel)
-        except EncodeError:  # of a process of this node it may be any object
-            self._tell(node, (_CALLS, _REFUSE, tag[1], (_UNENCODABLE, repr(reason))), channel)
+        while True:
+            try:
+                self._tell(node, (_CALLS, _REFUSE, tag[1], reason), channel)
+                return
+            except EncodeError as error:  # of a process of this node it may be any object, of any size
+                if reason is UNENCODABLE:
+                    log.error("%s: the end of a process cannot be told: %s", node, error)
+                    return
+                reason = plainer(reason)
 
     def _forget(self, node: str, target: Any, number: int) -> None:
         if self.far is not None and self.far.is_peer(node):

@@ -322,6 +322,22 @@ async def test_a_reason_that_is_no_term_is_told_as_text() -> None:
         assert text.startswith(b"<object object")
 
 
+async def test_whoever_calls_what_ends_for_a_reason_too_large_hears_how_that_begins() -> None:
+    async with pair(max_frame_octets=1 << 20) as (a, b, target):
+
+        async def fails() -> None:
+            await partisan.receive()
+            raise ValueError("x" * 3_000_000)
+
+        b.spawn(fails, name="fails")
+        with pytest.raises(partisan.Exit) as ended:
+            await within(a, lambda: call(("fails", b.name), 1, timeout=30.0))
+        what, text = ended.value.reason  # type: ignore[misc]
+        assert what == Atom("unencodable")
+        assert b"ValueError" in text
+        assert await within(a, lambda: call(target, (Atom("echo"), 1))) == 1
+
+
 async def test_code_outside_of_processes_is_not_left_waiting_by_a_node_that_stops() -> None:
     async with running("c") as (c,):
         c.spawn(answerer, name="answerer")

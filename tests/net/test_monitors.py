@@ -27,6 +27,7 @@ from support import cluster, eventually, fully_meshed, inside, running
 
 import partisan
 from partisan import Atom, Pid
+from partisan.runtime.exits import LINE
 
 
 async def test_the_end_of_a_process_elsewhere_is_told_with_its_reason() -> None:
@@ -72,6 +73,33 @@ async def test_a_reason_that_is_no_term_is_told_as_it_reads() -> None:
         _, down = await inside(a, watch, pid, lambda: b.send(pid, Odd()))
         assert down[4] == (Atom("unencodable"), b"<odd>")
         await nothing_left(a, b)
+
+
+class Unreadable:
+    def __repr__(self) -> str:
+        raise RuntimeError("it cannot be shown")
+
+
+@pytest.mark.parametrize("reason", ["x\\'" * 400_000, [b"\0" * 2_000_000], Unreadable()], ids=["text", "list", "odd"])
+async def test_a_reason_that_cannot_be_sent_is_told_by_its_beginning(reason: object) -> None:
+    async with cluster("a", "b", max_frame_octets=1 << 20) as (a, b):
+        pid = b.spawn(ends)
+        _, down = await inside(a, watch, pid, lambda: b.send(pid, reason))
+        what, text = down[4]
+        assert what == Atom("unencodable")
+        assert len(text) <= LINE
+        await nothing_left(a, b)
+
+
+async def test_a_reason_that_cannot_be_sent_keeps_nothing_from_others_who_watch() -> None:
+    async with cluster("a", "b", max_frame_octets=1 << 20) as (a, b):
+        pid = b.spawn(ends)
+        reason = b"\0" * 2_000_000
+        near = asyncio.create_task(inside(b, watch, pid))
+        await eventually(lambda: b.scheduler.find(pid).watches())
+        _, down = await inside(a, watch, pid, lambda: b.send(pid, reason))
+        assert down[4][0] == Atom("unencodable")
+        assert (await near)[1][4] == reason
 
 
 @pytest.mark.parametrize("spell", [str, Atom])
