@@ -16,14 +16,13 @@ from partisan.errors import CallTimeout, Exit, NodeDown, NoProc, NotConnected, O
 from partisan.etf import Atom, Pid
 from partisan.gen.responses import RequestIds, abandon, receive_response
 from partisan.runtime.current import node
+from partisan.runtime.errand import KILLED, by_process
 from partisan.runtime.message_calls import Target
 
 __all__ = ["abcast", "call", "cast", "multi_call", "reply", "send_request", "stop"]
 
 CAST, SYSTEM, TERMINATE = Atom("$gen_cast"), Atom("system"), Atom("terminate")
-NORMAL, KILL, NOPROC, NOCONNECTION, CALLING_SELF = map(
-    Atom, ("normal", "kill", "noproc", "noconnection", "calling_self")
-)
+NORMAL, NOPROC, NOCONNECTION, CALLING_SELF = map(Atom, ("normal", "noproc", "noconnection", "calling_self"))
 _PROC_LIB, _STOP = Atom("proc_lib"), Atom("stop")
 
 
@@ -155,25 +154,21 @@ async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None
         timeout: seconds; None waits for ever. The process is told to end in any case.
     Raises:
         NoProc: there is none.
-        Exit: it has ended for another reason; or it is the current one: `calling_self`.
+        Exit: it has ended for another reason; or it is the current one: `calling_self`; or this node stops: `killed`.
         NodeDown: its node is not connected, or was lost.
         CallTimeout: it has not ended in time.
+        Overloaded, EncodeError: it cannot be told, as `partisan.send`.
     """
     here, mine = node(), running()
     where = (_PROC_LIB, _STOP, [target, reason, timeout])
     if mine is not None and _found(target) is mine is _stepped():
         raise Exit(CALLING_SELF, where)
-    ended: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    stopper = here.spawn(_stop, ended, target, reason)
     try:
-        async with asyncio.timeout(timeout):
-            found = await ended
+        found = await by_process(
+            here.spawn, here.scheduler, _stop, target, reason, timeout=timeout, lost=lambda: Exit(KILLED, where)
+        )
     except TimeoutError:
         raise CallTimeout(timeout or 0.0, target, where) from None
-    finally:
-        helper = here.scheduler.find(stopper)
-        if helper is not None:
-            helper.doom(KILL, True)
     if found == reason:
         return
     if found == NOPROC:
@@ -183,18 +178,15 @@ async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None
     raise Exit(found, where)
 
 
-async def _stop(ended: asyncio.Future[object], target: Target, reason: object) -> None:
-    """In a process of its own: tell the target to end, and wait until it has."""
+async def _stop(target: Target, reason: object) -> object:
+    """In a process of its own: tell the target to end, wait until it has, and return why it did."""
     try:
         reference = node().monitor(target)
     except NoProc as error:  # a registry does not have the name
-        ended.set_result(error.reason)
-        return
+        return error.reason
     with contextlib.suppress(Exit):  # the monitor tells why
         await ask(target, (TERMINATE, reason), timeout=None, label=SYSTEM)
-    down = await receive((..., reference, ..., ..., ...))
-    if not ended.done():
-        ended.set_result(down[4])
+    return (await receive((..., reference, ..., ..., ...)))[4]
 
 
 def _stepped() -> object:

@@ -24,6 +24,7 @@ from partisan.etf import Atom, Pid
 from partisan.net.context import Context
 from partisan.runtime.apply import RETURN, Applied, Outcome, answer
 from partisan.runtime.current import self as self_pid
+from partisan.runtime.errand import by_process
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
@@ -98,21 +99,19 @@ class Asking:
             NodeDown: the node is not connected, or was lost meanwhile.
             Overloaded, EncodeError: it cannot be asked.
         """
-        future: asyncio.Future[Any] = self._context.loop.create_future()
         if node == self._context.node:
-            return await self._call_here(future, Atom(module), Atom(function), args, timeout)
+            return await self._call_here(Atom(module), Atom(function), args, timeout)
         if self.far is not None and self.far.takes_calls(node):
             return await self._call_far(self.far, node, module, function, args, timeout)
         wait = _INFINITY if timeout is None else max(0, int(timeout * 1000))
         request = (Atom(module), Atom(function), args, wait)
         options = {"channel": channel, "partition_key": partition_key}
-        pid = self._spawn(self._ask, future, node, request, timeout, options)
-        try:
-            return await future
-        finally:
-            process = self._context.router.scheduler.find(pid)
-            if process is not None:
-                process.doom(Atom("kill"), True)
+        scheduler = self._context.router.scheduler
+        return await by_process(self._spawn, scheduler, self._ask, node, request, timeout, options, lost=self._stopped)
+
+    def _stopped(self) -> NodeDown:
+        """Of a call that this node cannot wait for any more, because it stops."""
+        return NodeDown((_NODEDOWN, Atom(self._context.node)))
 
     async def _call_far(
         self, far: Far, node: str, module: str, function: str, args: list[Any], timeout: float | None
@@ -130,10 +129,9 @@ class Asking:
                 raise BadRpc((_EXIT, (reason, stack)))
         raise BadRpc((_EXIT, outcome[1]))
 
-    async def _call_here(
-        self, future: asyncio.Future[Any], module: Atom, function: Atom, args: list[Any], timeout: float | None
-    ) -> Any:
+    async def _call_here(self, module: Atom, function: Atom, args: list[Any], timeout: float | None) -> Any:
         """Call a function of this node, as another one would."""
+        future: asyncio.Future[Any] = self._context.loop.create_future()
         self._applied.apply(self._context.node, module, function, args, lambda outcome: set_result(future, outcome))
         try:
             async with asyncio.timeout(timeout):
@@ -157,29 +155,17 @@ class Asking:
         except (NotConnected, Overloaded) as error:
             log.info("%s: a cast of %s:%s is lost: %s", self._context.node, module, function, error)
 
-    async def _ask(
-        self,
-        future: asyncio.Future[Any],
-        node: str,
-        request: tuple[Any, ...],
-        timeout: float | None,
-        options: dict[str, Any],
-    ) -> None:
+    async def _ask(self, node: str, request: tuple[Any, ...], timeout: float | None, options: dict[str, Any]) -> Any:
         mine = self_pid()
         self._asked.setdefault(node, {})[mine] = None
         try:
             self._context.router.send((NAME, node), (_CALL, *request, (_ORIGIN, mine)), **options)
-            value = _value_of(await receive((_RESPONSE, ...), (_NODEDOWN, Atom(node)), timeout=timeout))
+            return _value_of(await receive((_RESPONSE, ...), (_NODEDOWN, Atom(node)), timeout=timeout))
         except NotConnected:
-            _settle(future, NodeDown((_NODEDOWN, Atom(node))))
+            raise NodeDown((_NODEDOWN, Atom(node))) from None
         except ReceiveTimeout:
-            _settle(future, RpcTimeout(_TIMEOUT))
-        except Exception as error:
-            _settle(future, error)
-        else:
-            set_result(future, value)
+            raise RpcTimeout(_TIMEOUT) from None
         finally:
-            _settle(future, NodeDown((_NODEDOWN, Atom(self._context.node))))  # this one stops
             waiting = self._asked[node]
             del waiting[mine]
             if not waiting:
@@ -208,11 +194,6 @@ def set_result(future: asyncio.Future[Any], value: Any) -> None:
 
 def _drop(outcome: Outcome) -> None:
     """Nobody wants it."""
-
-
-def _settle(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(error)
 
 
 def _value_of(message: tuple[Any, Any]) -> Any:

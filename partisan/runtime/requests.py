@@ -8,7 +8,6 @@ numbers: connections are lost in one direction alone, and then only the node tha
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,10 @@ from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.references import Place, place_of
 from partisan._core.requests import Request, Served
-from partisan.errors import EncodeError, Exit, NotConnected, Overloaded
+from partisan.errors import EncodeError, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
+from partisan.runtime.errand import by_process
 from partisan.runtime.exits import UNENCODABLE, plainer
 from partisan.wire.atom import malformed
 from partisan.wire.monitor import node_of_place
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 CAPABILITY = "calls"
 _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
-_NODEDOWN, _KILLED = Atom("nodedown"), Atom("killed")
+_NODEDOWN = Atom("nodedown")
 
 SWEEP = 0.05
 """Seconds in which requests that are forgotten are collected (ours): many time out at once."""
@@ -154,28 +154,18 @@ class Requests:
             log.debug("%s is not told: %s", node, error)
 
     async def _call_outside(self, *arguments: Any) -> Any:
-        """Call from code that is no process's own: in a process made for it."""
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        pid = self._spawn(_call_for, future, arguments)
-        try:
-            return await future
-        finally:
-            process = self._scheduler.find(pid)
-            if process is not None:
-                process.doom(_KILLED, True)
+        """Call from code that is no process's own: in a process made for it. Raises Exit if the node stops."""
+        return await by_process(self._spawn, self._scheduler, _call, *arguments)
 
 
-async def _call_for(future: asyncio.Future[Any], arguments: tuple[Any, ...]) -> None:
-    target, message, timeout, channel, partition_key, label, where = arguments
-    try:
-        answer = await call(
-            target, message, timeout=timeout, channel=channel, partition_key=partition_key, label=label, where=where
-        )
-        if not future.done():
-            future.set_result(answer)
-    except Exception as error:
-        if not future.done():
-            future.set_exception(error)
-    finally:
-        if not future.done():  # the node stops
-            future.set_exception(Exit(_KILLED))
+async def _call(
+    target: Any,
+    message: object,
+    timeout: float | None,
+    channel: str | None,
+    partition_key: int | None,
+    label: object,
+    where: object,
+) -> Any:
+    options: dict[str, Any] = {"channel": channel, "partition_key": partition_key, "label": label, "where": where}
+    return await call(target, message, timeout=timeout, **options)

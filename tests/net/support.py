@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import partisan
-from partisan import Node, testing
+from partisan import Atom, Node, testing
 from partisan.testing import FAST as FAST
 from partisan.testing import Events as Events
 from partisan.testing import Probe, held
@@ -110,6 +111,19 @@ async def soon(future: asyncio.Future[Any]) -> Any:
     """The result of a future, for which nobody waits for ever."""
     async with asyncio.timeout(STARVED):
         return await future
+
+
+async def killed_unstepped(node: Node, begin: Callable[[], Awaitable[Any]]) -> Any:
+    """What code outside of processes gets if the process that is made for it is killed before its first step."""
+    before = set(node.processes())
+    waiting = asyncio.ensure_future(begin())
+    while not (made := set(node.processes()) - before):
+        await asyncio.sleep(0)  # a turn of the loop, in which the process is made and not run
+    [process] = map(node.scheduler.find, made)
+    assert process is not None
+    assert inspect.getcoroutinestate(process.get_coro()) == inspect.CORO_CREATED  # type: ignore[arg-type]
+    process.doom(Atom("killed"), True)
+    return await soon(waiting)
 
 
 async def agreed(*nodes: Node) -> None:

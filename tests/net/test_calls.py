@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support import address_of, cluster, eventually, fully_meshed, running
+from support import address_of, cluster, eventually, fully_meshed, killed_unstepped, running, soon
 
 import partisan
 from partisan import Atom, Node
@@ -346,6 +346,23 @@ async def test_code_outside_of_processes_is_not_left_waiting_by_a_node_that_stop
         await c.stop(grace=0.1)
         with pytest.raises(partisan.Exit):
             await asked
+
+
+async def test_a_call_whose_process_is_killed_before_its_first_step_ends() -> None:
+    async with running("c") as (c,):
+        c.spawn(answerer, name="answerer")
+        with pytest.raises(partisan.Exit) as ended:
+            await killed_unstepped(c, lambda: call("answerer", Atom("silence"), timeout=None))
+        assert ended.value.reason == Atom("killed")
+
+
+async def test_a_call_that_begins_as_the_node_stops_ends() -> None:
+    async with running("c") as (c,):
+        c.spawn(answerer, name="answerer")
+        asked = asyncio.create_task(call("answerer", Atom("silence"), timeout=None))
+        await asyncio.create_task(c.stop(grace=5.0))
+        with pytest.raises(partisan.Exit):
+            await soon(asked)
 
 
 @pytest.mark.parametrize("here", [True, False])

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 from scripted import FORWARD, VECTORS, decode, encode, greeted, member
-from support import FAST, Events, agreed, cluster, eventually, inside, left_over, python_cluster, running
+from support import (
+    FAST,
+    Events,
+    agreed,
+    cluster,
+    eventually,
+    inside,
+    killed_unstepped,
+    left_over,
+    python_cluster,
+    running,
+)
 
 import partisan
 from partisan import Atom, BadRpc, Node, NodeDown, Pid, rpc
@@ -354,6 +365,12 @@ async def test_what_is_no_request_is_dropped_and_counted_and_bad_names_are_a_bad
             assert answers(peer) == [(BADRPC, Atom("badarg"))] * 2
             assert a.counters()["events"]["partisan.queue.undelivered"] == len(NONSENSE)
         assert not left_over(a)
+
+
+async def test_a_call_whose_process_is_killed_before_its_first_step_is_nodedown() -> None:
+    async with python_cluster("b", "a") as (b, a):
+        with pytest.raises(NodeDown):
+            await killed_unstepped(a, lambda: rpc.call(b.name, __name__, "late", [30.0, 1]))
 
 
 async def test_a_stop_of_the_node_ends_its_calls() -> None:
