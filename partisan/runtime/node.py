@@ -14,7 +14,7 @@ import logging
 import os
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
 from contextvars import Token
 from types import TracebackType
@@ -113,7 +113,8 @@ class Node(
         self.telemetry = Telemetry()
         self.applications = []
         self._application = application
-        self._stopping = False
+        self._stopping: asyncio.Task[None] | None = None
+        self._stop_by = 0.0  # of the loop's time: when the grace of the stop is over
         self._running = False
         self._tokens: list[tuple[contextvars.ContextVar[Any], Token[Any]]] = []
 
@@ -139,6 +140,8 @@ class Node(
     async def _boot(self) -> None:
         if self._running:
             raise LocalProtocolError(f"{self.name} runs already")
+        if self._stopping is not None and not self._stopping.done():
+            raise LocalProtocolError(f"{self.name} has not stopped yet")
         config = self.config
         self._apply_log_level()
         self.loop = asyncio.get_running_loop()
@@ -188,7 +191,7 @@ class Node(
         self._sampler.monitors = lambda: self.scheduler.census()["monitors"]
         self._sampler.unacknowledged = self._acknowledged.waiting
         self.telemetry.changed = self._sampler.heed
-        self._running, self._stopping = True, False
+        self._running = True
         self._apply_busy_wait()
         self._watch()
         self._sampler.heed()
@@ -365,53 +368,93 @@ class Node(
 
         What was sent before is written, and peers are given time to read it.
 
+        A stop that has begun goes on, whatever becomes of who waits for it. To call this again is to wait for its end,
+        too, and to let it take no more than this other grace; a process that is about to end for it does not wait.
+
         Args:
             grace: seconds for all of it: for applications to end in order, for other processes to end after their exit
                 signal `shutdown`, then for peers to close. Processes that have not ended by then are killed, and the
                 log says so.
         """
-        if not self._running or self._stopping:
-            return
-        self._stopping = True
-        end = self.loop.time() + grace
-        try:
-            await self._stop_applications(grace)
-        finally:
-            await self._finish(end)
+        mine, stopping = self._own(), self._stopping
+        if stopping is None or stopping.done():
+            if not self._running:
+                return
+            self._stopper, self._stop_by = mine, self.loop.time() + grace
+            stopping = self._stopping = self.loop.create_task(self._stop())
+        elif mine is not None and not (mine is self._stopper and mine.alive):
+            return  # the stop waits for the end of this one
+        else:
+            await asyncio.wait([stopping], timeout=grace)
+            if not stopping.done():
+                stopping.cancel()
+        await asyncio.shield(stopping)
 
-    async def _finish(self, end: float) -> None:
-        """Stop what is left of the node, until a time of its loop."""
-        self._running = False
-        self.telemetry.changed = None
-        self._sampler.stop()
-        self._acceptor.deafen()
+    async def _stop(self) -> None:
+        """Stop all there is, one thing after the other, and what is left though one of them fails."""
+        errors: list[BaseException] = []
+
+        async def then(step: Callable[[float], Awaitable[None]]) -> None:
+            try:
+                await self._in_time(step)
+            except BaseException as error:
+                errors.append(error)
+
         try:
-            await self._discovery.stop(max(0.0, end - self.loop.time()))
-            await self._end_processes(max(0.0, end - self.loop.time()))
-            await self._acknowledged.settled(max(0.0, end - self.loop.time()))
-            await self._causal.stop(max(0.0, end - self.loop.time()))
-            self._presence.farewell()
-            await self._manager.stop(max(0.0, end - self.loop.time()))
-            if self._far is not None:
-                await self._far.stop()
+            await then(self._stop_applications)
+            self._running = False
+            self.telemetry.changed = None
+            self._sampler.stop()
+            self._acceptor.deafen()
+            await then(self._discovery.stop)
+            await then(self._end_processes)
+            await then(self._acknowledged.settled)
+            await then(self._causal.stop)
+            await then(self._farewell)
+            await then(self._manager.stop)
+            await then(self._stop_far)
         finally:
-            self.scheduler.deadlines.stop()
-            self._stop_timers()
-            self._stop_offloading()
-            self._acknowledged.stop()
-            self._monitors.stop()
-            self.broadcasts.stop()
-            self._presence.stop()
-            self._relaying.stop()
-            self._sharing.stop()
-            self._acceptor.close()
-            self._watching.stop()
-            self._context.faults.stop()
-            vars(self).pop("send", None)  # from now on it says that the node is not running
-            for waiters in self._relief.values():
-                for waiter in waiters:
-                    waiter.cancel()
-            await self._end_trace(max(0.0, end - self.loop.time()))
+            self._stop_parts()
+            await then(self._end_trace)
+            self._stopping = self._stopper = None
+        for error in errors[1:]:
+            log.error("%s stops, and a part of it fails", self.name, exc_info=error)
+        if errors:
+            raise errors[0]
+
+    async def _farewell(self, grace: float) -> None:
+        self._presence.farewell()
+
+    async def _stop_far(self, grace: float) -> None:
+        if self._far is not None:
+            await self._far.stop()
+
+    async def _in_time(self, step: Callable[[float], Awaitable[None]]) -> None:
+        """Do one thing in the time that is left for all. To cancel that takes the time away, and does it at once."""
+        try:
+            await step(max(0.0, self._stop_by - self.loop.time()))
+        except asyncio.CancelledError:
+            self._stop_by = self.loop.time()
+            await step(0.0)
+
+    def _stop_parts(self) -> None:
+        """Stop what takes no time."""
+        self.scheduler.deadlines.stop()
+        self._stop_timers()
+        self._stop_offloading()
+        self._acknowledged.stop()
+        self._monitors.stop()
+        self.broadcasts.stop()
+        self._presence.stop()
+        self._relaying.stop()
+        self._sharing.stop()
+        self._acceptor.close()
+        self._watching.stop()
+        self._context.faults.stop()
+        vars(self).pop("send", None)  # from now on it says that the node is not running
+        for waiters in self._relief.values():
+            for waiter in waiters:
+                waiter.cancel()
 
     async def __aenter__(self) -> Node:
         await self.start()

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import CoroutineType
 from typing import Any
 
-from partisan._core.process import Process
+from partisan._core.process import Process, running
 from partisan._core.via import register_via, unregister_via, whereis_via
 from partisan.errors import NameTaken, NoProc
 from partisan.etf import Atom, Pid
@@ -31,7 +31,8 @@ class ProcessCalls(NodePart):
     """The methods of a node that are about its processes."""
 
     _ended: asyncio.Event
-    _spared: Process | None = None  # who stops the node
+    _stopper: Process | None = None  # who has asked for the stop of the node
+    _spared: Process | None = None  # the same, if it waits for that
     _outside: Pid  # in whose name code that is no process's own sends exit signals
 
     def spawn(
@@ -103,14 +104,20 @@ class ProcessCalls(NodePart):
     async def _end_processes(self, grace: float) -> None:
         """Tell every process to shut down, the youngest first; kill those that have not ended in time.
 
-        One of them may be who stops the node: it is spared.
+        One of them may be who waits for the stop: it is spared. It waits for a future then, whether it stops the node
+        itself or in a task that it has started (`wait_for` makes one); who goes on beside such a task does not.
         """
-        stopper: object = asyncio.current_task()  # a process stands in for its task; a task that it started is none
-        self._spared = stopper if isinstance(stopper, Process) and stopper.scheduler is self.scheduler else None
+        stopper = self._stopper
+        self._spared = stopper if stopper is not None and stopper._fut_waiter is not None else None
         if not await self._end_all(SHUTDOWN, False, grace):
             log.warning("%s kills processes that have not shut down: %s", self.name, self._others())
             if not await self._end_all(KILLED, True, CLOSING):
                 log.error("%s leaves processes behind: %s", self.name, self._others())
+
+    def _own(self) -> Process | None:
+        """The current process, or the one whose task this is, if it is a living one of this node."""
+        mine = running()
+        return mine if mine is not None and mine.scheduler is self.scheduler and not mine.done() else None
 
     async def _end_all(self, reason: Atom, kill: bool, seconds: float) -> bool:
         """Whether all ended in time."""
@@ -131,7 +138,7 @@ class ProcessCalls(NodePart):
         if error is not None:
             report_exit(process, reason, error)
         self._watching.ended(process.pid)
-        if len(self.scheduler.processes) <= (self._spared is not None):
+        if len(self.scheduler.processes) <= (self._spared is not None and not self._spared.done()):
             self._ended.set()
 
 

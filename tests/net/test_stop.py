@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scripted import HELLO, Host, Peer, host, member
-from support import FAST, Sink, address_of, cluster, eventually, running
+from support import FAST, Sink, address_of, cluster, eventually, fully_meshed, running
 
 import partisan
 from partisan import Atom, ConnectFailed, Node
@@ -202,3 +203,97 @@ async def test_a_node_is_down_once_the_messages_that_were_held_for_it_when_its_e
         assert (Atom("nodedown"), Atom(b.name)) in heard
         assert not a._python.has(b.name)
         assert not a._manager._parting
+
+
+async def stubborn(going: asyncio.Event, may_end: asyncio.Event) -> None:
+    """Hold up the stop of the node."""
+    going.set()
+    try:
+        await partisan.receive()
+    finally:
+        await may_end.wait()
+
+
+async def test_a_stop_goes_on_when_whoever_waits_for_it_is_cancelled_and_another_waits_for_its_end(
+    tmp_path: Path,
+) -> None:
+    kept = {"persist_dir": str(tmp_path), "causal_labels": ("label",)}
+    async with running("b") as [b]:
+        a = Node("a@127.0.0.1", **FAST, **kept)
+        await a.start()
+        await a.join(address_of(b))
+        going, may_end = asyncio.Event(), asyncio.Event()
+        a.spawn(stubborn, going, may_end)
+        await going.wait()
+        stopping = asyncio.create_task(a.stop(grace=60.0))
+        await eventually(lambda: not a.is_alive())
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        with pytest.raises(LocalProtocolError, match="has not stopped yet"):
+            await a.start()
+        again = asyncio.create_task(a.stop(grace=60.0))
+        may_end.set()
+        await again
+        assert not a._manager._dialer._edges
+        assert not a._acceptor.links
+        await a.start()  # nothing holds its file
+        await eventually(lambda: fully_meshed(a, b))
+        await a.stop()
+
+
+async def test_another_stop_lets_the_first_take_no_more_than_its_own_grace() -> None:
+    async with running("a") as [a]:
+        going = asyncio.Event()
+        a.spawn(stubborn, going, asyncio.Event())
+        await going.wait()
+        stopping = asyncio.create_task(a.stop(grace=3600.0))
+        await eventually(lambda: not a.is_alive())
+        await a.stop(grace=0.0)
+        await stopping
+        assert a.scheduler.processes == {}
+
+
+async def test_a_process_stops_its_node_by_a_task() -> None:
+    async with running("b", "a") as (b, a):
+        await a.join(address_of(b))
+        log: list[str] = []
+
+        async def stops() -> None:
+            await asyncio.create_task(partisan.stop())
+            log.append("stopped")
+
+        a.spawn(stops)
+        await eventually(lambda: log == ["stopped"])
+        await eventually(lambda: a.scheduler.processes == {})
+        assert not a._manager._dialer._edges
+
+
+async def test_a_process_that_goes_on_beside_the_stop_of_its_node_is_ended() -> None:
+    async with running("a") as [a]:
+        log: list[object] = []
+
+        async def goes_on() -> None:
+            log.append(asyncio.create_task(partisan.stop(grace=60.0)))
+            try:
+                await partisan.receive()
+            finally:
+                log.append("ended")
+
+        a.spawn(goes_on)
+        await eventually(lambda: "ended" in log)
+        await a.stop(grace=60.0)
+        assert a.scheduler.processes == {}
+
+
+async def test_what_is_left_of_a_node_is_stopped_though_a_part_of_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(grace: float) -> None:
+        raise RuntimeError("as asked")
+
+    async with running("b", "a") as (b, a):
+        await a.join(address_of(b))
+        monkeypatch.setattr(a._causal, "stop", fails)
+        with pytest.raises(RuntimeError, match="as asked"):
+            await a.stop()
+        assert not a._manager._dialer._edges
+        await eventually(lambda: not b.is_connected(a.name))
