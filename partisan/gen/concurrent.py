@@ -20,12 +20,12 @@ class Finished:
     Attributes:
         caller: `From`.
         control: what `handle_call` returned.
-        error: what it raised, or None.
+        error: what it raised, or None; CancelledError of what it awaited, too.
     """
 
     __slots__ = ("caller", "control", "error")
 
-    def __init__(self, caller: Any, control: Any, error: Exception | None) -> None:
+    def __init__(self, caller: Any, control: Any, error: BaseException | None) -> None:
         self.caller = caller
         self.control = control
         self.error = error
@@ -43,6 +43,7 @@ class Concurrent:
         self._mine = mine
         self._bound = bound
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over = False  # the server ends: of what is cancelled from then on nobody is told
 
     async def begin(self, answer: Coroutine[Any, Any, Any], caller: Any) -> None:
         """Go on with a call in a task, when there is room."""
@@ -58,12 +59,17 @@ class Concurrent:
 
     def stop(self) -> None:
         """Cancel them all: the server ends."""
+        self._over = True
         for task in self._tasks:
             task.cancel()
 
     async def _answer(self, coroutine: Coroutine[Any, Any, Any], caller: Any) -> None:
         try:
             answer = await coroutine
+        except asyncio.CancelledError as error:
+            if not self._over:
+                self._tell(Finished(caller, None, error))
+            raise
         except Exception as error:
             self._tell(Finished(caller, None, error))
             return

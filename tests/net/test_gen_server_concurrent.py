@@ -139,3 +139,21 @@ async def test_a_call_that_waits_for_room_is_closed_with_the_server(recwarn: pyt
         for each in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(each, Exit)
     assert not [str(warning.message) for warning in recwarn]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_a_call_that_is_cancelled_ends_the_server_and_the_caller_is_told(whole: bool) -> None:
+    class Waits(GenServer):
+        async def handle_call(self, request: Any, caller: Any) -> Any:
+            other: Any = asyncio.current_task() if whole else asyncio.get_running_loop().create_future()
+            other.cancel()
+            await (asyncio.get_running_loop().create_future() if whole else other)
+
+    async with running("a") as (a,):
+        pid = await Waits.start(concurrent=True)
+        with pytest.raises(Exit) as ended:
+            await call(pid, 1, timeout=30.0)
+        assert type(ended.value) is Exit
+        ((kind, _), _) = ended.value.reason  # type: ignore[misc]
+        assert kind == Atom("CancelledError")
+        assert not a.is_process_alive(pid)
