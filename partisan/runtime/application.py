@@ -8,11 +8,12 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any
 
-from partisan._core.process import receive
+from partisan._core.process import Process, receive
 from partisan._core.ties import link
 from partisan.errors import StartFailed
 from partisan.etf import Atom, Pid
 from partisan.runtime.current import process
+from partisan.runtime.errand import Errand
 from partisan.runtime.tie_calls import TieCalls
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Application:
         self._title = title
         self._over = asyncio.Event()
         self._asked = False
-        self._keeper: Any = None
+        self._keeper: Process | None = None
 
     def __repr__(self) -> str:
         return f"<Application {self._title} {'over' if self._over.is_set() else self.pid}>"
@@ -55,31 +56,21 @@ class Application:
             self._keeper.signal(SHUTDOWN, Pid(self._node, 0))
         return await self.ended()
 
-    async def _keep(
-        self, starting: asyncio.Future[Pid | None], start: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None:
+    async def _keep(self, starting: Starting, start: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Be the parent of the process at the top."""
-        self._keeper = mine = process()
+        mine = process()
         mine.trap_exit(True)
         try:
             self.pid = await _started(start, args)
-        except BaseException as error:
+        except Exception as error:
             self._end(SHUTDOWN, told=True)
-            if not starting.done():
-                starting.set_exception(error if isinstance(error, Exception) else StartFailed(SHUTDOWN))
-            if not isinstance(error, Exception):
-                raise
+            starting.fail(error)
             return
-        if not starting.done():
-            starting.set_result(self.pid)
-        try:
-            if self.pid is None:
-                self._end(Atom("ignore"), told=True)
-            else:
-                self._end(await self._watch(mine, self.pid), told=self._asked)
-        except BaseException:
-            self._end(SHUTDOWN, told=True)
-            raise
+        starting.settle(self.pid)
+        if self.pid is None:
+            self._end(Atom("ignore"), told=True)
+        else:
+            self._end(await self._watch(mine, self.pid), told=self._asked)
 
     async def _watch(self, mine: Any, top: Pid) -> object:
         """Wait until the top has ended, telling it to when asked: its reason."""
@@ -95,11 +86,30 @@ class Application:
                 if other is not None:
                     other.signal(reason, mine.pid)
 
+    def _kept(self, keeper: Process, starting: Starting) -> None:
+        self._keeper = keeper
+        starting.watch(keeper)
+
     def _end(self, reason: object, told: bool) -> None:
+        if self._over.is_set():
+            return
         self.reason = reason
         self._over.set()
         if not told:
             log.error("%s: the application %s has ended: %r", self._node, self._title, reason)
+
+
+class Starting(Errand):
+    """The start of an application. It watches the parent of the process at the top, which may be ended at any time."""
+
+    def __init__(self, application: Application) -> None:
+        super().__init__(lambda: StartFailed(SHUTDOWN))
+        self._application = application
+
+    def fire(self, reason: object) -> int:
+        """The parent has ended; what it had started hears so by its link."""
+        self._application._end(SHUTDOWN, told=True)
+        return super().fire(reason)
 
 
 class ApplicationCalls(TieCalls):
@@ -117,18 +127,23 @@ class ApplicationCalls(TieCalls):
                 links what it starts to that, and returns its pid.
             args: of its `init`, or of the function.
         Raises:
-            StartFailed: it did not start; nothing of it is left.
+            StartFailed: it did not start, or the node stops meanwhile (reason `shutdown`). Nothing of it is left, as
+                when this is cancelled.
         """
         self._check()
         title = getattr(start, "__qualname__", type(start).__qualname__)
         application = Application(self.name, title)
-        starting: asyncio.Future[Pid | None] = self.loop.create_future()
-        self.spawn(application._keep, starting, start, args)
+        starting = Starting(application)
+        keeper = self.scheduler.find(self.spawn(application._keep, starting, start, args))
+        assert keeper is not None  # it takes its first step later
+        application._kept(keeper, starting)
         self.applications.append(application)
         try:
-            await starting
+            await starting.result
         except BaseException:
-            self.applications.remove(application)
+            if application in self.applications:  # a stop of the node takes it out
+                self.applications.remove(application)
+            keeper.doom(SHUTDOWN)
             raise
         log.info("%s has started the application %s", self.name, title)
         return application

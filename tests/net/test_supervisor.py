@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from support import cluster, eventually, running
+from support import cluster, eventually, killed_unstepped, running, soon
 
 import partisan
 from partisan import Atom, Node, Pid
@@ -331,6 +331,52 @@ async def test_an_application_that_ends_by_itself_is_told_once(caplog: pytest.Lo
         assert await application.stop() == KILLED
     told = [record.message for record in caplog.records if "the application" in record.message]
     assert told == ["a@127.0.0.1: the application Supervisor has ended: Atom('killed')"]
+
+
+class Begun(GenServer):
+    """Says that it starts, and takes its time."""
+
+    event: asyncio.Event
+
+    async def init(self) -> None:
+        self.event.set()
+        await asyncio.Event().wait()
+
+
+class Slowly(Supervisor):
+    def init(self) -> Any:
+        return {}, [ChildSpec("echo", Echo, name="echo"), ChildSpec("begun", Begun)]
+
+
+async def test_an_application_whose_start_is_cancelled_is_ended() -> None:
+    async with running("a") as (node,):
+        Begun.event = asyncio.Event()
+        starting = asyncio.create_task(node.start_application(Slowly))
+        await Begun.event.wait()
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        assert node.applications == []
+        await eventually(lambda: alive(node) == [])
+
+
+async def test_an_application_that_starts_as_its_node_stops_has_failed_to_start() -> None:
+    async with running("a") as (node,):
+        Begun.event = asyncio.Event()
+        starting = asyncio.create_task(node.start_application(Slowly))
+        await Begun.event.wait()
+        await node.stop(grace=0.2)
+        with pytest.raises(StartFailed) as failed:
+            await soon(starting)
+        assert failed.value.reason == SHUTDOWN
+        assert alive(node) == []
+
+
+async def test_an_application_whose_parent_is_killed_before_its_first_step_has_failed_to_start() -> None:
+    async with running("a") as (node,):
+        with pytest.raises(StartFailed):
+            await killed_unstepped(node, lambda: node.start_application(Slowly))
+        assert node.applications == []
 
 
 async def test_an_application_may_be_a_function_and_must_give_a_pid() -> None:
