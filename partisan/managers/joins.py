@@ -133,7 +133,6 @@ class Joins:
         return False
 
     def cancel(self) -> None:
-        """Nobody waits any more: the node stops."""
-        for waiters in self._waiters.values():
-            for waiter in waiters:
-                waiter.cancel()
+        """All are over: the node stops."""
+        for target in self._waiters:
+            self.failed(target, ConnectFailed(str(target), "this node stops"))

@@ -454,7 +454,8 @@ class Node(
         vars(self).pop("send", None)  # from now on it says that the node is not running
         for waiters in self._relief.values():
             for waiter in waiters:
-                waiter.cancel()
+                if not waiter.done():
+                    waiter.set_exception(LocalProtocolError(f"{self.name} does not run any more"))
 
     async def __aenter__(self) -> Node:
         await self.start()

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from partisan.errors import LocalProtocolError
 from partisan.etf import Atom, Pid
 from partisan.wire.atom import atom_of
 
@@ -89,6 +90,7 @@ class Watching:
         self._told_members: list[str] | None = None
         self._changed: dict[tuple[str, str | None], None] = {}
         self._handle: asyncio.Handle | None = None
+        self._stopped = False
 
     # What the overlay says.
 
@@ -117,13 +119,13 @@ class Watching:
                 subscription.cancel()
 
     def stop(self) -> None:
-        """Tell nobody anything any more."""
+        """Tell nobody anything any more; to whoever waits the node says so."""
+        self._stopped = True
         if self._handle is not None:
             self._handle.cancel()
         for subscription in list(self._subscriptions):
             subscription.cancel()
-        for waiter in self._waiters:
-            waiter.cancel()
+        self._wake()
 
     # What others ask.
 
@@ -148,8 +150,13 @@ class Watching:
         return subscription
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Return when the condition holds, which is looked at after each change."""
+        """Return when the condition holds, which is looked at after each change.
+
+        Raises LocalProtocolError when the node stops.
+        """
         while not condition():
+            if self._stopped:
+                raise LocalProtocolError("the node does not run any more")
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiters.append(waiter)
             await waiter
@@ -199,10 +206,7 @@ class Watching:
     def _settle(self) -> None:
         self._handle = None
         changed, self._changed = self._changed, {}
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake()
         if self._members != self._told_members:
             self._told_members = self._members
             self._tell("members", None, None, self._members)
@@ -211,6 +215,13 @@ class Watching:
                 self._settle_node(node)
             else:
                 self._settle_lane(node, channel)
+
+    def _wake(self) -> None:
+        """Let who waits look at its condition."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _settle_node(self, node: str) -> None:
         up = node in self._edges

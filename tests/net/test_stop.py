@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from scripted import HELLO, Host, Peer, host, member
-from support import FAST, Sink, address_of, cluster, eventually, fully_meshed, running
+from support import FAST, Sink, address_of, cluster, eventually, fully_meshed, running, soon
 
 import partisan
 from partisan import Atom, ConnectFailed, Node
@@ -297,3 +297,16 @@ async def test_what_is_left_of_a_node_is_stopped_though_a_part_of_it_fails(monke
             await a.stop()
         assert not a._manager._dialer._edges
         await eventually(lambda: not b.is_connected(a.name))
+
+
+async def test_what_waits_for_others_when_the_node_stops_fails_by_name_and_is_not_cancelled() -> None:
+    async with host() as script, running("a") as [a]:
+        joining = asyncio.create_task(a.join(f"{B}:{script.port}", timeout=3600.0))
+        await script.arrival()
+        asking = asyncio.create_task(a.node_spec(B, timeout=3600.0))
+        await eventually(lambda: a._watching._waiters)
+        await a.stop(grace=0.0)
+        with pytest.raises(ConnectFailed, match="this node stops"):
+            await soon(joining)
+        with pytest.raises(LocalProtocolError, match="does not run any more"):
+            await soon(asking)
