@@ -56,7 +56,7 @@ class PythonPeers:
         self._plain = frozenset((Atom(manager), Atom(NAME)))
         self._codec = PayloadCodec(context.router.codec)
         self._channels = self._wanted()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
         self._extras = Extras(
             context.node,
             send=self._send,
@@ -108,8 +108,14 @@ class PythonPeers:
         if self._extras.agreed(node):
             return
         waiter: asyncio.Future[None] = self._context.loop.create_future()
-        self._waiters.setdefault(node, []).append(waiter)
-        await asyncio.wait([waiter], timeout=timeout)
+        self._waiters.setdefault(node, {})[waiter] = None
+        try:
+            await asyncio.wait([waiter], timeout=timeout)
+        finally:
+            waiters = self._waiters.get(node, {})
+            waiters.pop(waiter, None)
+            if not waiters:
+                self._waiters.pop(node, None)
 
     def _agreed(self, node: str, capabilities: frozenset[str]) -> None:
         self._let_go(node)

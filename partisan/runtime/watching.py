@@ -82,7 +82,7 @@ class Watching:
         self._lane_up = lane_up
         self._subscriptions: dict[Subscription, None] = {}
         self._owned: dict[Pid, list[Subscription]] = {}  # process -> what ends with it
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: dict[asyncio.Future[None], None] = {}
         self._edges: dict[str, int] = {}  # node -> edges of it that are usable: two while its spec is replaced
         self._told_up: set[str] = set()
         self._told_lanes: set[tuple[str, str]] = set()
@@ -158,8 +158,11 @@ class Watching:
             if self._stopped:
                 raise LocalProtocolError("the node does not run any more")
             waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+            self._waiters[waiter] = None
+            try:
+                await waiter
+            finally:
+                self._waiters.pop(waiter, None)
 
     def _forget(self, subscription: Subscription) -> None:
         self._subscriptions.pop(subscription, None)
@@ -218,7 +221,7 @@ class Watching:
 
     def _wake(self) -> None:
         """Let who waits look at its condition."""
-        waiters, self._waiters = self._waiters, []
+        waiters, self._waiters = self._waiters, {}
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)

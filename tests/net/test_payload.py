@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -185,3 +186,19 @@ async def test_a_malformed_extra_ends_its_own_connection_with_a_named_error(extr
         [error] = events.errors()
         assert isinstance(error, RemoteProtocolError)
         assert sink.messages == []
+
+
+async def test_a_wait_for_an_agreement_that_is_given_up_leaves_nothing_behind() -> None:
+    async with running("a") as (a,):
+        for _ in range(3):
+            await a._python.agreement("ghost@127.0.0.1", 0.0)
+        waiting = asyncio.create_task(a._python.agreement("ghost@127.0.0.1", 3600.0))
+        other = asyncio.create_task(a._python.agreement("ghost@127.0.0.1", 3600.0))
+        await eventually(lambda: len(a._python._waiters.get("ghost@127.0.0.1", ())) == 2)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert len(a._python._waiters["ghost@127.0.0.1"]) == 1
+        a._python._let_go("ghost@127.0.0.1")
+        await other
+        assert not a._python._waiters

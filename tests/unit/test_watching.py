@@ -157,3 +157,14 @@ def test_functions_run_in_the_context_in_which_they_were_given(world: World) -> 
     world.watching.edge(B, True)
     world.turn()
     assert seen == ["given"]
+
+
+def test_a_wait_that_is_given_up_leaves_nothing_behind(world: World) -> None:
+    for _ in range(3):
+        waiting = world.loop.create_task(world.watching.until(lambda: False))
+        world.turn()
+        assert len(world.watching._waiters) == 1
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            world.loop.run_until_complete(waiting)
+        assert not world.watching._waiters
