@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any
@@ -13,12 +14,12 @@ from typing import Any
 from partisan._core.process import Process, running
 from partisan._core.ties import link, unlink
 from partisan._core.watch import Watch
-from partisan.errors import StartFailed
+from partisan.errors import LocalProtocolError, StartFailed
 from partisan.etf import Atom, Pid, Reference
 from partisan.gen.call import stop as stop
 from partisan.runtime.current import node, process
 
-_KILL, _TIMEOUT = Atom("kill"), Atom("timeout")
+_KILLED, _TIMEOUT = Atom("killed"), Atom("timeout")
 
 ancestors: ContextVar[tuple[Pid | Atom, ...]] = ContextVar("partisan_ancestors", default=())
 """Who started the current process, and who that one: names where they have one, the nearest first."""
@@ -82,7 +83,7 @@ async def start(function: Callable[..., Awaitable[Any]], *args: Any, timeout: fl
     """Start a process that runs `function(*args)`; return what it gives to `init_ack`.
 
     Args:
-        timeout: seconds; a process that is not ready then is killed.
+        timeout: seconds; a process that is not ready then is killed (reason `killed`, as any process that is).
     Raises:
         StartFailed: it ended before, or `init_fail` was called, or the time is over (reason `timeout`).
     """
@@ -98,7 +99,10 @@ async def start_link(function: Callable[..., Awaitable[Any]], *args: Any, timeou
 async def start_monitor(
     function: Callable[..., Awaitable[Any]], *args: Any, timeout: float | None = None
 ) -> tuple[Any, Reference]:
-    """As `start`, and monitor it from the current process: (value, reference). Raises NotInProcess, StartFailed."""
+    """As `start`, and monitor it from the current process: (value, reference). Raises NotInProcess, StartFailed.
+
+    Of a process that does not start no message comes.
+    """
     process()
     value, reference = await _start(function, args, timeout, linked=False, monitored=True)
     assert reference is not None
@@ -129,13 +133,14 @@ async def _start(
             return await starting.outcome, reference
     except TimeoutError:
         _abandon(starting, child, parent, linked)
+        _forget(reference)
         raise StartFailed(_TIMEOUT) from None
     except asyncio.CancelledError:
         _abandon(starting, child, parent, linked)
+        _forget(reference)
         raise
     except StartFailed:
-        if reference is not None:
-            here.demonitor(reference, flush=True)
+        _forget(reference)
         raise
 
 
@@ -144,7 +149,14 @@ def _abandon(starting: Starting, child: Process, parent: Process | None, linked:
     starting.unwatch()
     if linked and parent is not None:
         unlink(parent, child.pid)
-    child.doom(_KILL, True)
+    child.doom(_KILLED, True)
+
+
+def _forget(reference: Reference | None) -> None:
+    """Take the monitor away, and its message: whoever has no value has no reference either."""
+    if reference is not None:
+        with contextlib.suppress(LocalProtocolError):  # the node stops, and so does whoever monitors
+            node().demonitor(reference, flush=True)
 
 
 async def _begin(starting: Starting, function: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:

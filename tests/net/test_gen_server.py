@@ -26,6 +26,7 @@ from partisan import (
     NodeDown,
     NoProc,
     Overloaded,
+    ReceiveTimeout,
     StartFailed,
     receive,
     send,
@@ -580,3 +581,31 @@ async def test_a_stop_whose_process_is_killed_before_its_first_step_ends() -> No
         with pytest.raises(Exit):
             await killed_unstepped(a, lambda: gen_server.stop("server"))
         assert a.whereis("server") is not None
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_a_monitored_start_that_is_given_up_leaves_no_message_and_a_killed_process(cancelled: bool) -> None:
+    begun: list[Any] = []
+
+    class Slow(GenServer):
+        async def init(self) -> None:
+            begun.append(partisan.runtime.current.process())
+            await asyncio.Event().wait()
+
+    async def starts() -> None:
+        starting = Slow.start_monitor(timeout=None if cancelled else 0.2)
+        if cancelled:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(starting, 0.2)
+        else:
+            with pytest.raises(StartFailed) as failed:
+                await starting
+            assert failed.value.reason == Atom("timeout")
+        assert partisan.runtime.current.process().monitors == {}
+        await eventually(lambda: begun[0].done())
+        assert begun[0].exit_reason == Atom("killed")
+        with pytest.raises(ReceiveTimeout):
+            await receive(timeout=0)
+
+    async with running("a") as (a,):
+        await within(a, starts)
