@@ -5,6 +5,7 @@ An event is a tuple that begins with an atom: `(in, Message)`, `(out, Message, T
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import deque
@@ -79,10 +80,11 @@ class Debug:
         self.statistics = [time.time(), 0, 0] if wanted else None
 
     def set_file(self, path: str | None) -> None:
-        """Write each event to a file, one a line; None stops it. Raises OSError."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Write each event to a file, one a line, until that fails; None stops it. Raises OSError."""
+        former, self._file = self._file, None
+        if former is not None:
+            with contextlib.suppress(OSError):  # what could not be written still waits in it
+                former.close()
         if path is not None:
             self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115  # closed by set_file(None) or close()
 
@@ -116,8 +118,7 @@ class Debug:
             self.statistics[1] += event[0] is IN
             self.statistics[2] += event[0] is OUT
         if self._file is not None:
-            self._file.write(f"*DBG* {self.name} {described(event)}\n")
-            self._file.flush()
+            self._write(self._file, event)
         for identity, (function, state) in list(self._installed.items()):
             try:
                 state = function(state, event, self.name)
@@ -128,6 +129,14 @@ class Debug:
                 self._installed.pop(identity, None)
             elif identity in self._installed:
                 self._installed[identity] = (function, state)
+
+    def _write(self, file: TextIO, event: tuple[Any, ...]) -> None:
+        try:
+            file.write(f"*DBG* {self.name} {described(event)}\n")
+            file.flush()
+        except Exception:  # a full disk, or a repr that fails: no fault of the process
+            log.exception("%s: events cannot be written to %s, and are no more", self.name, file.name)
+            self.set_file(None)
 
 
 def described(event: tuple[Any, ...]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from partisan._core.calls import reply
+from partisan._core.culprit import short
 from partisan._core.process import receive
 from partisan._core.references import place_of, read
 from partisan.errors import (
@@ -45,7 +46,7 @@ from partisan.gen.event_handlers import (
 from partisan.gen.event_report import HandlerReport, log_report
 from partisan.gen.sys import System
 from partisan.runtime.current import node, process
-from partisan.runtime.exits import ExitSignal, crash_reason
+from partisan.runtime.exits import LINE, ExitSignal, crash_reason
 
 log = logging.getLogger(__name__)
 
@@ -405,8 +406,9 @@ def _tell(owner: Pid, message: tuple[Any, ...]) -> None:
     """Tell who supervises a handler; if that cannot be told, it is counted."""
     here = node()
     try:
-        here.send(owner, message)
-    except (NotConnected, NoProc, Overloaded):
+        try:
+            here.send(owner, message)
+        except EncodeError:  # the reason is no term, or too large
+            here.send(owner, (*message[:-1], short(message[-1])[:LINE]))
+    except (NotConnected, NoProc, Overloaded, EncodeError):
         here._undeliverable(owner, message)
-    except EncodeError:
-        here.send(owner, (*message[:-1], repr(message[-1])))

@@ -499,8 +499,10 @@ class Node(
                     result.close()
                     raise TypeError(f"{function!r} gave a coroutine: pass threadsafe() the coroutine function itself")
                 future.set_result(result)
-            except Exception as error:
+            except BaseException as error:
                 future.set_exception(error)
+                if isinstance(error, SystemExit | KeyboardInterrupt):
+                    raise  # as asyncio does: they end the loop
 
         self.loop.call_soon_threadsafe(call)
         return future

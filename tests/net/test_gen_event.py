@@ -511,6 +511,25 @@ async def test_an_owner_at_another_node_is_told_why_its_handler_is_removed() -> 
         await inside(a, body)
 
 
+async def test_a_reason_too_large_for_the_owners_node_ends_no_manager() -> None:
+    class Loud(EventHandler):
+        module = Atom("loud")
+
+        def handle_event(self, what: Any) -> None:
+            raise ValueError("x\\'" * 1_000_000)
+
+    async with cluster("a", "b", max_frame_octets=1 << 20) as (a, b):
+        manager = await inside(b, lambda: event.start("events", handlers=[Loud]))
+
+        async def body() -> None:
+            await event.add_sup_handler(manager, Loud, None)
+            event.notify(manager, 1)
+            assert b"ValueError" in (await heard((GEN_EVENT_EXIT, ..., ...)))[2]
+
+        await inside(a, body)
+        assert b.is_process_alive(manager)
+
+
 async def test_the_loss_of_the_owners_node_removes_its_handler(loop_name: str) -> None:
     gone = asyncio.get_running_loop().create_future()
 

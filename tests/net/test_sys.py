@@ -97,6 +97,16 @@ async def test_sys_tells_what_a_server_hears_and_says(caplog: pytest.LogCaptureF
         assert caplog.text == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+async def test_a_full_disk_ends_the_log_and_not_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    async with running("a") as (a,):
+        pid = await started(a, Counter)
+        await sys.log_to_file(pid, "/dev/full")
+        assert [await call(pid, 1) for _ in range(3)] == [1, 2, 3]
+        await sys.no_debug(pid)
+    assert [record.levelname for record in caplog.records if "cannot be written" in record.message] == ["ERROR"]
+
+
 async def test_a_function_that_is_installed_hears_events_until_it_is_done_fails_or_is_removed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

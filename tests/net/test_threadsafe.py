@@ -63,6 +63,16 @@ async def test_to_cancel_the_future_is_to_cancel_the_coroutine() -> None:
             future.result(0)
 
 
+async def test_a_function_that_raises_a_cancellation_completes_the_future() -> None:
+    def cancelled() -> None:
+        raise asyncio.CancelledError
+
+    async with running("a") as [a]:
+        future = a.threadsafe(cancelled)
+        await eventually(future.done)
+        assert isinstance(future.exception(0), asyncio.CancelledError)
+
+
 async def test_a_function_that_only_makes_a_coroutine_is_refused() -> None:
     async with running("a") as [a]:
         with pytest.raises(TypeError, match="pass threadsafe\\(\\) the coroutine function itself"):
