@@ -73,6 +73,10 @@ DISTRIBUTION = "partisan.dist.service"
 """The module of Erlang's distribution: above this one, so it is imported by its name."""
 
 
+STORE_CLOSES = 1.0
+"""Seconds that a start which fails waits for a file to be closed (ours)."""
+
+
 class Node(
     DiscoveryCalls,
     NodeMonitorCalls,
@@ -179,14 +183,7 @@ class Node(
         self._acceptor = Acceptor(self._context, addresses)
         self.spec = NodeSpec.of(self.name, self._acceptor.addresses, channel_map(config))
         self._acknowledged = self._context.acknowledged = Acknowledged(self._context)
-        try:
-            self._context.tracing = self._make_tracing()
-            self._causal = self._context.causal = Causality(self._context, self._causal_store())
-            self._make_overlay()
-        except BaseException:
-            self._acceptor.close()
-            self._abandon_trace()
-            raise
+        await self._make_parts()
         self._sampler = Sampler(self._context, self.table, self.scheduler)
         self._sampler.monitors = lambda: self.scheduler.census()["monitors"]
         self._sampler.unacknowledged = self._acknowledged.waiting
@@ -208,6 +205,21 @@ class Node(
                 await self.stop(grace=0.0)
                 raise
         log.info("%s listens on %s", self.name, ", ".join(map(str, self._acceptor.addresses)))
+
+    async def _make_parts(self) -> None:
+        """Make what may refuse a state that was kept: then nothing stays open. Raises ConfigError, StateError."""
+        store: CausalStore | None = None
+        try:
+            self._context.tracing = self._make_tracing()
+            store = self._causal_store()
+            self._causal = self._context.causal = Causality(self._context, store)
+            self._make_overlay()
+        except BaseException:
+            self._acceptor.close()
+            self._abandon_trace()
+            if store is not None:
+                await store.close(STORE_CLOSES)  # else its file stays locked
+            raise
 
     def _causal_store(self) -> CausalStore | None:
         """Where clocks are kept, if they are. Raises StateError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -163,6 +164,20 @@ async def test_a_damaged_state_is_a_named_error(tmp_path: Path, state: bytes) ->
     with pytest.raises(StateError) as caught:
         await Node("a@127.0.0.1:0", persist_dir=str(tmp_path), **LABEL).start()
     assert caught.value.reason == "damaged"
+
+
+async def test_a_start_that_fails_holds_no_file_and_the_node_starts_when_that_is_mended(tmp_path: Path) -> None:
+    membership = tmp_path / f"{A}.membership"
+    membership.write_bytes(b"rubbish")
+    node = Node("a@127.0.0.1:0", persist_dir=str(tmp_path), **LABEL)
+    with pytest.raises(StateError) as caught:
+        await node.start()
+    assert caught.value.path == str(membership)
+    with contextlib.closing(sqlite3.connect(file_of(tmp_path), timeout=0.0)) as connection:
+        connection.execute("BEGIN IMMEDIATE")  # it is nobody's
+    membership.unlink()
+    await node.start()
+    await node.stop()
 
 
 async def test_a_file_of_another_node_is_a_named_error(tmp_path: Path) -> None:
