@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from partisan.errors import NotAllowed, UndefinedFunction
+from partisan.errors import NotAllowed, NotConnected, Overloaded, UndefinedFunction
 from partisan.etf import Atom, Pid
 from partisan.net.context import Context
 from partisan.runtime.apply import (
@@ -66,7 +66,7 @@ class Kernel:
         """Say that whoever could ask may: the handshake has asked for the cookie."""
         match message:
             case (Atom("$gen_call"), (Pid() as asker, tag), (Atom("is_auth"), _)):
-                self._send(asker, (tag, YES))
+                self._answer(asker, (tag, YES))
             case _:
                 log.debug("%s: net_kernel is told %r", self._context.node, message)
 
@@ -89,9 +89,18 @@ class Kernel:
             case (Atom("$gen_cast"), (Atom("cast"), module, function, args, _)):
                 self._applied.apply(who, module, function, args, lambda outcome: None)
             case (Pid() as asker, Atom("features_request")):
-                self._send(asker, (Atom("features_reply"), Atom(self._context.node), FEATURES))
+                self._answer(asker, (Atom("features_reply"), Atom(self._context.node), FEATURES))
             case _:
                 log.debug("%s: rex is told %r", self._context.node, message)
+
+    def _answer(self, asker: Pid, term: object) -> None:
+        """Answer, if whoever asked can be told: that it cannot is no reason to end the connection it has asked on."""
+        context = self._context
+        try:
+            self._send(asker, term)
+        except (NotConnected, Overloaded) as error:
+            kind = ("unanswered", asker.node)
+            context.log(log, logging.INFO, kind, "%s does not answer %s: %s", context.node, asker.node, error)
 
     def _apply(
         self, who: str | None, asker: Pid, dressed: Callable[[Any], Any], module: Any, function: Any, args: Any

@@ -416,11 +416,11 @@ class OverlayManager(ABC):
             log.debug("%s has no use for %r", self._context.node, inbound)
 
     def _acknowledge(self, node: str, term: tuple[object, ...], channel: str | None) -> None:
-        """Tell the sender that its message arrived; without a connection to it, it will send again."""
+        """Tell the sender that its message arrived; while it cannot be told, it will send again."""
         try:
             self._context.router.send((self.wire_name, node), term[2], channel=channel)
-        except NotConnected:
-            log.debug("%s cannot acknowledge to %s: not connected", self._context.node, node)
+        except (NotConnected, Overloaded) as error:
+            log.debug("%s cannot acknowledge to %s: %s", self._context.node, node, error)
 
     def _heard(self, sender: NodeSpec | None, message: object, link: Link | None) -> bool:
         """Give the machine a message, unless its sender is not who its connection says; whether it got it.

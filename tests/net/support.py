@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import partisan
-from partisan import Atom, Node, testing
+from partisan import Atom, Node, Overloaded, testing
 from partisan.testing import FAST as FAST
 from partisan.testing import Events as Events
 from partisan.testing import Probe, held
@@ -50,6 +50,18 @@ def assert_nothing_left(*nodes: Node) -> None:
     """What has stopped is left with nothing of its own."""
     left = {node.name: {name: count for name, count in held(node).items() if name not in FAR[:-1]} for node in nodes}
     assert not any(left.values()), f"left behind: {left}"
+
+
+async def refused_for_long(send: Callable[[], object], turns: int = 50) -> None:
+    """Send to who does not read until a queue has refused it for so many turns: the system's buffers are full, too."""
+    refused = 0
+    while refused < turns:
+        try:
+            send()
+            refused = 0
+        except Overloaded:
+            refused += 1
+        await asyncio.sleep(0)
 
 
 class Sink(Probe):

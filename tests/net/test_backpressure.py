@@ -6,11 +6,11 @@ import asyncio
 import itertools
 from typing import Any
 
-from scripted import Member, member
-from support import Conversation, Events, cluster, eventually, running
+from scripted import FORWARD, Member, greeted, member
+from support import Conversation, Events, Sink, cluster, eventually, refused_for_long, running
 
 import partisan
-from partisan import Node, Overloaded
+from partisan import Atom, Node, Overloaded
 
 B = "b@127.0.0.1"
 KIB, MIB = 1 << 10, 1 << 20
@@ -214,3 +214,25 @@ async def test_a_stopping_node_waits_for_a_peer_that_does_not_read_no_longer_tha
         await asyncio.wait_for(a.stop(grace=0.3), 10.0)
         await asyncio.wait_for(waiting, 5.0)
         assert events.of("partisan.queue.undelivered", node=B, channel="data")
+
+
+async def test_a_message_is_taken_although_its_acknowledgement_finds_a_full_queue() -> None:
+    small = {"max_queue_octets": 20_000, "hard_queue_octets": 20_000, "queue_policy": "error"}
+    async with (
+        member(B, {None: 1}) as b,
+        running("a", channels={"undefined": small}) as [a],
+        greeted(a, B) as dialled,
+    ):
+        await b.joined_by(a)
+        [connection] = await eventually(lambda: b.of("undefined", a.name))
+        sink = Sink(a)
+        connection.reading.clear()
+        await refused_for_long(lambda: a.send(("nobody", B), BODY[:10_000]))
+        told = (FORWARD, Atom(B), Atom("a clock of its own"), Atom("sink"), Atom("first"))
+        dialled.tell(told, (FORWARD, Atom("sink"), Atom("behind")))
+        assert await sink.has(2) == [Atom("first"), Atom("behind")]
+        assert not b.acks
+        connection.reading.set()
+        await eventually(lambda: a.queued_octets(B) == 0)
+        dialled.tell(told)
+        await eventually(lambda: b.acks == [told[2]])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from dist_peer import COOKIE, PLAIN, SECONDS, DistPeer, listening, pings
-from support import Events, eventually, inside
+from support import Events, eventually, inside, refused_for_long
 
 import partisan
 from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, Pid, Reference, SpawnRefused, erpc
@@ -468,6 +468,40 @@ async def test_events_and_counters_tell_of_these_connections_as_of_others() -> N
         for name in ("partisan.socket.open", "partisan.socket.close", "partisan.connection.count"):
             assert events.of(name), name
         assert node.connections() == []
+
+
+@pytest.mark.parametrize("asks", ["net_kernel", "rex"])
+async def test_an_answer_that_cannot_be_sent_leaves_the_connection_alone(asks: str) -> None:
+    def ask(asker: Pid) -> None:
+        request: Any = (asker, Atom("features_request"))
+        if asks == "net_kernel":
+            request = (Atom("$gen_call"), (asker, b"tag"), (Atom("is_auth"), Atom(asker.node)))
+        say(peer, (6, asker, NOTHING, Atom(asks)), request)
+
+    small = {"max_queue_octets": 20_000, "hard_queue_octets": 20_000, "queue_policy": "error"}
+    async with listening(channels={"undefined": small}) as node, DistPeer(node, flags=PLAIN) as peer:
+        told: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def sink() -> None:
+            while True:
+                told.put_nowait(await partisan.receive())
+
+        node.spawn(sink, name="sink")
+        ask(Pid("elsewhere@127.0.0.1", 7, 0, 9))
+        await pings(peer)
+        await refused_for_long(lambda: node.send(peer.pid, b"x" * 10_000))
+        ask(peer.pid)
+        say(peer, (6, peer.pid, NOTHING, Atom("sink")), Atom("behind"))
+        assert await asyncio.wait_for(told.get(), SECONDS) is Atom("behind")
+        while node.queued_octets(peer.name):
+            assert await peer.heard()
+        ask(peer.pid)
+        async with asyncio.timeout(SECONDS):
+            while True:
+                found = await peer.heard()
+                assert found is not None
+                if type(found[1]) is tuple:
+                    break  # the answer, behind all that waited
 
 
 def test_the_operations_of_this_file_are_those_of_the_package() -> None:
