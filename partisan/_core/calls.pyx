@@ -329,7 +329,7 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
                     place, message, timeout, chosen(channel, caller), partition_key, label, where)
                 if reaching is not None:
                     return reaching
-        elif not peer.watches_calls:
+        elif not peer.watches(chosen(channel, caller)):
             return router.call_monitored(place, message, timeout, chosen(channel, caller), partition_key, label, where)
     response = Response.__new__(Response)
     response.process = caller

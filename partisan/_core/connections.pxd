@@ -40,9 +40,11 @@ cdef class Lane:
     cdef list takeovers                   # under way, oldest first
     cdef dict retired                     # queue that was given up and is not released -> slots that may have used it
     cdef readonly bint configured         # the peer's spec names the channel
+    cdef bint abroad                      # its messages take the peer's foreign connection until that is lost
     # callable(target, message) -> message for the peer's `partisan_python`, or None to send this one plainly; or None
     cdef public object envelope
 
+    cdef SendQueue away(self)
     cdef SendQueue at(self, Py_ssize_t slot)
     cdef SendQueue resolve(self, Py_ssize_t slot)
     cdef SendQueue choose(self, Py_ssize_t slot)
@@ -65,13 +67,17 @@ cdef class Peer:
     """What is known of the connections to one node."""
     cdef readonly str name
     cdef readonly dict lanes              # channel (str) -> Lane
-    cdef readonly Py_ssize_t count        # connections up, of all channels
+    cdef readonly Py_ssize_t count        # connections up, of all channels and the foreign one
+    cdef readonly SendQueue foreign       # the connection of another wire than Partisan's, or None
     cdef readonly Py_ssize_t lacking      # configured lanes with fewer connections than they want
     cdef readonly bint seen               # a connection was up once
     cdef readonly bint strayed            # messages for channels without a lane may have gone out on the default one
-    cdef public bint watches_calls        # the node tells us itself when a process that we have called ends
+    cdef public bint watches_calls        # the node tells us itself, by Partisan, when a process that we have called ends
     cdef ConnectionTable table
 
+    cdef bint watches(self, str channel) except -1
+    cdef int open_foreign(self, SendQueue queue) except -1
+    cdef int close_foreign(self, SendQueue queue) except -1
     cdef Lane lane(self, str channel)
     cdef Lane stand_in(self, str channel)
 

@@ -59,7 +59,7 @@ class Peer:
     """What is known of the connections to one node."""
 
     watches_calls: bool
-    """Whether the node tells us itself when a process that we have called ends."""
+    """Whether the node tells us itself, by Partisan, when a process that we have called ends."""
 
     def __new__(cls, name: str, table: ConnectionTable) -> Self: ...
     @property
@@ -68,7 +68,11 @@ class Peer:
     def lanes(self) -> dict[str, Lane]: ...
     @property
     def count(self) -> int:
-        """Connections up, of all channels."""
+        """Connections up, of all channels and the foreign one."""
+
+    @property
+    def foreign(self) -> SendQueue | None:
+        """The connection of another wire than Partisan's."""
 
     @property
     def lacking(self) -> int:
@@ -139,7 +143,7 @@ class ConnectionTable:
         """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
 
     def add(self, node: str, channel: str, queue: SendQueue) -> int:
-        """A connection is up. Returns its slot."""
+        """A connection is up. Returns its slot; of a foreign one, which has none, -1."""
 
     def remove(self, node: str, channel: str, queue: SendQueue) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""
@@ -151,13 +155,19 @@ class ConnectionTable:
         """The peer reads nothing more from a retired connection: what was held goes on."""
 
     def discard(self, node: str) -> None:
-        """Forget a node to which no connection is up or retired, and for which nothing is held."""
+        """Forget a node to which no connection is up or retired, and for which nothing is held.
+
+        If only the foreign one is, forget how many connections its spec asks for.
+        """
 
     def connections(self, node: str, channel: str | None = None) -> int:
-        """How many connections to the node, or of one of its channels, are up."""
+        """How many connections to the node, or of one of its channels, are up. A foreign one is of no channel."""
 
     def is_connected(self, node: str, channel: str | None = None) -> bool:
         """Whether a connection to the node, or one of the channel, is up."""
+
+    def has_own(self, node: str) -> bool:
+        """Whether a connection of Partisan's own wire to the node is up."""
 
     def is_fully_connected(self, node: str) -> bool:
         """Whether every channel of the node's spec has all its connections; not before that is known."""

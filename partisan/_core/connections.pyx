@@ -17,6 +17,11 @@ whoever chooses expects.
 
 A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
 instead of removed: it counts no more as up, and slots that used it hold until it is released.
+
+Another wire. A node may also have one foreign connection, of Erlang's distribution. It has no slots: what is encoded for
+one wire is nothing on the other. The messages of a lane take it if there is no connection of Partisan's when they are
+sent, and go on so until it is lost, since nothing tells when the peer has handled what went there. Messages to parts of
+the node (`Router.is_ours`) never take it.
 """
 
 cimport cython
@@ -102,6 +107,24 @@ cdef class Lane:
     def connections(self):
         """The queues of the connections that are up, by slot."""
         return [queue for queue in self.homes if queue is not None]
+
+    cdef SendQueue away(self):
+        """The foreign connection, if it is what the messages of the lane take now; or None."""
+        cdef SendQueue queue = self.peer.foreign
+        cdef Lane default
+        if queue is None or queue.closed:
+            return None
+        if not self.abroad:
+            if self.count or self.retired or self.takeovers:
+                return None
+            if self.channel != DEFAULT:
+                if not self.peer.table.fallback:
+                    return None
+                default = self.peer.lane(DEFAULT)
+                if default.count or default.retired or default.takeovers:
+                    return None
+            self.abroad = True
+        return queue
 
     cdef SendQueue at(self, Py_ssize_t slot):
         """The queue for a slot. Raises NotConnected."""
@@ -325,6 +348,35 @@ cdef class Peer:
             self.lanes[channel] = found
         return <Lane>found
 
+    cdef bint watches(self, str channel) except -1:
+        """Whether the node tells us itself of the end of whom we call on a channel: over the foreign connection it does."""
+        if self.foreign is None:
+            return self.watches_calls
+        found = self.lanes.get(DEFAULT if channel is None else channel)
+        if found is None:
+            found = self.lane(DEFAULT)
+        return self.watches_calls or (<Lane>found).away() is not None
+
+    cdef int open_foreign(self, SendQueue queue) except -1:
+        """A connection of another wire is up."""
+        if self.foreign is not None:
+            self.close_foreign(self.foreign)
+        self.foreign = queue
+        self.count += 1
+        self.seen = True
+        self.table.count += 1
+        return 0
+
+    cdef int close_foreign(self, SendQueue queue) except -1:
+        """It is lost: its lanes choose anew."""
+        if queue is self.foreign:
+            self.foreign = None
+            self.count -= 1
+            self.table.count -= 1
+            for lane in self.lanes.values():
+                (<Lane>lane).abroad = False
+        return 0
+
     cdef Lane stand_in(self, str channel):
         """The lane for a message on a channel that has none: its own if we configure the channel, else the default one.
 
@@ -426,8 +478,11 @@ cdef class ConnectionTable:
         peer.count_lacking()
 
     def add(self, str node not None, str channel not None, SendQueue queue not None) -> int:
-        """A connection is up. Returns its slot."""
+        """A connection is up. Returns its slot; of a foreign one, which has none, -1."""
         cdef Peer peer = self.peer(node)
+        if queue.foreign:
+            peer.open_foreign(queue)
+            return -1
         slot = peer.lane(channel).attach(queue)
         peer.count += 1
         peer.seen = True
@@ -437,6 +492,9 @@ cdef class ConnectionTable:
 
     def remove(self, str node not None, str channel not None, SendQueue queue not None) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""
+        if queue.foreign:
+            (<Peer>self.peers[node]).close_foreign(queue)
+            return
         self.retire(node, channel, queue)
         self.release(node, channel, queue)
 
@@ -463,14 +521,20 @@ cdef class ConnectionTable:
                 wait()  # its barrier may never come
 
     def discard(self, str node not None) -> None:
-        """Forget a node to which no connection is up or retired, and for which nothing is held."""
+        """Forget a node to which no connection is up or retired, and for which nothing is held.
+
+        If only the foreign one is, forget how many connections its spec asks for.
+        """
         cdef Peer peer = self.peers.get(node)
-        if peer is not None and peer.count == 0 \
-                and not any([(<Lane>lane).retired or (<Lane>lane).takeovers for lane in peer.lanes.values()]):
+        if peer is None or any([(<Lane>lane).retired or (<Lane>lane).takeovers for lane in peer.lanes.values()]):
+            return
+        if peer.count == 0:
             del self.peers[node]
+        elif not self.has_own(node):
+            self.configure(node, {})
 
     def connections(self, str node not None, channel=None) -> int:
-        """How many connections to the node, or of one of its channels, are up."""
+        """How many connections to the node, or of one of its channels, are up. A foreign one is of no channel."""
         cdef Peer peer = self.peers.get(node)
         if peer is None:
             return 0
@@ -483,10 +547,15 @@ cdef class ConnectionTable:
         """Whether a connection to the node, or one of the channel, is up."""
         return self.connections(node, channel) > 0
 
+    def has_own(self, str node not None) -> bool:
+        """Whether a connection of Partisan's own wire to the node is up."""
+        cdef Peer peer = self.peers.get(node)
+        return peer is not None and peer.count > (peer.foreign is not None)
+
     def is_fully_connected(self, str node not None) -> bool:
         """Whether every channel of the node's spec has all its connections; not before that is known."""
         cdef Peer peer = self.peers.get(node)
-        return peer is not None and peer.count > 0 and peer.lacking == 0 \
+        return peer is not None and self.has_own(node) and peer.lacking == 0 \
             and any([(<Lane>lane).configured for lane in peer.lanes.values()])
 
     def holds(self, str node not None) -> bool:

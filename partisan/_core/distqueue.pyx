@@ -160,6 +160,7 @@ cdef class DistQueue(SendQueue):
         else:
             control = (REG_SEND, sender, NO_COOKIE, name)
         if self.watch is not None and is_request(message):
+            (<Request>(<tuple>(<tuple>message)[1])[1]).foreign = True
             if type(name) is not Pid:
                 self.watch(name, (<tuple>(<tuple>message)[1])[1])
             elif name not in self.watched:

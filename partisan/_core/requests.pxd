@@ -27,6 +27,7 @@ cdef class Request(Watch):
     cdef readonly bint mailed           # the caller gets it as a message when there is an outcome
     cdef readonly bint arrived          # ... which there is; whoever asked has not taken it yet
     cdef public object settled          # callable(request), called with the outcome; or None
+    cdef readonly bint foreign          # it went over a foreign connection
 
     cdef int settle(self, int state, object outcome) except -1
     cdef int wake(self) except -1

@@ -43,6 +43,10 @@ class Request(Watch):
         """Whether `outcome` is why there is no answer."""
 
     @property
+    def foreign(self) -> bool:
+        """Whether it went over a connection of another wire than Partisan's."""
+
+    @property
     def mailed(self) -> bool:
         """Whether the caller gets it as a message when there is an outcome."""
 

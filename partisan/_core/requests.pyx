@@ -84,12 +84,12 @@ cdef class Request(Watch):
         return self.settle(FAILED, reason)
 
     cpdef int drop(self) except -1:
-        """Nobody wants the answer: it is thrown away when it comes, and the other node is told, if it is one."""
+        """Nobody wants the answer: it is thrown away when it comes, and the other node is told, if it is one of ours."""
         if self.state == PENDING:
             self.settled = None
             self.awaited = False
             self.settle(DROPPED, None)
-            if self.number and self.node is not None:
+            if self.number and self.node is not None and not self.foreign:
                 self.scheduler.forget(self.node, self.target, self.number)
         return 0
 

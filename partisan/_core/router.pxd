@@ -44,6 +44,7 @@ cdef class Router:
     cdef public object optioned            # callable(target, message, **options): sends with what few messages have
     cdef public object relaying            # callable(node, target, message, channel, ack) -> whether it takes what is for
                                            # a node without a connection; None for nobody
+    cdef public frozenset foreign_parts    # names (str) of parts of the node that only a foreign connection knows
     cdef public bytes padding              # what user messages to other nodes are padded with; None: they are not
     cdef public object call_outside        # callable(...) -> awaitable: a call from code that is no process's own
     cdef public object call_monitored      # callable(...) -> awaitable: a call of a node that watches no calls for us
@@ -64,7 +65,8 @@ cdef class Router:
     cdef int send_kept(self, str node, const uint8_t* target, size_t size, object name, object message,
                        str channel, object partition_key) except -1
     cdef Lane lane_to(self, str node, str channel)
-    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key)
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object name, object partition_key)
+    cdef SendQueue own_queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key)
     cdef int hold_sender(self, SendQueue queue) except -1
     cdef int send_named(self, object name, str node, object message, str channel, object partition_key,
                         object key, bint ack) except -1
@@ -82,6 +84,7 @@ cdef class Router:
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1
     cdef int finish_burst(self) except -1
     cdef bint is_system(self, object name)
+    cdef bint is_ours(self, object name)
 
 
 cdef object current_router                 # ContextVar[Router]

@@ -96,6 +96,9 @@ class Router:
     ordering: Callable[[tuple[Any, ...], Origin], bool] | None
     """Called with a message that looks causal, and its reader: whether it takes the message. None for nobody."""
 
+    foreign_parts: frozenset[str]
+    """Names of parts of the node that are addressed over a foreign connection, and over no other."""
+
     optioned: Callable[..., object]
     """Called with what is sent with options that are none of every message, and its options."""
 

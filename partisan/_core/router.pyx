@@ -116,6 +116,7 @@ cdef class Router:
 
     def __cinit__(self, str node not None, *, Codec codec not None, Scheduler scheduler not None,
                   ConnectionTable table not None, clock, call_soon, undeliverable):
+        self.foreign_parts = frozenset()
         self.node = node
         self.outside = Pid(node, 0)
         self.codec = codec
@@ -264,6 +265,10 @@ cdef class Router:
         found = self.scheduler.names.get((<Atom>name).name)
         return found is not None and type(found) is not Process
 
+    cdef bint is_ours(self, object name):
+        """Whether the target is such a part, and of Partisan: nobody hears of it over a foreign connection."""
+        return self.is_system(name) and (<Atom>name).name not in self.foreign_parts
+
     cdef int send_remote(self, str node, const uint8_t* target, size_t size, object name, object message,
                          str channel, object partition_key, object key, bint ack) except -1:
         """Queue a message for a process of another node; `target` is the target's encoding, `name` its term."""
@@ -273,12 +278,12 @@ cdef class Router:
         cdef SendQueue queue
         try:
             lane = self.lane_to(node, channel)
-            queue = self.queue_of(lane, target, size, partition_key)
+            queue = self.queue_of(lane, target, size, name, partition_key)
         except NotConnected:
             if self.relaying is not None and self.relaying(node, name, message, channel, False):
                 return 0
             raise
-        if lane.envelope is not None:
+        if lane.envelope is not None and not queue.foreign:
             enveloped = lane.envelope(name, message)
             if enveloped is not None:
                 message = enveloped
@@ -296,7 +301,7 @@ cdef class Router:
         if self.acknowledging is None:
             raise LocalProtocolError("this router keeps no messages: it was given nothing that does")
         try:
-            queue = self.queue_of(self.lane_to(node, channel), target, size, partition_key)
+            queue = self.queue_of(self.lane_to(node, channel), target, size, name, partition_key)
         except NotConnected as error:
             if self.relaying is not None and self.relaying(node, name, message, channel, True):
                 return 0
@@ -319,8 +324,19 @@ cdef class Router:
         found = peer.lanes.get(DEFAULT if channel is None else channel)
         return <Lane>found if found is not None else peer.stand_in(DEFAULT if channel is None else channel)
 
-    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key):
+    cdef SendQueue queue_of(self, Lane lane, const uint8_t* target, size_t size, object name, object partition_key):
         """The queue that a message of the running process to this target takes. Raises NotConnected, Overloaded."""
+        cdef SendQueue queue
+        if lane.peer.foreign is not None and not self.is_ours(name):
+            queue = lane.away()
+            if queue is not None:
+                if queue.bound.over:
+                    queue.bound.admit()
+                return queue
+        return self.own_queue_of(lane, target, size, partition_key)
+
+    cdef SendQueue own_queue_of(self, Lane lane, const uint8_t* target, size_t size, object partition_key):
+        """The queue of Partisan's own wire that such a message takes. Raises NotConnected, Overloaded."""
         cdef Py_ssize_t slot = 0
         cdef SendQueue queue
         if lane.parallelism > 1:
@@ -358,14 +374,12 @@ cdef class Router:
         cdef bytes name
         cdef SendQueue queue
         if type(target) is Pid:
-            queue = self.queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
+            queue = self.own_queue_of(self.lane_to(node, channel), pid, write_pid(pid, <Pid>target), partition_key)
         else:
             name = (<Atom?>target).ext
-            queue = self.queue_of(
+            queue = self.own_queue_of(
                 self.lane_to(node, channel), <const uint8_t*><const char*>name, len(name), partition_key
             )
-        if queue.foreign:
-            raise NotConnected(node)
         return queue
 
     def pair_key(self, Pid sender not None, Pid target not None) -> PairKey:

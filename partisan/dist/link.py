@@ -203,7 +203,6 @@ class DistLink:
         self._bound = self._table.lane(self.peer, DEFAULT_CHANNEL).bound
         self.queue.rebind(self._bound)
         self._table.add(self.peer, DEFAULT_CHANNEL, self.queue)
-        self._table.peer(self.peer).watches_calls = True  # for us they do: see `ties`
         self.up = True
         self._context.traffic.shaken(self)
         self._ticks = Driver(

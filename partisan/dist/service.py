@@ -102,7 +102,7 @@ class Distributed:
         self._ready = False  # who comes before we know who we are is not let in
         self._tls = (context.tls or TlsMaterial(context.config)) if options.tls else None
         self.monitors = Monitors(context, self.peer, make_ref)
-        self.links = DistLinks(context, table, self.peer)
+        self.links = DistLinks(context, self.peer)
         self.spawns = DistSpawns(context, self.peer, self.links, remote.applied, remote.spawns, spawn, make_ref)
         self.kernel = Kernel(context, remote.applied)
 
@@ -120,6 +120,7 @@ class Distributed:
         address = ListenAddress(options.host, options.port)
         for name, part in self.kernel.parts.items():
             context.router.scheduler.register(name, part)
+        context.router.foreign_parts = frozenset(self.kernel.parts)
         self._listener = Listener(context.loop, address, self._accepted, lambda: None, context.log)
         self.port = self._listener.address.port
         self.creation = context.rng.randrange(LEAST_CREATION, 1 << 32)
@@ -359,7 +360,9 @@ class Distributed:
         self.monitors.lost(name)
         self.spawns.lost(name)
         self._edge(name, False)
-        self._table.discard(name)
+        peer = self._table.peers.get(name)
+        if peer is not None and not any(lane.configured for lane in peer.lanes.values()):
+            self._table.discard(name)  # else Partisan's overlay does, when it wants no connection any more
 
     def control(self, link: DistLink, message: Control) -> None:
         """Take a control message."""

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.requests import Request
 from partisan._core.router import PairKey
@@ -170,7 +169,7 @@ class Monitors:
         def ended(reason: Any) -> None:
             queue.forget(target)
             for asked in list(self._scheduler.aliases.values()):
-                if isinstance(asked, Request) and asked.node == node and asked.target == target:
+                if isinstance(asked, Request) and asked.foreign and asked.node == node and asked.target == target:
                     asked.fire(reason)
 
         self.begin(self._make_ref(), Standing(ended), node, target)
@@ -247,18 +246,20 @@ class DistLinks:
 
     Args:
         context: the node's.
-        table: its connections.
         peer: name -> connection.
     """
 
-    def __init__(self, context: Context, table: ConnectionTable, peer: Peers) -> None:
+    def __init__(self, context: Context, peer: Peers) -> None:
         self._peer = peer
-        self._links = Links(context, table, self._send, one_way=False)
+        self._links = Links(context, self._is_connected, self._send, one_way=False)
         self.unlink, self.made = self._links.unlink, self._links.made
 
     def __len__(self) -> int:
         """How many there are, and unlinks without an answer."""
         return len(self._links.ends)
+
+    def _is_connected(self, node: str) -> bool:
+        return self._peer(node) is not None
 
     def link(self, mine: Process, pid: Pid) -> None:
         """Link a process here to one of an Erlang node."""
@@ -300,6 +301,7 @@ class DistLinks:
             if isinstance(message, Link):
                 tell(link, Exit(message.target, message.sender, NOPROC, True))
             return
+        message = replace(message, sender=self._as_linked(message.sender, message.target))
         match message:
             case Link(sender, target):
                 told: tuple[Any, ...] = (LINKS, LINK, sender, target)
@@ -310,3 +312,8 @@ class DistLinks:
             case Exit(sender, target, reason):
                 told = (LINKS, EXIT, sender, target, reason)
         self._links.receive(told, link)  # type: ignore[arg-type]  # all that it asks of a link is its peer
+
+    def _as_linked(self, theirs: Pid, mine: Pid) -> Pid:
+        """The pid as the process here has linked itself to it: where it came by Partisan's wire it has no creation."""
+        bare = Pid(theirs.node, theirs.id, theirs.serial)
+        return bare if self._links.ends.knows((mine, bare)) else theirs

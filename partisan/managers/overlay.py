@@ -479,7 +479,7 @@ class OverlayManager(ABC):
             self._audience.parted(name, self._parting.pop(name))
 
     def _is_connected(self, name: str) -> bool:
-        return self._context.router.table.is_connected(name)
+        return self._context.router.table.has_own(name)
 
     def wants_all(self, peer: NodeSpec) -> bool:
         return True

@@ -185,7 +185,7 @@ class Acknowledged:
 
     def _waits(self) -> bool:
         """Whether something waits for an acknowledgement of a node that is connected."""
-        connected = self._context.router.table.is_connected
+        connected = self._context.router.table.has_own
         return any(len(lane) and connected(str(peer)) for peer, lane in self._machine.sent.lanes.items())
 
     async def confirmed(self, node: str | None = None, channel: str | None = None) -> None:
@@ -196,7 +196,7 @@ class Acknowledged:
             channel: what was sent on it; None is all.
         """
         table, lanes = self._context.router.table, self._machine.sent.lanes
-        peers = [node] if node is not None else [peer for peer in lanes if table.is_connected(str(peer))]
+        peers = [node] if node is not None else [peer for peer in lanes if table.has_own(str(peer))]
         awaited = self._machine.sent.awaited(
             peers, lambda kept: channel is None or (kept.place[1] or DEFAULT_CHANNEL) == channel
         )
@@ -404,7 +404,7 @@ class Acknowledged:
 
     def edge(self, peer: str, up: bool) -> None:
         """We can send to the peer, or no longer."""
-        if not up and self._context.router.table.is_connected(peer):
+        if not up and self._context.router.table.has_own(peer):
             return  # it lives on under another spec
         self._handle(Connected(peer, peer) if up else Disconnected(peer, "closed"))
 

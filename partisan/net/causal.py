@@ -448,7 +448,7 @@ class Causality:
 
     def edge(self, node: str, up: bool) -> None:
         """We can send to the node, or no longer."""
-        if up or self._context.router.table.is_connected(node):
+        if up or self._context.router.table.has_own(node):
             return
         self._settling.discard(node)
         for line in self._lines.values():

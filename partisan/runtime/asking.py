@@ -77,7 +77,7 @@ class Asking:
 
     def edge(self, node: str, up: bool) -> None:
         """The last connection to a node is lost: nobody there will answer."""
-        if not up and not self._table.is_connected(node):
+        if not up and not self._table.has_own(node):
             for pid in list(self._asked.get(node, ())):
                 self._context.router.send(pid, (_NODEDOWN, Atom(node)))
 

@@ -26,7 +26,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from partisan._core.connections import ConnectionTable
 from partisan._core.process import Process
 from partisan._core.router import PairKey
 from partisan._core.ties import Link as Tied
@@ -103,6 +102,10 @@ class LinkEnds:
     def active(self, pair: Pair) -> bool:
         """Whether there is a link."""
         return pair in self._active.get(pair[1].node, ())
+
+    def knows(self, pair: Pair) -> bool:
+        """Whether there is a link, or an unlink that is not answered."""
+        return self.active(pair) or pair in self._unlinking.get(pair[1].node, ())
 
     def link(self, pair: Pair) -> list[Effect]:
         """A process here links itself."""
@@ -181,7 +184,7 @@ class Links:
 
     Args:
         context: the node's.
-        table: its connections.
+        is_connected: callable(node): whether what links are told by is up; a node may be connected otherwise, too.
         send: callable(node, message, partition_key): to the node's `partisan_python` on the default channel.
         one_way: the connection is lost in one direction at times: a node is told of the links that were lost here.
     """
@@ -189,7 +192,7 @@ class Links:
     def __init__(
         self,
         context: Context,
-        table: ConnectionTable,
+        is_connected: Callable[[str], bool],
         send: Callable[[str, tuple[Any, ...], PairKey], None],
         *,
         one_way: bool = True,
@@ -197,7 +200,7 @@ class Links:
         self._one_way = one_way
         self.ends = LinkEnds()
         self._context = context
-        self._table = table
+        self._is_connected = is_connected
         self._send = send
         self._scheduler = context.router.scheduler
         self._supported: set[str] = set()
@@ -215,7 +218,7 @@ class Links:
 
     def edge(self, node: str, up: bool) -> None:
         """The last connection to a node is lost: so is every link to its processes."""
-        if not up and not self._table.is_connected(node):
+        if not up and not self._is_connected(node):
             self._late.pop(node, None)
             lost = self.ends.lost(node)
             self._do(lost)
@@ -226,7 +229,7 @@ class Links:
 
     def check(self, node: str) -> None:
         """Raise LinkUnsupported if the node is connected and has not agreed on links."""
-        if node not in self._supported and self._table.is_connected(node):
+        if node not in self._supported and self._is_connected(node):
             raise LinkUnsupported(node)
 
     def link(self, mine: Process, pid: Pid) -> None:

@@ -151,7 +151,7 @@ class Monitors:
     ) -> None:
         """Monitor a process of another node; `waiter` is told once, perhaps at once, unless `end` comes before."""
         self._waiters[key] = waiter
-        if self._table.is_connected(node) and not self.machine.is_up(node):
+        if self._table.has_own(node) and not self.machine.is_up(node):
             self._driver.handle(Connected(node, node))
         place = target if isinstance(target, Pid) else (target.name, node)
         self._driver.handle(Begin(key, node, place, channel, self._router.own_key(target).value))
@@ -165,7 +165,7 @@ class Monitors:
         """The overlay's edge to the node has become usable, or no longer is."""
         if up and not self.machine.is_up(node):
             self._driver.handle(Connected(node, node))
-        elif not up and not self._table.is_connected(node):
+        elif not up and not self._table.has_own(node):
             self._forget(node)
             self._driver.handle(Disconnected(node, "closed"))
 
@@ -220,7 +220,7 @@ class Monitors:
         message: Any = effect.message
         if type(message) is Ask:
             self._driver.handle(Unsent(message.origin))
-        elif type(message) is Down and message.channel is not None and self._table.is_connected(effect.peer):
+        elif type(message) is Down and message.channel is not None and self._table.has_own(effect.peer):
             self._send(Send(effect.peer, Down(message.reference, message.item, message.reason)))
         else:
             log.debug("%s: %r is not sent: %s", self._context.node, message, error)

@@ -306,14 +306,15 @@ class Node(
         made: Any = importlib.import_module(DISTRIBUTION)
 
         def edge(node: str, up: bool) -> None:
-            self._requests.edge(node, up)
+            if not up:
+                self._requests.far_lost(node)
             self._node_monitors.edge(node, up)
             self._watching.edge(node, up)
 
         far: Far = made.Distributed(
             self._context, self.table, options, self._remote, spawn=self.spawn, make_ref=self.make_ref, edge=edge
         )
-        self._requests.far = self._remote.asking.far = far
+        self._remote.asking.far = far
         self.router.call_unreached = Unreached(far, self.loop).call
         return far
 

@@ -142,7 +142,7 @@ class Presence:
     def edge(self, node: str, up: bool, reason: str = "") -> None:
         """The overlay's edge to the node has become usable, or no longer is."""
         known = node in self._edges
-        held = self._context.router.table.is_connected(node)
+        held = self._context.router.table.has_own(node)
         if up:
             self._edges[node] = None
         elif not held:

@@ -86,7 +86,7 @@ class PythonPeers:
 
     def edge(self, node: str, up: bool) -> None:
         """The overlay's edge to the node has become usable, or no longer is."""
-        if up or not self._table.is_connected(node):  # else it lives on under another spec
+        if up or not self._table.has_own(node):  # else it lives on under another spec
             self._extras.edge(node, up)
             if not up:
                 self._let_go(node)
@@ -94,7 +94,7 @@ class PythonPeers:
     def near(self, node: str, up: bool) -> None:
         """There is a connection to the node, or none any more: use what is about connections, or cease to."""
         agreed = self._extras.agreed(node)
-        if agreed and (up or not self._table.is_connected(node)):
+        if agreed and (up or not self._table.has_own(node)):
             self._use(node, agreed)
         if up:
             self._extras.near(node)
@@ -124,7 +124,7 @@ class PythonPeers:
 
     def _use(self, node: str, capabilities: frozenset[str]) -> None:
         """Use what is agreed, but what is about connections only while there are any."""
-        connected = capabilities if self._table.is_connected(node) else _NONE
+        connected = capabilities if self._table.has_own(node) else _NONE
         if node in self._table.peers:
             envelope = self._envelope if MSGPACK in connected else None
             for channel in self._channels:

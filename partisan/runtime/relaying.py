@@ -182,7 +182,7 @@ class Relaying:
             else:  # it may be about to say so
                 self._drop_timer(node)
                 self._timers[node] = self._context.loop.call_later(AGREEMENT, self._tell_kind, node)
-        elif node in self._near and not self._router.table.is_connected(node):
+        elif node in self._near and not self._router.table.has_own(node):
             self._near.discard(node)
             self._driver.handle(NeighborDown(node, "closed"))
 

@@ -188,7 +188,7 @@ class Remote:
         self._spec = spec
         self.allow = AllowList(context.node, lambda: context.config.allow)
         self.applied = Applied(context, self.allow, spawn, self._builtins())
-        self.links = Links(context, table, self._tell)
+        self.links = Links(context, table.has_own, self._tell)
         self.spawns = Spawns(context, table, self.applied, self.links, spawn)
         self.asking = Asking(context, table, self.applied, spawn=spawn, outside=outside, undeliverable=undeliverable)
         self.exits = Exits(context, table, self.applied, self.asking, spawn)

@@ -27,7 +27,6 @@ from partisan.wire.monitor import node_of_place
 
 if TYPE_CHECKING:
     from partisan.net.link import Link
-    from partisan.runtime.far import Far
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ class Requests:
         self._router = context.router
         self._scheduler = context.router.scheduler
         self._forgotten: dict[Process, set[tuple[str | None, int]]] = {}  # process -> requests nobody waits for
-        self.far: Far | None = None  # Erlang nodes, which do not know of requests
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
         self._router.read_caller = place_of
@@ -81,17 +79,28 @@ class Requests:
             self._tell(node, (_CALLS, _SINCE, self._lost.pop(node)), None)
 
     def edge(self, node: str, up: bool) -> None:
-        """The last connection to a node is lost: nobody there will answer, and nobody there waits any more."""
-        if up or self._table.is_connected(node):
+        """The last connection to a node is lost: nobody there will answer, and nobody there waits any more.
+
+        What was asked over Erlang's distribution is told by that: see `far_lost`.
+        """
+        if up or self._table.has_own(node):
             return
         self._lost[node] = self._scheduler.next_alias
         if len(self._lost) > MOST_LOST:
             del self._lost[next(iter(self._lost))]
+        self._fail(node, foreign=False)
+        self._unserve(node, self._scheduler.processes.values(), lambda number: True)
+
+    def far_lost(self, node: str) -> None:
+        """The connection of Erlang's distribution to a node is lost: nobody answers there what was asked over it."""
+        self._fail(node, foreign=True)
+
+    def _fail(self, node: str, *, foreign: bool) -> None:
+        """End the requests to a node that went over one wire or the other."""
         reason = (_NODEDOWN, Atom(node))
         for alias in list(self._scheduler.aliases.values()):
-            if isinstance(alias, Request) and alias.node == node:
+            if isinstance(alias, Request) and alias.node == node and alias.foreign is foreign:
                 alias.fire(reason)
-        self._unserve(node, self._scheduler.processes.values(), lambda number: True)
 
     def receive(self, message: tuple[Any, ...], link: Link) -> None:
         """Take `{calls, ...}` from another node. Raises MalformedMessage."""
@@ -141,8 +150,6 @@ class Requests:
                 reason = plainer(reason)
 
     def _forget(self, node: str, target: Any, number: int) -> None:
-        if self.far is not None and self.far.is_peer(node):
-            return  # an answer that comes too late finds nobody
         if isinstance(target, tuple):
             target = target[0]
         self._tell(node, (_CALLS, _FORGET, number, target if isinstance(target, Pid | Atom) else Atom(target)), None)

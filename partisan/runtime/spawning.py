@@ -95,7 +95,7 @@ class Spawns:
 
     def edge(self, node: str, up: bool) -> None:
         """The last connection to a node is lost: it will not answer."""
-        if up or self._table.is_connected(node):
+        if up or self._table.has_own(node):
             return
         for number, asked in list(self._asked.items()):
             if asked.node == node:

@@ -9,6 +9,7 @@ from partisan._core.process import Process, running
 from partisan._core.ties import Monitor, link, unlink
 from partisan.errors import NotInProcess
 from partisan.etf import Atom, Pid, Reference
+from partisan.runtime.far import FarLinks
 from partisan.runtime.message_calls import MessageCalls, Target
 from partisan.runtime.monitors import FarMonitor, Monitors
 from partisan.runtime.process_calls import ProcessCalls
@@ -45,7 +46,7 @@ class TieCalls(ProcessCalls, MessageCalls):
         """
         mine = self._mine()
         if pid.node != self.name:
-            (self._far_of(pid.node) or self._remote).links.link(mine, pid)
+            self._links_with(mine, pid).link(mine, pid)
             return
         other = self._living(pid)
         if other is None:
@@ -58,7 +59,12 @@ class TieCalls(ProcessCalls, MessageCalls):
         mine = self._mine()
         end = unlink(mine, pid)
         if end is not None and pid.node != self.name:
-            (self._far_of(pid.node) or self._remote).links.unlink(mine, pid)
+            self._links_with(mine, pid).unlink(mine, pid)
+
+    def _links_with(self, mine: Process, pid: Pid) -> FarLinks:
+        """By what the process is linked to one of another node, or is to be: to that node there may be two ways."""
+        ours = self._remote.links
+        return ours if ours.ends.active((mine.pid, pid)) else (self._far_of(pid.node) or self._remote).links
 
     def monitor(self, target: Target, *, tag: object = DOWN, channel: str | None = None) -> Reference:
         """Have a message sent to the current process when another ends: (tag, reference, process, item, reason).

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from partisan._core.connections import ConnectionTable
+from partisan._core.distqueue import DistQueue
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import NotConnected
 from tests.unit.ends import Ends
@@ -419,3 +420,67 @@ def test_a_node_whose_spec_is_not_known_yet_is_not_fully_connected(core: Core) -
     assert not core.table.is_fully_connected(PEER)
     core.table.configure(PEER, {DEFAULT: 1})
     assert core.table.is_fully_connected(PEER)
+
+
+# Another wire.
+
+
+def foreign(core: Core) -> DistQueue:
+    """A connection of Erlang's distribution."""
+    queue = DistQueue(core.table.lane(PEER, DEFAULT).bound, codec=core.codec, outside=core.router.outside)
+    assert core.table.add(PEER, DEFAULT, queue) == -1
+    return queue
+
+
+def test_a_foreign_connection_has_no_place_among_those_of_a_channel(core: Core) -> None:
+    core.table.configure(PEER, {DEFAULT: 1})
+    queue = foreign(core)
+    assert core.table.is_connected(PEER)
+    assert not core.table.has_own(PEER)
+    assert not core.table.is_fully_connected(PEER)
+    assert not core.table.is_connected(PEER, DEFAULT)
+    core.connect(PEER, DEFAULT)
+    assert core.table.has_own(PEER)
+    assert core.table.is_fully_connected(PEER)
+    assert core.table.count == core.table.connections(PEER) == 2
+    core.table.remove(PEER, DEFAULT, queue)
+    assert core.table.count == core.table.connections(PEER) == 1
+
+
+def test_a_channel_keeps_to_a_foreign_connection_that_it_began_on_until_that_is_lost(core: Core) -> None:
+    queue = foreign(core)
+    core.send(("sink", PEER), 1)
+    own = core.connect(PEER, DEFAULT)
+    core.table.configure(PEER, {DEFAULT: 3})  # pairs hash to other slots: nothing that is held may go to another wire
+    core.send(("sink", PEER), 2)
+    assert (queue.pushed_frames, own.pushed_frames) == (2, 0)
+    core.table.remove(PEER, DEFAULT, queue)
+    core.send(("sink", PEER), 3)
+    foreign(core)
+    core.send(("sink", PEER), 4)
+    assert sent(core, [own]) == [[3, 4]]
+
+
+def test_messages_to_parts_of_the_node_never_take_a_foreign_connection(core: Core) -> None:
+    core.scheduler.register("part", lambda message, link: None)
+    core.scheduler.register("net_kernel", lambda message, link: None)
+    core.router.foreign_parts = frozenset(["net_kernel"])
+    queue = foreign(core)
+    with pytest.raises(NotConnected):
+        core.send(("part", PEER), 1)
+    core.send(("net_kernel", PEER), 2)
+    own = core.connect(PEER, DEFAULT)
+    core.send(("part", PEER), 3)
+    core.send(("net_kernel", PEER), 4)
+    assert queue.pushed_frames == 2
+    assert sent(core, [own]) == [[3]]
+
+
+def test_a_node_that_only_a_foreign_connection_keeps_is_as_if_its_spec_had_never_been_told(core: Core) -> None:
+    core.table.configure(PEER, {"data": 3})
+    queue = foreign(core)
+    core.table.discard(PEER)
+    assert not core.table.lane(PEER, "data").configured
+    core.table.remove(PEER, DEFAULT, queue)
+    core.table.discard(PEER)
+    assert PEER not in core.table.peers
