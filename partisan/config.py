@@ -395,7 +395,8 @@ class Config:
     )
     allowed_nodes: tuple[str, ...] | None = option(
         None,
-        "Names of the nodes that may connect: every node where this is not given, none where it is empty.",
+        "Names of the nodes that may connect: every node where this is not given, none where it is empty. Where it is, "
+        "messages that come before a node has said its name wait for that, and nameless Erlang nodes are refused.",
         live=True,
     )
     allow: tuple[str, ...] = option(

@@ -149,6 +149,8 @@ def initiate(
     return Established(peer, creation, Flag(expanded(flags) & myself.flags), bool(flags & Flag.PUBLISHED), myself)
 
 
+NOT_ALLOWED = "it may not connect: see `allowed_nodes`"
+
 REFUSALS = {
     "not_allowed": "it allows no connection from this node, or asks for more than this node can do",
 }
@@ -167,7 +169,7 @@ def accept(
         myself: who we are.
         cookies: name of a node -> ours and its cookie.
         challenge: 32 bits that nobody can guess.
-        judge: name and creation of a node -> whether it may connect.
+        judge: name and creation of a node, given ones too -> whether it may connect.
         name_for: host -> name and creation for a node that asks for one; None: none is given.
     Raises:
         HandshakeError: the node may not connect, lacks what is needed, does not know our cookie, or speaks something
@@ -184,6 +186,9 @@ def accept(
             raise HandshakeError("refused", peer, "it asks for a name, and this node gives none")
         given = name_for(peer)
         peer, creation = given.name, given.creation
+        if judge(peer, creation) is not Verdict.OK:
+            yield b"snot_allowed"
+            raise HandshakeError("refused", peer, NOT_ALLOWED)
         ours |= Flag.NAME_ME  # what is agreed on must have it, or the node finds that it has not asked
         name = peer.encode()
         yield b"snamed:" + struct.pack(">H", len(name)) + name + struct.pack(">I", creation)
@@ -193,7 +198,7 @@ def accept(
         if verdict is Verdict.REFUSED:
             raise HandshakeError("simultaneous", peer, "we are connecting to it ourselves")
         if verdict is Verdict.NOT_ALLOWED:
-            raise HandshakeError("refused", peer, "it may not connect: see `allowed_nodes`")
+            raise HandshakeError("refused", peer, NOT_ALLOWED)
         if verdict is Verdict.ALIVE and (yield None) != b"strue":
             raise HandshakeError("refused", peer, "we are connected already")
     name = myself.name.encode()

@@ -81,11 +81,14 @@ class Acceptor:
         self.part(name, unless)
 
     def check_allowed(self) -> None:
-        """Close the connections of nodes that may not connect any more."""
+        """Close the connections of nodes that may not connect any more, and hear nobody who has not said its name."""
         allowed = self._context.config.allowed_nodes
         if allowed is not None:
-            for link in [link for link in self.links if link.peer is not None and link.peer not in allowed]:
-                link.fail(HandshakeError("refused", link.peer, NOT_ALLOWED))
+            for link in list(self.links):
+                if link.peer is None:
+                    link.inbound.hold()
+                elif link.peer not in allowed:
+                    link.fail(HandshakeError("refused", link.peer, NOT_ALLOWED))
 
     def _refuse(self, sock: socket.socket, limit: int) -> None:
         address = address_of(sock)

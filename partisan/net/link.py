@@ -2,7 +2,8 @@
 
 The acceptor says `{hello, Node}`; the dialler checks the name and answers `{hello, Node, Channel}`; the acceptor sends
 its membership state. Messages travel from the dialler to the acceptor only, pings and pongs both ways, and a message
-may arrive before the hello: real nodes send some. Frames that are no plain message come here as terms.
+may arrive before the hello: real nodes send some. It waits for the hello where that decides whether it may be sent.
+Frames that are no plain message come here as terms.
 
 When this side gives up a connection that carries messages, the peer may not have read all of it, and must not read a
 later connection first. So only our half of it is closed, and whoever routes messages hears when the peer has closed
@@ -346,7 +347,8 @@ class AcceptedLink(Link):
         )
         super().__init__(context, sock, None, DEFAULT_CHANNEL, queue)
         self._lost = lost
-        if context.tls is not None and context.tls.proves_every_dialler():
+        proves = context.tls is not None and context.tls.proves_every_dialler()
+        if proves or config.allowed_nodes is not None:  # who it is decides whether it may send
             self.inbound.hold()
 
     def start(self) -> None:

@@ -405,6 +405,21 @@ async def test_a_node_outside_the_allow_list_is_refused() -> None:
         assert {error.reason for error in events.errors()} == {"refused"}
 
 
+@pytest.mark.parametrize("live", [False, True])
+async def test_who_says_no_name_is_not_heard_where_only_some_nodes_are_allowed(live: bool) -> None:
+    allowed = {"allowed_nodes": ["c@127.0.0.1"]}
+    async with running("a", **({} if live else allowed)) as [a], dial(a) as stranger, dial(a) as member:
+        sink = Sink(a)
+        for peer in (stranger, member):
+            assert await peer.told() == (HELLO, Atom(a.name))
+        if live:
+            a.reconfigure(**allowed)
+        stranger.tell((FORWARD, Atom("sink"), Atom("nameless")), (HELLO, Atom("b@127.0.0.1"), None))
+        await stranger.ended()
+        member.tell((FORWARD, Atom("sink"), Atom("early")), (HELLO, Atom("c@127.0.0.1"), None))
+        assert await sink.has(1) == [Atom("early")]
+
+
 async def test_a_taken_address_is_a_named_error() -> None:
     async with running("a") as [a]:
         with pytest.raises(ConfigError, match="cannot listen"):

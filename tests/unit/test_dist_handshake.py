@@ -122,6 +122,19 @@ def test_an_acceptor_that_gives_no_names_refuses_who_asks_for_one():
     assert left.error.reason == right.error.reason == "refused"
 
 
+def test_a_node_whose_given_name_may_not_connect_is_refused():
+    nameless, given = Identity("127.0.0.1", 0, OURS | Flag.NAME_ME), Identity("given@127.0.0.1", 77)
+    judged = []
+
+    def judge(name, creation):
+        judged.append((name, creation))
+        return Verdict.NOT_ALLOWED
+
+    left, right = run(dialling(nameless), accepting(name_for=lambda host: given, judge=judge))
+    assert left.error.reason == right.error.reason == "refused"
+    assert judged == [("given@127.0.0.1", 77)]
+
+
 def test_a_name_that_was_not_asked_for_is_malformed():
     left = dialling()
     name = b"x@y"
