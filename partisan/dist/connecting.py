@@ -135,7 +135,7 @@ class Connecting:
                 return await dial.connected
         except TimeoutError:
             raise ConnectFailed(name, f"no connection within {seconds:.3g} s") from None
-        except (OSError, HandshakeError, EpmdError, ConfigError) as error:
+        except (OSError, UnicodeError, HandshakeError, EpmdError, ConfigError) as error:
             link = self._peer(name)
             if link is not None:  # which is why the other one was not wanted
                 return link
@@ -185,7 +185,7 @@ class Connecting:
         return host, found.port
 
     async def _open(self, host: str, port: int) -> socket.socket:
-        """Connect to one of the host's addresses. Raises OSError."""
+        """Connect to one of the host's addresses. Raises OSError; UnicodeError for what can be no host's name."""
         trouble = OSError(f"{host} has no address")
         for family, kind, protocol, _, address in await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             sock = socket.socket(family, kind, protocol)

@@ -11,7 +11,7 @@ from dist_peer import COOKIE, PLAIN, SECONDS, DistPeer, listening, pings
 from support import Events, eventually, inside, refused_for_long
 
 import partisan
-from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, Pid, Reference, SpawnRefused, erpc
+from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, NodeDown, Pid, Reference, SpawnRefused, erpc
 from partisan.dist.control import Op
 from partisan.dist.flags import MANDATORY_25, Flag
 from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept, initiate
@@ -436,6 +436,20 @@ async def test_a_dial_for_which_the_other_gives_its_own_up_goes_on_although_that
             assert await node.disconnect_node(peer.name)
         finally:
             server.close()  # uvloop's loop does not end before
+
+
+@pytest.mark.parametrize("host", ["h" * 70, "x..y"])
+async def test_a_node_at_a_host_that_cannot_be_a_name_is_down(host: str) -> None:
+    async def calls(name: str) -> None:
+        with pytest.raises(NodeDown):
+            await partisan.call(("server", name), 1)
+
+    dialled, asked = f"dialled@{host}", f"asked@{host}"
+    about = {"ports": {dialled: 9}, "epmd_port": 9}
+    async with listening(distribution=about) as node:
+        for name in (dialled, asked):
+            await inside(node, calls, name)
+            assert not await node.connect_node(name)
 
 
 async def test_a_dial_ends_with_its_node() -> None:
