@@ -1,7 +1,8 @@
 """Connections that this node dials, and which of two stays when two nodes dial each other.
 
 Whose name is greater has its own dial stand: the other says so (`nok`), gives its own up (`ok_simultaneous`), and waits
-for the connection that comes. A dial that has said nothing yet stands in nobody's way. Where the other's came up first,
+for the connection that comes. Only a name was said by then, which anybody can say: if that connection is lost before it
+is up, the dial is made again. A dial that has said nothing yet stands in nobody's way. Where the other's came up first,
 a dial of the greater name goes on all the same: the other may be giving its own up for it.
 
 Source: erl_dist_protocol of OTP, section "The handshake".
@@ -27,12 +28,13 @@ class Dial:
     """A dial that is under way.
 
     Attributes:
-        connected: the connection to the node, once there is one, whoever has dialled it.
+        connected: the connection to the node, once there is one, whoever has dialled it; None if that is lost for which
+            ours was given up.
         link: what we have dialled; None before, and if it was given up for the node's own.
         task: what does it.
     """
 
-    connected: asyncio.Future[DistLink]
+    connected: asyncio.Future[DistLink | None]
     link: DistLink | None = None
     task: asyncio.Task[DistLink] | None = None
 
@@ -62,6 +64,7 @@ class Connecting:
         self._peer = peer
         self._make = make
         self._dials: dict[str, Dial] = {}
+        self._preferred: dict[DistLink, str] = {}  # not up yet -> the node to which our own dial was given up for it
 
     def stop(self) -> None:
         """Give all of them up: who waits has ConnectFailed."""
@@ -96,8 +99,8 @@ class Connecting:
         if not task.cancelled():
             task.exception()  # whoever waited has it
 
-    def judge(self, name: str) -> Verdict:
-        """What to answer to a node that dials us, and is not connected."""
+    def judge(self, name: str, link: DistLink) -> Verdict:
+        """What to answer to a node that dials us, and is not connected; so it says on that connection."""
         dial = self._dials.get(name)
         if dial is None or dial.link is None:
             return Verdict.OK
@@ -105,16 +108,22 @@ class Connecting:
             return Verdict.REFUSED
         dial.link.close()
         dial.link = None
+        self._preferred[link] = name
         return Verdict.SIMULTANEOUS
 
     def arrived(self, link: DistLink) -> None:
         """A connection is up."""
+        self._preferred.pop(link, None)
         dial = self._dials.get(link.name)
         if dial is not None and not dial.connected.done():
             dial.connected.set_result(link)
 
     def failed(self, link: DistLink, error: Exception | None) -> None:
         """A connection was lost before it was up."""
+        preferred = self._preferred.pop(link, None)
+        if preferred is not None:
+            self._again(preferred)
+            return
         dial = self._dials.get(link.name)
         if dial is None or dial.link is not link or dial.connected.done():
             return
@@ -123,16 +132,27 @@ class Connecting:
             return  # the node's own connection comes
         dial.connected.set_exception(error or HandshakeError("closed", link.name))
 
+    def _again(self, name: str) -> None:
+        """What a dial was given up for is lost: have it made again, unless there is more to wait for."""
+        dial = self._dials.get(name)
+        given_up = dial is not None and dial.link is None and not dial.connected.done()
+        if dial is not None and given_up and name not in self._preferred.values():
+            dial.connected.set_result(None)
+
     async def _dial(self, name: str, dial: Dial) -> DistLink:
         seconds = self._options.setup_timeout
         try:
             async with asyncio.timeout(seconds):
-                sock = await self._open(*await self._find(name))
-                if dial.connected.done():  # it has dialled us meanwhile
-                    sock.close()
-                else:
-                    dial.link = self._begin(sock, name)
-                return await dial.connected
+                while True:
+                    sock = await self._open(*await self._find(name))
+                    if dial.connected.done():  # it has dialled us meanwhile
+                        sock.close()
+                    else:
+                        dial.link = self._begin(sock, name)
+                    link = await dial.connected or self._peer(name)
+                    if link is not None:
+                        return link
+                    dial.connected = self._loop.create_future()
         except TimeoutError:
             raise ConnectFailed(name, f"no connection within {seconds:.3g} s") from None
         except (OSError, UnicodeError, HandshakeError, EpmdError, ConfigError) as error:

@@ -264,7 +264,7 @@ class Distributed:
             self._identity(),
             lambda name: Cookies(*self._options.secrets(name)),
             int.from_bytes(os.urandom(4), "big"),
-            self._judge,
+            lambda name, creation: self._judge(name, link),
             self._name_for,
         )
         try:
@@ -275,11 +275,11 @@ class Distributed:
             return
         link.start()
 
-    def _judge(self, name: str, creation: int) -> Verdict:
+    def _judge(self, name: str, link: DistLink) -> Verdict:
         allowed = self._context.config.allowed_nodes
         if name == self._context.node or (allowed is not None and name not in allowed):
             return Verdict.NOT_ALLOWED
-        return self._connecting.judge(name) if self.peer(name) is None else Verdict.ALIVE
+        return self._connecting.judge(name, link) if self.peer(name) is None else Verdict.ALIVE
 
     def _name_for(self, host: str) -> Identity:
         """Name a node that has none: it keeps the name as long as the connection."""

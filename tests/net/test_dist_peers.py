@@ -15,7 +15,7 @@ from partisan import Atom, CallTimeout, ConnectFailed, GenServer, Node, NodeDown
 from partisan.dist.control import Op
 from partisan.dist.flags import MANDATORY_25, Flag
 from partisan.dist.handshake import Cookies, Handshake, Identity, Verdict, accept, initiate
-from partisan.errors import ErpcError, ErpcTimeout
+from partisan.errors import ErpcError, ErpcTimeout, HandshakeError
 from partisan.etf import ImproperList
 
 NOTHING, ANSWER = Atom(""), Atom("answer")
@@ -391,6 +391,39 @@ async def test_a_dial_that_is_refused_for_the_others_own_waits_for_that() -> Non
         peer.close()
         server.close()
         await eventually(lambda: not node.nodes("hidden"))
+
+
+async def test_a_dial_that_is_given_up_for_one_in_the_nodes_name_is_made_again_when_that_is_lost() -> None:
+    name = "zz@127.0.0.1"  # above that of the node, so its dials are preferred
+    arrivals: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def takes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        arrivals.put_nowait((reader, writer))
+
+    server = await asyncio.start_server(takes, "127.0.0.1", 0)
+    ports = {name: server.sockets[0].getsockname()[1]}
+    async with listening(distribution={"ports": ports, "setup_timeout": SECONDS}) as node, asyncio.timeout(SECONDS):
+        connecting = asyncio.ensure_future(node.connect_node(name, timeout=SECONDS))
+        for _ in range(2):  # of somebody who does not know the cookie
+            reader, writer = await arrivals.get()
+            octets = await reader.read(1 << 16)
+            assert octets
+            stranger = DistPeer(node, name=name, cookie="another")
+            with pytest.raises((HandshakeError, ConnectionResetError)):
+                await stranger.connect()
+            stranger.close()
+            assert not await reader.read()
+            writer.close()
+        reader, writer = await arrivals.get()
+        shake = Handshake(accept(Identity(name, 9), lambda name: COOKIES, 5, lambda name, creation: Verdict.OK))
+        while shake.result is None:
+            shake.receive(await reader.read(1 << 16))
+            writer.write(bytes(shake.out))
+            shake.out.clear()
+        assert await connecting
+        writer.close()
+        await eventually(lambda: not node.is_connected(name))
+    server.close()
 
 
 async def test_a_dial_for_which_the_other_gives_its_own_up_goes_on_although_that_one_is_up() -> None:
