@@ -9,7 +9,8 @@ numbers: connections are lost in one direction alone, and then only the node tha
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from partisan._core.calls import call
@@ -35,7 +36,8 @@ _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forge
 _NODEDOWN = Atom("nodedown")
 
 SWEEP = 0.05
-"""Seconds in which requests that are forgotten are collected (ours): many time out at once."""
+"""Seconds in which what nobody wants any more is collected (ours): many requests time out at once, and one walk over
+all processes serves everybody who wants nothing that was asked before."""
 
 MOST_LOST = 1024
 """How many lost nodes are remembered, the latest (ours)."""
@@ -65,6 +67,8 @@ class Requests:
         self._router = context.router
         self._scheduler = context.router.scheduler
         self._forgotten: dict[Process, set[tuple[str | None, int]]] = {}  # process -> requests nobody waits for
+        self._since: dict[str | None, int] = {}  # node -> below which number it waits for none of its requests
+        self._sweeping = False
         self._lost: dict[str, int] = {}  # node that is not connected any more -> the number of the next request then
         self._router.refuse = self._refuse
         self._router.read_caller = place_of
@@ -89,7 +93,8 @@ class Requests:
         if len(self._lost) > MOST_LOST:
             del self._lost[next(iter(self._lost))]
         self._fail(node, foreign=False)
-        self._unserve(node, self._scheduler.processes.values(), lambda number: True)
+        self._since.pop(node, None)  # its next life may count from elsewhere
+        self._unserve({node: inf})
 
     def far_lost(self, node: str) -> None:
         """The connection of Erlang's distribution to a node is lost: nobody answers there what was asked over it."""
@@ -114,27 +119,36 @@ class Requests:
                 if isinstance(target, Atom):
                     process = self._scheduler.whereis(target.name)
                 if process is not None:
-                    if not self._forgotten:
-                        self._loop.call_later(SWEEP, self._sweep)
                     self._forgotten.setdefault(process, set()).add((link.peer, number))
+                    self._sweep_soon()
             case (_, Atom("since"), int(number)):
-                self._unserve(link.peer, self._scheduler.processes.values(), lambda each: each < number)
+                self._since[link.peer] = max(number, self._since.get(link.peer, number))
+                self._sweep_soon()
             case _:
                 malformed(CAPABILITY, message)
 
+    def _sweep_soon(self) -> None:
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_later(SWEEP, self._sweep)
+
     def _sweep(self) -> None:
         """Nobody waits for the requests that were forgotten meanwhile: one walk for all that a process was sent."""
+        self._sweeping = False
         forgotten, self._forgotten = self._forgotten, {}
+        since, self._since = self._since, {}
+        if since:
+            self._unserve(since)
         for process, requests in forgotten.items():
             for watch in process.watches():
                 if isinstance(watch, Served) and (node_of_place(watch.caller), watch.tag[1]) in requests:
                     watch.unwatch()
 
-    def _unserve(self, node: str | None, processes: Iterable[Process], which: Callable[[int], bool]) -> None:
-        """Nobody wants to hear of the end of these processes for the node's requests of such numbers any more."""
-        for process in processes:
+    def _unserve(self, below: Mapping[str | None, float]) -> None:
+        """These nodes want to hear of no process's end any more for their requests of numbers below those."""
+        for process in self._scheduler.processes.values():
             for watch in process.watches():
-                if isinstance(watch, Served) and node_of_place(watch.caller) == node and which(watch.tag[1]):
+                if isinstance(watch, Served) and watch.tag[1] < below.get(node_of_place(watch.caller), -inf):
                     watch.unwatch()
 
     def _refuse(self, caller: Place, tag: tuple[Any, int], channel: str | None, reason: object) -> None:

@@ -381,3 +381,28 @@ async def test_an_answer_that_is_no_term_ends_the_server_and_whoever_asked_from_
                 await asyncio.wait_for(asking, 5.0)
             assert ended.value.reason[0][0] == Atom("EncodeError")  # type: ignore[index]
             assert b.whereis("vague") is None
+
+
+async def test_a_node_that_says_again_and_again_that_it_wants_nothing_of_before_costs_one_walk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def served() -> list[int]:
+        watches = b.scheduler.find(b.whereis("answerer")).watches()
+        return [watch.tag[1] for watch in watches if isinstance(watch, Served)]
+
+    async with pair() as (a, b, target):
+        waiting = [a.spawn(wait_for_silence, target)]
+        await eventually(lambda: len(served()) == 1)
+        later = a.scheduler.next_alias
+        waiting.append(a.spawn(wait_for_silence, target))
+        await eventually(lambda: len(served()) == 2)
+        walks: list[Any] = []
+        unserve = b._requests._unserve
+        monkeypatch.setattr(b._requests, "_unserve", lambda *about: walks.append(about) or unserve(*about))
+        for number in range(later - 99, later + 1):
+            a._tell_python(b.name, (Atom("calls"), Atom("since"), number))
+        await eventually(lambda: served() == [later])
+        assert len(walks) < 50
+        for pid in waiting:
+            a.exit(pid, KILL)
+        await eventually(lambda: not served())
