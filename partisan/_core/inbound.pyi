@@ -43,7 +43,7 @@ class Inbound(Origin):
         """Whether messages wait for release()."""
 
     def hold(self) -> None:
-        """Deliver no message from now on, but keep what comes, `max_frame` octets at most."""
+        """Deliver no message from now on, but keep what comes: a frame, or more with `max_frame` octets of memory."""
 
     def release(self) -> None:
         """Deliver what was held, in the order in which it came. Raises FrameError for what is malformed."""

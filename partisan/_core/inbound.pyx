@@ -23,6 +23,7 @@ cdef enum:
     FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
     NUMBER_SIZE = 8    # octets of the number of an acknowledged message
     NIL = 106
+    HELD = 150         # octets that a frame takes besides its own while it is held: two objects and a place in a list
 
 cdef object PADDED = Atom("$partisan_padded")
 
@@ -62,7 +63,7 @@ cdef class Inbound(Origin):
         return self.held is not None
 
     def hold(self):
-        """Deliver no message from now on, but keep what comes, `max_frame` octets at most."""
+        """Deliver no message from now on, but keep what comes: a frame, or more with `max_frame` octets of memory."""
         if self.held is None:
             self.held = []
             self.held_octets = 0
@@ -79,8 +80,8 @@ cdef class Inbound(Origin):
             self.replaying = outer
 
     cdef int keep(self, const uint8_t* data, Py_ssize_t size, list planted) except -1:
-        """Hold a frame."""
-        self.held_octets += size
+        """Hold a frame. One as large as any may be can be held; more are charged what they take besides."""
+        self.held_octets += size + (HELD if self.held else 0)
         for binary in planted or ():
             self.held_octets += len(binary)
         if self.held_octets > self.max_frame:

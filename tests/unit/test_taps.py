@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from partisan._core.bound import Bound
+from partisan._core.frame import Slab
+from partisan._core.inbound import Inbound
 from partisan._core.process import receive
 from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
 from partisan.errors import FrameError
@@ -163,6 +165,26 @@ def test_what_waited_for_the_hello_goes_through_the_tap_once(core: Core) -> None
     assert len(seen) == 3
     feed(inbound, (FORWARD, Atom("sink"), 3))
     assert len(seen) == 4
+
+
+def test_small_frames_that_wait_for_the_hello_are_charged_what_they_take_besides(core: Core) -> None:
+    found, inbound = collector(core), Inbound(Slab(), 10_000, router=core.router, link=None, control=lambda term: True)
+    inbound.hold()
+    feed(inbound, *((FORWARD, Atom("sink"), number) for number in range(50)))
+    with pytest.raises(FrameError, match="before its hello"):
+        feed(inbound, *((FORWARD, Atom("sink"), number) for number in range(50, 100)))  # of fewer than 40 octets each
+    assert found == []
+
+
+def test_one_frame_as_large_as_any_may_be_can_wait_for_the_hello(core: Core) -> None:
+    size = len(CODEC.encode((FORWARD, Atom("sink"), b"x" * 1000)))
+    found, inbound = collector(core), Inbound(Slab(), size, router=core.router, link=None, control=lambda term: True)
+    inbound.hold()
+    feed(inbound, (FORWARD, Atom("sink"), b"x" * 1000))
+    inbound.release()
+    core.router.rouse()
+    core.run()
+    assert found == [b"x" * 1000]
 
 
 def test_a_replayed_frame_may_be_malformed(core: Core) -> None:
