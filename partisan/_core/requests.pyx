@@ -77,6 +77,9 @@ cdef class Request(Watch):
         """Whoever asked has its outcome."""
         self.arrived = False
 
+    cdef bint answerable(self):
+        return True
+
     cdef int answered(self, object value) except -1:
         return self.settle(ANSWERED, value)
 

@@ -80,6 +80,7 @@ cdef class Router:
     cdef int give(self, Process process, object message, Origin inbound) except -1
     cdef int give_nobody(self, object target, object message, Origin inbound) except -1
     cdef object serve(self, tuple message, Process process, Origin inbound)
+    cdef bint is_here(self, object place)
     cdef int nobody(self, object target, object message) except -1
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1
     cdef int finish_burst(self) except -1

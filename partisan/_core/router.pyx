@@ -238,7 +238,7 @@ cdef class Router:
             process = self.scheduler.find_process((<Pid>pid).id, (<Pid>pid).serial)
             if process is not None:
                 return process.deliver(message)
-            return self.nobody(pid, message)
+            return self.give_nobody(pid, message, None)
         if self.forwarding is not None:
             self.forwarding((<Pid>pid).home.name, pid, message, channel, partition_key, key, ack)
             return 0
@@ -408,7 +408,7 @@ cdef class Router:
         return process.deliver(message)
 
     cdef int give_nobody(self, object target, object message, Origin inbound) except -1:
-        """What came from another node is for nobody; but for the answer to what no process has asked."""
+        """A message is for nobody; but for the answer to what no process has asked."""
         if type(message) is tuple and len(<tuple>message) == 2 and self.scheduler.is_answer((<tuple>message)[0]):
             return self.scheduler.answer((<tuple>message)[0], (<tuple>message)[1])
         if inbound is not None and type(message) is tuple and len(<tuple>message) == 3:
@@ -417,6 +417,9 @@ cdef class Router:
 
     cdef object serve(self, tuple message, Process process, Origin inbound):
         """The message as its receiver gets it: a request of another node has a Served for a tag.
+
+        One of this node, that another has passed on, keeps its tag: by that the answer finds it, and who ends without
+        an answer is none whom it was sent to.
 
         Args:
             process: whom it is for; None if there is nobody: a node that watches calls is told so.
@@ -434,6 +437,8 @@ cdef class Router:
             asker = None if self.read_caller is None else self.read_caller(asker)
             if asker is None:
                 return message
+        if self.is_here(asker):
+            return message
         served = Served.__new__(Served)
         served.caller = asker
         served.tag = tag
@@ -445,6 +450,12 @@ cdef class Router:
                 return message
             served.attach(process)
         return (message[0], (served.caller, served), message[2])
+
+    cdef bint is_here(self, object place):
+        """Whether a pid or (name, node) is of this node."""
+        if type(place) is Pid:
+            return (<Pid>place).home.name == self.node
+        return place[1] == self.node
 
     cdef int nobody(self, object target, object message) except -1:
         self.undelivered += 1

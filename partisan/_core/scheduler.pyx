@@ -214,9 +214,11 @@ cdef class Scheduler(Runner):
         return {"processes": len(self.processes), "links": links, "monitors": monitors, "calls": len(self.aliases)}
 
     cdef bint is_answer(self, object tag):
-        """Whether a pair that begins with this answers something: with the alias of a request of this node."""
-        return isinstance(tag, Alias) or (type(tag) is tuple and len(<tuple>tag) == 2 and (<tuple>tag)[0] is ALIAS
-                                          and type((<tuple>tag)[1]) is int)
+        """Whether a pair that begins with this answers something: with a request of this node, or its alias."""
+        if isinstance(tag, Watch):
+            return (<Watch>tag).answerable()
+        return type(tag) is tuple and len(<tuple>tag) == 2 and (<tuple>tag)[0] is ALIAS \
+            and type((<tuple>tag)[1]) is int
 
     cdef int answer(self, object tag, object value) except -1:
         """Give an answer to what waits for it; nothing does any more if it is late."""

@@ -16,5 +16,7 @@ cdef class Watch(Alias):
 
     cdef int attach(self, Watched of) except -1
     cdef int detach(self) except -1
+    # Whether it takes an answer.
+    cdef bint answerable(self)
     cpdef int fire(self, object reason) except -1
     cpdef int drop(self) except -1

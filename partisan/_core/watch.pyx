@@ -71,6 +71,9 @@ cdef class Watch(Alias):
         self.of = self.newer = self.older = None
         return 0
 
+    cdef bint answerable(self):
+        return False
+
     cpdef int fire(self, object reason) except -1:
         """What was watched has ended for this reason."""
         raise NotImplementedError(f"{type(self).__name__} does not say what is done at an end")

@@ -147,6 +147,20 @@ async def test_an_answer_that_comes_too_late_is_seen_by_nobody(here: bool) -> No
         await eventually(lambda: left(a, b) == [])
 
 
+async def test_a_call_that_another_node_passes_back_is_answered_by_a_server_of_the_caller_s_node() -> None:
+    async with pair() as (a, b, _):
+
+        async def pass_on() -> None:
+            while True:
+                partisan.send(("server", a.name), await partisan.receive((Atom("$gen_call"), ..., ...)))
+
+        b.spawn(pass_on, name="proxy")
+        server = a.spawn(answerer, name="server")
+        assert await within(a, lambda: call(("proxy", b.name), (Atom("echo"), 1))) == 1
+        assert await within(a, lambda: call("server", (Atom("echo"), 2))) == 2
+        assert a.whereis("server") == server
+
+
 async def test_the_loss_of_the_node_ends_the_call() -> None:
     async with pair() as (a, b, target):
         asked = asyncio.create_task(within(a, lambda: call(target, Atom("silence"), timeout=None)))

@@ -1,0 +1,137 @@
+"""Requests that another node has sent or passed on, on the hollow core: who is answered, and what they leave behind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from partisan._core.calls import call, reply, request
+from partisan._core.process import receive
+from partisan._core.references import place_of
+from partisan._core.requests import Served
+from partisan._core.router import current_router_var
+from partisan.etf import Atom, ImproperList, Pid
+from tests.unit.hollow import Core, sent
+
+OTHER = "b@127.0.0.1"
+KILL = Atom("kill")
+GEN_CALL, ALIAS = Atom("$gen_call"), Atom("$alias")
+
+
+@pytest.fixture(autouse=True)
+def current(core: Core) -> Any:
+    """The core's router is the current one; who is told that nobody will answer is kept in `refused`."""
+    core.refused = []  # type: ignore[attr-defined]
+    core.router.refuse = lambda *what: core.refused.append(what)  # type: ignore[attr-defined]
+    core.router.read_caller = place_of
+    core.scheduler.forget = lambda *what: None
+    token = current_router_var.set(core.router)
+    yield
+    current_router_var.reset(token)
+
+
+@pytest.fixture
+def queue(core: Core) -> Any:
+    """The wire to another node, which says itself that a process has ended."""
+    queue = core.connect(OTHER)
+    core.table.peer(OTHER).watches_calls = True
+    return queue
+
+
+async def keep(found: list[Any]) -> None:
+    """Keep every message."""
+    while True:
+        found.append(await receive())
+
+
+async def serve() -> None:
+    """Answer each request with itself, as a server does."""
+    while True:
+        _, caller, message = await receive((GEN_CALL, ..., ...))
+        reply(caller, message)
+
+
+async def ask(found: list[Any], target: object) -> None:
+    found.append(await call(target, "?"))
+
+
+# Passed on by another node.
+
+
+@pytest.mark.parametrize("how", ["replies", "sends a pair"])
+def test_a_request_that_another_node_passes_back_is_answered(core: Core, queue: Any, how: str) -> None:
+    found: list[Any] = []
+    asked: list[Any] = []
+    server = core.spawn(keep(asked))
+    core.spawn(ask(found, ("proxy", OTHER)))
+    [[passed]] = sent(core, [queue])
+    core.router.deliver(server.pid, passed, core.inbound())
+    core.run()
+    [(_, caller, _)] = asked
+    if how == "replies":
+        reply(caller, "answer")
+    else:
+        core.send(caller[0], (caller[1], "answer"))
+    core.run()
+    assert found == ["answer"]
+    assert core.scheduler.aliases == {}
+    assert server.watches() == []
+
+
+def test_a_request_of_no_process_that_another_node_passes_back_is_answered(core: Core, queue: Any) -> None:
+    server = core.spawn(serve())
+    asked = request(("proxy", OTHER), "?")
+    [[passed]] = sent(core, [queue])
+    core.router.deliver(server.pid, passed, core.inbound())
+    core.run()
+    assert asked.outcome == b"?"
+    assert core.undelivered == []
+
+
+def test_a_request_of_no_process_takes_the_answer_that_is_sent_to_it(core: Core) -> None:
+    asked: list[Any] = []
+    server = core.spawn(keep(asked))
+    waiting = request(server.pid, "?")
+    core.run()
+    [(_, (pid, tag), _)] = asked
+    core.send(pid, (tag, "answer"))
+    assert waiting.outcome == "answer"
+
+
+def test_the_end_of_whom_a_request_was_passed_back_to_refuses_nobody(core: Core, queue: Any) -> None:
+    server = core.spawn(keep([]))
+    request(("proxy", OTHER), "?")
+    [[passed]] = sent(core, [queue])
+    core.router.deliver(server.pid, passed, core.inbound())
+    core.router.deliver(Atom("nobody"), passed, core.inbound())
+    server.signal(KILL, server.pid)
+    core.run()
+    assert core.refused == []  # type: ignore[attr-defined]
+    assert [target for target, _ in core.undelivered] == ["nobody"]
+
+
+@pytest.mark.parametrize("form", ["a pid", "a name"])
+def test_a_request_that_names_a_process_of_this_node_as_who_asks_ends_no_server(core: Core, form: str) -> None:
+    found: list[Any] = []
+    victim = core.spawn(keep(found))
+    core.scheduler.register("victim", victim)
+    server = core.spawn(serve())
+    asker: object = victim.pid if form == "a pid" else ImproperList([Atom(core.name)], b"#Namevictim")
+    core.router.deliver(server.pid, (GEN_CALL, (asker, (ALIAS, 1)), "?"), core.inbound())
+    core.router.deliver(server.pid, (GEN_CALL, (asker, "tag"), "?"), core.inbound())
+    core.run()
+    assert not server.done()
+    assert found == [("tag", "?")]
+
+
+def test_a_pair_that_begins_with_the_tag_of_a_foreign_request_is_a_message_like_another(core: Core) -> None:
+    asked: list[Any] = []
+    found: list[Any] = []
+    server, other = core.spawn(keep(asked)), core.spawn(keep(found))
+    core.router.deliver(server.pid, (GEN_CALL, (Pid(OTHER, 1), (ALIAS, 1)), "?"), core.inbound())
+    core.run()
+    [(_, (_, tag), _)] = asked
+    assert type(tag) is Served
+    core.tell(other, (tag, "what was asked"))
+    assert found == [(tag, "what was asked")]
