@@ -362,19 +362,35 @@ def reply(caller, answer) -> None:
         (<Request>tag).answered(answer)
         return
     router = the_router()
-    asker = None if tag is None else (<tuple>caller)[0]
-    if type(asker) is not Pid:
-        asker = place_of(asker)
+    if type(tag) is Served:
+        served = <Served>tag
+        asker = served.caller
+    else:
+        asker = None if tag is None else (<tuple>caller)[0]
+        if type(asker) is not Pid:
+            asker = place_of(asker)
     if asker is None:
         router.nobody(caller, answer)
         return
+    if router.is_here(asker):
+        answer_here(router, asker, (tag, answer))
+        return
     channel = None
-    if type(tag) is Served:
-        served = <Served>tag
-        channel = None if served.channel == DEFAULT_CHANNEL else served.channel
+    if served is not None and served.channel != DEFAULT_CHANNEL:
+        channel = served.channel
+    key = tag if served is not None else object()  # answers do not supersede each other; what came need not have a hash
     try:
-        router.post(asker, (tag, answer), chosen(channel, running_process()), None, tag, False)
+        router.post(asker, (tag, answer), chosen(channel, running_process()), None, key, False)
     except (NotConnected, Overloaded):
         router.nobody(asker, (tag, answer))
     if served is not None:
         served.detach()
+
+
+cdef int answer_here(Router router, object asker, object pair) except -1:
+    """Give an answer to a process of this node. What else has a name here, as the manager, asks nobody."""
+    cdef Process process = process_here(router, asker)
+    router.check_thread()
+    if process is None:
+        return router.give_nobody(asker, pair, None)
+    return process.deliver(pair)

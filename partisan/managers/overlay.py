@@ -402,7 +402,8 @@ class OverlayManager(ABC):
         elif isinstance(inbound, Forward):
             if inbound.acknowledge is not None:
                 self._acknowledge(*inbound.acknowledge, link.channel if link is not None else None)
-            self._context.router.deliver(inbound.target, inbound.message)
+            reader = link.inbound if link is not None else None
+            self._context.router.deliver(inbound.target, inbound.message, reader)
         elif isinstance(inbound, Ack):
             self._context.acknowledged.acked(inbound.clock, link)
         elif isinstance(inbound, Distance):

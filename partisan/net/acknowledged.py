@@ -382,7 +382,7 @@ class Acknowledged:
         else:
             self._tell(peer, self._manager, ack_to_term(term[2]), link.channel)
         if fresh:
-            self._context.router.deliver(target, without_padding(message))
+            self._context.router.deliver(target, without_padding(message), link.inbound)
         return True
 
     def _acknowledge(self) -> None:

@@ -12,7 +12,7 @@ from scripted import ACK, FORWARD, HELLO, MANAGER, PYTHON, Connection, Member, d
 from support import Events, Sink, cluster, eventually, running
 
 import partisan
-from partisan import Atom, DrainTimeout, EncodeError, NotAcknowledged, NotConnected, Unacknowledged
+from partisan import Atom, DrainTimeout, EncodeError, NotAcknowledged, NotConnected, Pid, Unacknowledged
 from partisan.machines.outstanding import FIRST_NUMBER
 from partisan.machines.seen import MOST_RANGES
 
@@ -351,6 +351,22 @@ async def test_a_message_under_a_clock_that_is_no_number_is_delivered_each_time(
         for _ in range(2):
             script.tell((FORWARD, Atom(B), clock, Atom("sink"), 1))
         assert await sink.has(2) == [1, 1]
+
+
+@pytest.mark.parametrize("clock", [(None, [(Atom(B), 1)]), Atom("clock")], ids=["of ours", "of another kind"])
+async def test_a_request_that_wants_to_be_acknowledged_is_served_as_another(clock: Any) -> None:
+    async with running("a") as [a], greeted(a, B) as script:
+        served: list[Any] = []
+
+        async def serve() -> None:
+            _, (caller, tag), _ = await partisan.receive()
+            served.append((caller, tag.tag, tag.channel))
+
+        a.spawn(serve, name="server")
+        asker = Pid(B, 1), (Atom("$alias"), 1)
+        script.tell((FORWARD, Atom(B), clock, Atom("server"), (Atom("$gen_call"), asker, Atom("ask"))))
+        await eventually(lambda: served)
+        assert served == [(*asker, "undefined")]
 
 
 @pytest.mark.parametrize("number", [1, FIRST_NUMBER, 2**64 - 1, -1, Atom("x"), None])

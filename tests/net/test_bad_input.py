@@ -12,15 +12,19 @@ import pytest
 from scripted import FORWARD, HELLO, MANAGER, PING, STRATEGY, dial, encode, greeted, spec_term, state_term
 from support import STARVED, Events, Sink, eventually, undisturbed
 
+import partisan
 from partisan import (
     Atom,
     ConnectionLost,
     FrameError,
+    GenServer,
     HandshakeError,
     MembershipTooLarge,
     Overloaded,
     RemoteProtocolError,
+    Supervisor,
 )
+from partisan.etf import ImproperList
 from tests.memory import growth_from_now
 
 MIB = 1 << 20
@@ -250,6 +254,19 @@ async def test_a_term_of_the_wrong_shape_ends_its_connection_alone(what: str) ->
         assert a.members() == members
 
 
+class Asked(GenServer):
+    """It answers everything."""
+
+    def handle_call(self, request: object, caller: object) -> object:
+        return request
+
+
+async def started(name: str) -> None:
+    """Start a server, or a supervisor called top, and stay."""
+    await (Supervisor.start(children=[], name=name) if name == "top" else Asked.start(name=name))
+    await partisan.receive("never")
+
+
 @pytest.mark.parametrize("term", [Atom("hello"), 42, b"x" * 1000, [], (), (Atom("unheard_of"), 1), {1: 2}, 1.5, None])
 async def test_an_unknown_bare_term_is_reported_and_wedges_nothing(term: Any) -> None:
     async with undisturbed() as (a, _), greeted(a) as peer:
@@ -257,6 +274,22 @@ async def test_an_unknown_bare_term_is_reported_and_wedges_nothing(term: Any) ->
         peer.tell(term, (FORWARD, MANAGER, term), (FORWARD, Atom("sink"), 1))
         assert await sink.has(1) == [1]
         assert events.of("partisan.frame.rejected")
+
+
+@pytest.mark.parametrize("name", [b"nobody", MANAGER.name.encode()], ids=["of nobody", "of the manager"])
+@pytest.mark.parametrize("before", [(), (Atom("p@127.0.0.1"), Atom("clock"))], ids=["plain", "acknowledged"])
+async def test_a_request_in_a_name_of_the_asked_node_itself_ends_no_server(name: bytes, before: Any) -> None:
+    async with undisturbed() as (a, _), dial(a) as peer:
+        sink = Sink(a)
+        for target in ("server", "top"):
+            a.spawn(started, target)
+            server = await eventually(lambda target=target: a.whereis(target))  # type: ignore[misc]
+            asker = ImproperList([Atom(a.name)], b"#Name" + name), b"tag"
+            peer.tell((FORWARD, *before, Atom(target), (Atom("$gen_call"), asker, Atom("which_children"))))
+            peer.tell((FORWARD, *before, Atom(target), (Atom("$gen_call"), (a.whereis("sink"), b"tag"), Atom("ask"))))
+            await eventually(lambda: sink.messages)
+            sink.messages.clear()
+            assert a.whereis(target) == server
 
 
 async def test_gossip_of_an_unreachable_flood_of_members_is_refused() -> None:

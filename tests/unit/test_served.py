@@ -11,6 +11,7 @@ from partisan._core.process import receive
 from partisan._core.references import place_of
 from partisan._core.requests import Served
 from partisan._core.router import current_router_var
+from partisan._core.sendqueue import MonotonicQueue
 from partisan.etf import Atom, ImproperList, Pid
 from tests.unit.hollow import Core, sent
 
@@ -135,3 +136,39 @@ def test_a_pair_that_begins_with_the_tag_of_a_foreign_request_is_a_message_like_
     assert type(tag) is Served
     core.tell(other, (tag, "what was asked"))
     assert found == [(tag, "what was asked")]
+
+
+# To whom an answer goes.
+
+
+@pytest.mark.parametrize("tag", ["tag", [], (ALIAS, 1)], ids=repr)
+def test_an_answer_to_a_name_of_this_node_that_no_process_has_is_for_nobody(core: Core, tag: object) -> None:
+    taken: list[object] = []
+    core.scheduler.register("manager", lambda *what: taken.append(what))
+    for name in (b"nobody", b"manager"):
+        reply((ImproperList([Atom(core.name)], b"#Name" + name), tag), "answer")
+    assert taken == []
+    assert len(core.undelivered) == (0 if tag == (ALIAS, 1) else 2)
+
+
+def test_a_tag_that_has_no_hash_is_answered_on_a_monotonic_channel(core: Core) -> None:
+    queue = core.connect(OTHER, "state", kind=MonotonicQueue)
+
+    async def answer() -> None:
+        process.channel = "state"
+        reply((Pid(OTHER, 1), [1]), "one")
+        reply((Pid(OTHER, 1), [2]), "two")
+
+    process = core.start(answer())
+    core.run()
+    assert process.exit_reason == Atom("normal")
+    assert sent(core, [queue]) == [[([1], b"one"), ([2], b"two")]]
+
+
+def test_a_request_in_the_name_of_a_remote_name_is_answered_to_it(core: Core, queue: Any) -> None:
+    server = core.spawn(serve())
+    asker = ImproperList([Atom(OTHER)], b"#Nameasker")
+    core.router.deliver(server.pid, (GEN_CALL, (asker, (ALIAS, 1)), "?"), core.inbound())
+    core.run()
+    assert sent(core, [queue]) == [[((ALIAS, 1), b"?")]]
+    assert server.watches() == []
