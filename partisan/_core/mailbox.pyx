@@ -50,21 +50,50 @@ cdef class Mailbox:
             for i in range(position, self.length - 1):
                 self.ring[(self.head + i) & mask] = self.ring[(self.head + i + 1) & mask]
         self.length -= 1
+        cdef cursor* asked = self.asked
+        while asked is not NULL:
+            if position == asked.position:
+                asked.gone = True
+            elif position < asked.position:
+                asked.position -= 1
+            if position < asked.end:
+                asked.end -= 1
+            asked = asked.outer
         count(&live.messages, -1)
         message = <object>found
         Py_DECREF(message)
         return message
 
     cdef Py_ssize_t find(self, tuple patterns, Py_ssize_t start) except -2:
-        """Position of the oldest message from `start` on that matches one of `patterns` (none: any), or -1."""
+        """Position of the oldest message from `start` on that matches one of `patterns` (none: any), or -1.
+
+        A pattern may be any code: it may send to this mailbox's process, which may make room, or take messages out. So
+        the message is held while it is asked about, and its position moves with it; one that is gone then is none. What
+        comes meanwhile is not looked at, or a pattern that sends here at each message would be asked for ever:
+        `searched` is how far the search went.
+        """
         if not patterns:
             return start if start < self.length else -1
-        cdef Py_ssize_t i = start
-        while i < self.length:
-            if matches_any(patterns, <object>self.ring[(self.head + i) & (self.capacity - 1)]):
-                return i
-            i += 1
-        return -1
+        cdef cursor here
+        cdef bint found
+        here.position = start
+        here.end = self.length
+        here.outer = self.asked
+        self.asked = &here
+        try:
+            while here.position < here.end:
+                here.gone = False
+                message = <object>self.ring[(self.head + here.position) & (self.capacity - 1)]
+                found = matches_any(patterns, message)
+                if here.gone:
+                    continue  # the next one has moved here
+                if found:
+                    return here.position
+                here.position += 1
+            self.searched = here.position
+            return -1
+        finally:
+            self.asked = here.outer
 
     cdef int clear(self) except -1:
         """Drop every message."""

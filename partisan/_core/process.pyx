@@ -104,9 +104,10 @@ cdef class Receive(Timed):
             position = process.mailbox.find(self.patterns, self.tested)
             if position >= 0:
                 process.budget -= 1
+                message = process.take(position)
                 self.settle()
-                return process.take(position)
-            self.tested = process.mailbox.length if self.patterns else 0
+                return message
+            self.tested = process.mailbox.searched if self.patterns else 0
             if self.expired or self.timeout == 0:
                 self.settle()
                 raise ReceiveTimeout(self.timeout)

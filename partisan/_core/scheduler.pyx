@@ -399,7 +399,7 @@ cdef class Scheduler(Runner):
             process.waiting = <Receive>yielded
             if process.holds:
                 process.state = HELD
-            elif process.budget == 0:
+            elif process.budget == 0 or process.mailbox.length > process.waiting.tested:  # some came while it looked
                 self.make_ready(process)
             else:
                 process.state = RECEIVING

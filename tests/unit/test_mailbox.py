@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from partisan._core.process import receive
-from tests.unit.hollow import Core
+from tests.unit.hollow import Core, collect
 
 
 async def take(orders: list[object], taken: list[object]) -> None:
@@ -135,3 +136,130 @@ def test_nested_tuples_match_element_by_element(core: Core) -> None:
     process = core.spawn(look())
     core.tell(process, (("b", 1), 2), (("a", 1), "y"), ("a", 1, 2), (("a", 1), 2))
     assert found == [(("a", 1), 2)]
+
+
+class Gone:
+    """A message that can be told from any other object, even where that took its memory."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def test_a_message_stays_alive_while_a_pattern_that_drops_it_is_asked_about_it(core: Core) -> None:
+    seen: list[object] = []
+    process = core.start(wait())
+    process.bound_mailbox(2, "drop_oldest")
+
+    def first(message: object) -> bool:
+        core.scheduler.send_local(process, ("late", "er"))
+        return True
+
+    def second(message: object) -> bool:
+        seen.append(type(message))
+        return False
+
+    for name in ("one", "two"):
+        core.scheduler.send_local(process, (Gone(name), Gone(name)))
+    assert not process.remove((first, second))
+    assert Gone in seen
+    assert set(seen) <= {Gone, str}
+
+
+async def wait() -> None:
+    await receive("never")
+
+
+@pytest.mark.parametrize("asked", range(6))
+@pytest.mark.parametrize("taken", range(6))
+@pytest.mark.parametrize("nested", [False, True], ids=["at once", "by a pattern that it asks"])
+def test_a_pattern_that_takes_messages_out_leaves_the_one_that_it_says_yes_to(
+    core: Core, asked: int, taken: int, nested: bool
+) -> None:
+    process = core.start(wait())
+    left = list(range(6))
+
+    def inner(message: object) -> bool:
+        if nested and message == taken and taken in left:
+            left.remove(taken)
+            assert process.remove(taken)
+            return False
+        return message == taken
+
+    def outer(message: object) -> bool:
+        if message == asked and taken in left:
+            assert process.remove(inner) is not nested
+            if not nested:
+                left.remove(taken)
+        return message == asked
+
+    for number in range(6):
+        core.scheduler.send_local(process, number)
+    assert process.remove(outer) == (asked != taken)
+    if asked != taken:
+        left.remove(asked)
+    assert list(process.mailbox) == left
+
+
+def test_a_pattern_that_fills_the_mailbox_leaves_the_message_that_it_says_yes_to(core: Core) -> None:
+    process = core.start(wait())
+
+    def wanted(message: object) -> bool:
+        for number in range(100):
+            core.scheduler.send_local(process, number)
+        return message == "wanted"
+
+    for message in ("a", "wanted"):
+        core.scheduler.send_local(process, message)
+    assert process.remove(wanted)
+    assert list(process.mailbox) == ["a", *range(100), *range(100)]
+
+
+@pytest.mark.parametrize("timeout", [None, 1.0])
+def test_a_message_that_a_pattern_sends_while_it_is_asked_is_found(core: Core, timeout: float | None) -> None:
+    found: list[object] = []
+
+    def wanted(message: object) -> bool:
+        if message == "other":
+            core.scheduler.send_local(process, "wanted")
+        return message == "wanted"
+
+    async def look() -> None:
+        await receive("go")
+        found.append(await receive(wanted, timeout=timeout))
+
+    process = core.spawn(look())
+    core.tell(process, "other", "go")
+    assert found == ["wanted"]
+
+
+def test_a_pattern_that_sends_to_its_process_at_each_message_keeps_no_other_from_running(core: Core) -> None:
+    found: list[object] = []
+
+    def never(message: object) -> bool:
+        core.scheduler.send_local(process, message)
+        return False
+
+    process = core.start(collect(found, never))
+    other = core.start(collect(found, int))
+    core.scheduler.send_local(process, "one")
+    core.turn()
+    core.scheduler.send_local(other, 1)
+    core.turn()
+    core.turn()
+    assert found == [1]
+    process.doom("enough")
+    core.run()
+
+
+def test_a_pattern_that_raises_ends_its_search_alone(core: Core) -> None:
+    process = core.start(wait())
+
+    def fail(message: object) -> bool:
+        raise ValueError("as asked")
+
+    for number in range(3):
+        core.scheduler.send_local(process, number)
+    with pytest.raises(ValueError, match="as asked"):
+        process.remove(fail)
+    assert process.remove(1)
+    assert list(process.mailbox) == [0, 2]
