@@ -426,6 +426,8 @@ cdef class Scheduler(Runner):
         return self.make_ready(process)
 
     cdef int finish(self, Process process, object reason, object error) except -1:
+        """End a process. Whoever is to know is told, whatever another of them raises; all that is raised at the end."""
+        cdef list errors
         process.state = DONE
         process.coroutine = None
         process.future = None
@@ -437,9 +439,17 @@ cdef class Scheduler(Runner):
         del self.processes[(<unsigned long long>process.pid.serial) << ID_BITS | process.pid.id]
         process.mailbox.clear()
         ties, process.ties = process.ties, None
-        process.tell_watches(reason)
+        errors = process.tell_watches(reason)
         if ties is not None:
             for tie in ties.values():
-                (<Watch>tie).drop()
-        self.exited(process, reason, error)
-        return 0
+                try:
+                    (<Watch>tie).drop()
+                except BaseException as failure:
+                    errors = [failure] if errors is None else errors + [failure]
+        try:
+            self.exited(process, reason, error)
+        except BaseException as failure:
+            errors = [failure] if errors is None else errors + [failure]
+        if errors is None:
+            return 0
+        raise errors[0] if len(errors) == 1 else BaseExceptionGroup(f"the end of {process!r}", errors)

@@ -6,8 +6,8 @@ from partisan._core.identities cimport Alias
 cdef class Watched:
     cdef Watch first            # the latest watch on it, or None
 
-    # Take away every watch and tell each, oldest first, why this ended.
-    cdef int tell_watches(self, object reason) except -1
+    # Take away every watch and tell each, oldest first, why this ended; what they raised, or None.
+    cdef list tell_watches(self, object reason)
 
 
 cdef class Watch(Alias):

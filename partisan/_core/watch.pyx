@@ -20,11 +20,12 @@ cdef class Watched:
             watch = watch.older
         return found
 
-    cdef int tell_watches(self, object reason) except -1:
+    cdef list tell_watches(self, object reason):
         cdef Watch watch
         cdef list watches
+        cdef list errors = None
         if self.first is None:
-            return 0
+            return None
         watches = []
         while self.first is not None:
             watch = self.first
@@ -32,8 +33,11 @@ cdef class Watched:
             watches.append(watch)
         while watches:
             watch = watches.pop()
-            watch.fire(reason)
-        return 0
+            try:
+                watch.fire(reason)
+            except BaseException as error:
+                errors = [error] if errors is None else errors + [error]
+        return errors
 
 
 cdef class Watch(Alias):

@@ -352,6 +352,47 @@ async def test_whoever_calls_what_ends_for_a_reason_too_large_hears_how_that_beg
         assert await within(a, lambda: call(target, (Atom("echo"), 1))) == 1
 
 
+class Unsayable:
+    """Its repr fails."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (lambda: Unsayable(), b"<Unsayable"),
+        (lambda: "x" * 3_000_000, b"'xxx"),
+    ],
+    ids=["a repr that fails", "too large for a frame"],
+)
+async def test_a_reason_that_cannot_be_written_reaches_all_that_are_told_of_an_end(reason: Any, said: bytes) -> None:
+    async with pair(max_frame_octets=1 << 20) as (a, b, _):
+        seen: list[Any] = []
+
+        async def fails() -> None:
+            await partisan.receive("end")
+            raise partisan.Exit(reason())
+
+        async def watch() -> None:
+            partisan.monitor(pid)
+            b.send(pid, "end")
+            seen.append((await partisan.receive())[4])
+
+        pid = b.spawn(fails, name="fails")
+        asked = asyncio.create_task(within(a, lambda: call(("fails", b.name), 1)))
+        await eventually(lambda: left(b))
+        b.spawn(watch)
+        with pytest.raises(partisan.Exit) as ended:
+            await asked
+        what, text = ended.value.reason  # type: ignore[misc]
+        assert what == Atom("unencodable")
+        assert text.startswith(said)
+        await eventually(lambda: seen)
+        assert type(seen[0]) is type(reason())
+
+
 async def test_code_outside_of_processes_is_not_left_waiting_by_a_node_that_stops() -> None:
     async with running("c") as (c,):
         c.spawn(answerer, name="answerer")

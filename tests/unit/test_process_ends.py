@@ -8,10 +8,14 @@ import logging
 import pytest
 
 from partisan._core.process import Process, receive
+from partisan._core.ties import link
+from partisan._core.watch import Watch
 from partisan.errors import Exit
 from partisan.etf import Atom
 from partisan.runtime.exits import report_exit
 from tests.unit.hollow import Cancelled, Core, collect
+
+BOOM = Atom("boom")
 
 
 def test_a_process_that_returns_ends_normally(core: Core) -> None:
@@ -181,3 +185,66 @@ def test_a_dead_process_and_its_coroutine_are_collected(core: Core) -> None:
     del process
     gc.collect()
     assert not [thing for thing in gc.get_objects() if type(thing) is Process]
+
+
+class Told(Watch):
+    """A watch that keeps what it is told, and may raise."""
+
+    def __init__(self, told: list[object], raising: BaseException | None = None) -> None:
+        self.told = told
+        self.raising = raising
+
+    def fire(self, reason: object) -> int:
+        self.told.append(reason)
+        if self.raising is not None:
+            raise self.raising
+        return 0
+
+    def drop(self) -> int:
+        self.told.append("dropped")
+        super().drop()
+        if self.raising is not None:
+            raise self.raising
+        return 0
+
+
+@pytest.mark.parametrize("raising", [ValueError("of the watch"), KeyboardInterrupt()], ids=["an error", "Ctrl-C"])
+def test_what_one_watch_raises_keeps_no_other_from_being_told(core: Core, raising: BaseException) -> None:
+    told: list[object] = []
+    ended, other = core.start(receive_one()), core.start(receive_one())
+    for error in (None, raising, None):
+        Told(told, error).watch(ended)
+    held = Told(told)
+    ended.tie("held", held)
+    held.watch(other)
+    link(ended, other)
+    core.scheduler.send_local(ended, "end")
+    with pytest.raises(type(raising)) as caught:
+        core.run()
+    assert caught.value is raising
+    core.run()
+    assert told == [BOOM, BOOM, BOOM, "dropped"]
+    assert [(process, reason) for process, reason, _ in core.exits] == [(ended, BOOM), (other, BOOM)]
+    assert other.watches() == []
+
+
+def test_all_errors_of_those_that_are_told_of_an_end_are_raised(core: Core) -> None:
+    told: list[object] = []
+    errors = [ValueError(str(number)) for number in range(3)]
+    ended, other = core.start(receive_one()), core.start(receive_one())
+    for error in errors[:2]:
+        Told(told, error).watch(ended)
+    held = Told(told, errors[2])
+    held.watch(other)
+    ended.tie("held", held)
+    core.scheduler.send_local(ended, "end")
+    with pytest.raises(ExceptionGroup, match="the end of <Process test") as caught:
+        core.run()
+    assert list(caught.value.exceptions) == errors
+    assert told == [BOOM, BOOM, "dropped"]
+    assert [process for process, _, _ in core.exits] == [ended]
+
+
+async def receive_one() -> None:
+    await receive()
+    raise Exit(BOOM)
