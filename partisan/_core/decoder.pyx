@@ -296,27 +296,42 @@ cdef PyObject* read_tuple(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at)
 
 
 cdef PyObject* read_list(reader* r, Py_ssize_t n, int depth, Py_ssize_t tag_at) except NULL:
-    cdef list result
+    """A list with its tail; one that is a list again, a level deeper, is joined on here: no item is moved twice."""
+    cdef list result = None
+    cdef list part
     cdef object tail
-    admit(r, n, depth, tag_at)
-    if n == 0:
-        return read_term(r, depth - 1)      # no items: the tail is the term, as OTP has it
-    if n == 1 and r.options.remote_refs:
-        found = read_remote(r)
-        if found is not None:
-            return owned(found)
-    result = PyList_New(n)
-    r.pending += 1      # the tail
-    read_items(r, PySequence_Fast_ITEMS(<PyObject*>result), n, depth - 1)
-    r.pending -= 1
-    need(r, 1)
-    if r.data[r.position] == NIL_EXT:
-        r.position += 1
-        return owned(result)
-    tail = adopted(read_term(r, depth - 1))
-    if type(tail) is list:
-        return owned(result + tail)
-    return owned(ImproperList(result, tail))
+    while True:
+        admit(r, n, depth, tag_at)
+        if n == 1 and r.options.remote_refs:
+            tail = read_remote(r)
+            if tail is not None:
+                return owned(tail if result is None else ImproperList(result, tail))
+        if n:
+            part = PyList_New(n)
+            r.pending += 1      # the tail
+            read_items(r, PySequence_Fast_ITEMS(<PyObject*>part), n, depth - 1)
+            r.pending -= 1
+            if result is None:
+                result = part
+            else:
+                result.extend(part)
+        depth -= 1
+        need(r, 1)
+        if r.data[r.position] == LIST_EXT:
+            tag_at = r.position
+            r.position += 1
+            n = count32(r)
+        elif result is None:
+            return read_term(r, depth)      # no items: the tail is the term, as OTP has it
+        elif r.data[r.position] == NIL_EXT:
+            r.position += 1
+            return owned(result)
+        else:
+            tail = adopted(read_term(r, depth))
+            if type(tail) is not list:
+                return owned(ImproperList(result, tail))
+            result.extend(tail)
+            return owned(result)
 
 
 cdef PyObject* read_string(reader* r, int depth, Py_ssize_t tag_at) except NULL:
