@@ -7,7 +7,7 @@ from cpython.ref cimport Py_DECREF
 from partisan._core.awaitable cimport SUSPEND
 from partisan._core.connections cimport Peer
 from partisan._core.identities cimport Atom, Pid
-from partisan._core.process cimport Parked, Process, running_process
+from partisan._core.process cimport PARKED, Parked, Process, running_process
 from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request, Served
 from partisan._core.router cimport Router, current_router
 
@@ -176,8 +176,10 @@ cdef class Waiting(Parked):
                 return arrived
         for request in self.requests:
             if request.caller is not self.process:
+                self.close()
                 raise NotInProcess(f"{request!r} is of another process")
-            pending = pending or request.state == PENDING
+            request.awaited = request.state == PENDING  # from here on its outcome wakes this process
+            pending = pending or request.awaited
             arrived = request if request.arrived else arrived
         if arrived is not None:
             self.close()
@@ -185,8 +187,6 @@ cdef class Waiting(Parked):
         if not pending or self.expired or self.timeout == 0.0:
             self.close()
             return None
-        for request in self.requests:
-            request.awaited = request.state == PENDING
         self.tested = self.process.mailbox.length
         if self.timeout > 0.0 and self.ring is None:
             self.process.scheduler.deadlines.start(self)
@@ -208,9 +208,8 @@ cdef class Waiting(Parked):
         return type(message) is Request and message in self.requests
 
     cdef int on_expired(self) except -1:
-        cdef Request request
-        for request in self.requests:
-            request.wake()
+        if self.process.state == PARKED:
+            self.process.scheduler.make_ready(self.process)
         return 0
 
     def throw(self, kind, value=None, traceback=None):
@@ -222,7 +221,8 @@ cdef class Waiting(Parked):
         """The wait is over."""
         cdef Request request
         for request in self.requests:
-            request.awaited = False
+            if request.caller is self.process:
+                request.awaited = False
         self.stop_timer()
 
 
@@ -281,7 +281,9 @@ cdef class Response(Parked):
         raise CallTimeout(self.timeout, self.target, where)
 
     cdef int on_expired(self) except -1:
-        return self.request.wake()
+        if self.process.state == PARKED:
+            self.process.scheduler.make_ready(self.process)
+        return 0
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""

@@ -90,6 +90,7 @@ cdef class Deadlines:
 
     cdef int start(self, Timed what) except -1:
         """Let its time run from now on."""
+        what.due = self.clock() + what.timeout  # first: this is code of others, which may end rings
         cdef Ring ring = self.latest
         if ring is None or ring.seconds != what.timeout:
             ring = self.rings.get(what.timeout)
@@ -99,7 +100,6 @@ cdef class Deadlines:
                 ring.seconds = what.timeout
                 self.rings[what.timeout] = ring
             self.latest = ring
-        what.due = self.clock() + what.timeout
         what.ring = ring
         what.earlier = ring.last
         if ring.last is None:

@@ -69,6 +69,7 @@ cdef class Process(Watched):
     cdef readonly ProcessState state
     cdef Receive waiting                # what it receives with, from when it waits until it runs again
     cdef Receive plain                  # reused by every receive() without arguments
+    cdef bint woken                     # what it is about to be parked on has come
     cdef object future                  # what it awaits, while AWAITING
     cdef object thrown                  # exception to raise in it at its next step, or None
     cdef Py_ssize_t budget              # messages it may still take before it must let others run

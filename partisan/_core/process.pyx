@@ -111,6 +111,7 @@ cdef class Receive(Timed):
             if self.expired or self.timeout == 0:
                 self.settle()
                 raise ReceiveTimeout(self.timeout)
+        process.waiting = self  # a message that is dropped from now on moves what is known of those behind it
         if self.timeout > 0 and self.ring is None and not self.expired:
             process.scheduler.deadlines.start(self)
         return SUSPEND

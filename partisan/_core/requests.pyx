@@ -10,7 +10,7 @@ the mailbox: the Request itself is the message. (Nodes that are no Python nodes 
 """
 
 
-from partisan._core.process cimport PARKED
+from partisan._core.process cimport PARKED, RUNNING
 
 from partisan._core.identities import Atom
 
@@ -66,11 +66,13 @@ cdef class Request(Watch):
         return 0
 
     cdef int wake(self) except -1:
-        """Let the caller go on if it is parked on this."""
+        """Let the caller go on if it is parked on this, or is about to be."""
         if self.awaited:
             self.awaited = False
             if self.caller.state == PARKED:  # it may have been made ready by something else
                 self.scheduler.make_ready(self.caller)
+            elif self.caller.state == RUNNING:
+                self.caller.woken = True
         return 0
 
     def taken(self) -> None:

@@ -331,6 +331,7 @@ cdef class Scheduler(Runner):
             raise
         process.state = RUNNING
         process.waiting = None
+        process.woken = False
         process.hibernating = False
         process.budget = BUDGET
         self.steps += 1
@@ -389,7 +390,11 @@ cdef class Scheduler(Runner):
                     raise
 
     cdef int suspend(self, Process process, object yielded) except -1:
-        """Put a process that has yielded where it belongs."""
+        """Put a process that has yielded where it belongs.
+
+        Between its last look and this, code of others may have run, as a finaliser while its timer was started: what it
+        waits for may have come.
+        """
         kind = type(yielded)
         if process.crowded and process.mailbox.length <= self.large_mailbox // 2:
             process.crowded = False
@@ -399,12 +404,14 @@ cdef class Scheduler(Runner):
             process.waiting = <Receive>yielded
             if process.holds:
                 process.state = HELD
-            elif process.budget == 0 or process.mailbox.length > process.waiting.tested:  # some came while it looked
+            elif process.budget == 0 or process.mailbox.length > process.waiting.tested or process.waiting.expired:
                 self.make_ready(process)
             else:
                 process.state = RECEIVING
             return 0
         if isinstance(yielded, Parked):
+            if process.woken or (<Parked>yielded).expired:
+                return self.make_ready(process)
             process.state = PARKED
             return 0
         if kind is Checkpoint:
