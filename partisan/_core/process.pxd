@@ -70,6 +70,8 @@ cdef class Process(Watched):
     cdef Receive waiting                # what it receives with, from when it waits until it runs again
     cdef Receive plain                  # reused by every receive() without arguments
     cdef bint woken                     # what it is about to be parked on has come
+    cdef bint asking                    # patterns of `waiting` are asked about a message
+    cdef bint disturbed                 # ... and another one has come meanwhile
     cdef object future                  # what it awaits, while AWAITING
     cdef object thrown                  # exception to raise in it at its next step, or None
     cdef Py_ssize_t budget              # messages it may still take before it must let others run
@@ -92,7 +94,7 @@ cdef class Process(Watched):
     cdef Py_ssize_t marked              # the oldest so many messages came before that: none of them contains it
 
     cdef int deliver(self, object message) except -1
-    cdef bint wakes(self, object message) except -1
+    cdef int consider(self, object message) except -1
     cdef bint fits(self) except -1
     cdef object take(self, Py_ssize_t position)
     cdef bint is_marked(self, tuple patterns)

@@ -204,10 +204,10 @@ cdef class Process(Watched):
             return 0
         self.scheduler.delivered += 1
         if self.state == RECEIVING:
-            if not self.waiting.patterns or self.wakes(message):
+            if not self.waiting.patterns:
                 self.scheduler.make_ready(self)
             else:
-                self.waiting.tested = self.mailbox.length
+                self.consider(message)
         return 0
 
     cdef bint fits(self) except -1:
@@ -267,12 +267,30 @@ cdef class Process(Watched):
         self.max_mailbox = messages
         self.limit = min(messages, self.scheduler.large_mailbox)
 
-    cdef bint wakes(self, object message) except -1:
-        """Whether the process waits for this. A pattern that raises wakes it: the fault is its own, not the sender's."""
+    cdef int consider(self, object message) except -1:
+        """Wake the process if it waits for this, the latest message.
+
+        A pattern that raises wakes it: the fault is its own, not the sender's. So does what comes while a pattern is
+        asked, as from itself: the process looks at all of that.
+        """
+        cdef bint wanted = True
+        if self.asking:
+            self.disturbed = True
+            return 0
+        self.asking = True
         try:
-            return matches_any(self.waiting.patterns, message)
+            wanted = matches_any(self.waiting.patterns, message)
         except Exception:
-            return True
+            pass
+        finally:
+            self.asking = False
+            wanted, self.disturbed = wanted or self.disturbed, False
+            if self.state == RECEIVING:  # something else may have made it ready
+                if wanted:
+                    self.scheduler.make_ready(self)
+                else:
+                    self.waiting.tested = self.mailbox.length
+        return 0
 
     cpdef int hold(self) except -1:
         """Something that it sends to is full: do not run this process past its next await until release()."""

@@ -263,3 +263,68 @@ def test_a_pattern_that_raises_ends_its_search_alone(core: Core) -> None:
         process.remove(fail)
     assert process.remove(1)
     assert list(process.mailbox) == [0, 2]
+
+
+@pytest.mark.parametrize("sent", ["note", "wanted too"])
+@pytest.mark.parametrize("about", ["wanted", "other"])
+def test_a_message_that_a_waiting_pattern_sends_when_it_is_asked_hides_none(core: Core, about: str, sent: str) -> None:
+    found: list[object] = []
+    left = [about]
+
+    def wanted(message: object) -> bool:
+        if message in left:
+            left.clear()
+            core.scheduler.send_local(process, sent)
+        return str(message).startswith("wanted")
+
+    process = core.spawn(collect(found, wanted))
+    core.tell(process, "a", "other", "wanted", "b", "c")
+    expected = ["wanted", sent] if about == "wanted" else [sent, "wanted"]
+    assert found == [message for message in expected if message != "note"]
+    steps = core.scheduler.steps
+    core.tell(process, "d")
+    assert core.scheduler.steps == steps
+
+
+def test_a_message_that_takes_the_place_of_another_while_a_waiting_pattern_is_asked_is_seen(core: Core) -> None:
+    found: list[object] = []
+    left = ["other"]
+
+    def wanted(message: object) -> bool:
+        if message in left:
+            left.clear()
+            core.scheduler.send_local(process, "wanted")
+        return message == "wanted"
+
+    process = core.spawn(collect(found, wanted))
+    process.bound_mailbox(2, "drop_oldest")
+    core.tell(process, "a", "other")
+    assert found == ["wanted"]
+
+
+def test_a_pattern_that_ends_its_waiting_process_when_it_is_asked_has_it_run_once(core: Core) -> None:
+    def fatal(message: object) -> bool:
+        process.doom("enough")
+        return True
+
+    process = core.spawn(collect([], fatal))
+    steps = core.scheduler.steps
+    core.tell(process, 1)
+    assert core.scheduler.steps == steps + 1
+    assert process.exit_reason == "enough"
+
+
+def test_an_interrupt_in_a_waiting_pattern_hides_no_message(core: Core) -> None:
+    found: list[object] = []
+    raising: list[BaseException] = [KeyboardInterrupt()]
+
+    def wanted(message: object) -> bool:
+        if raising:
+            raise raising.pop()
+        return message == "wanted"
+
+    process = core.spawn(collect(found, wanted))
+    with pytest.raises(KeyboardInterrupt):
+        core.tell(process, "wanted")
+    core.tell(process, "other")
+    assert found == ["wanted"]
