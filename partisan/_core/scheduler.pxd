@@ -41,5 +41,6 @@ cdef class Scheduler(Runner):
     cdef object resume(self, Process process, bint* ended)
     cdef object close(self, object coroutine)
     cdef int suspend(self, Process process, object yielded) except -1
+    cdef int await_future(self, Process process, object yielded) except -1
     cdef int finish(self, Process process, object reason, object error) except -1
     cdef Process find_process(self, unsigned long long id, unsigned long long serial)

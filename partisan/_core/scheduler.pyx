@@ -46,7 +46,8 @@ cdef Py_ssize_t CLOSES = 100     # how often a killed coroutine that goes on wai
 cdef Py_ssize_t CLOSELY = 1024   # runs that are timed step by step after one that took long
 cdef Py_ssize_t GLANCE = 8       # steps after which a run that is not timed so looks at the time
 cdef Py_ssize_t ID_BITS = 28     # as in the pids of a BEAM
-cdef Py_ssize_t KEY_LIMIT = 1 << 41  # 28 bits of id and 13 of serial
+cdef Py_ssize_t SERIAL_BITS = 13
+cdef Py_ssize_t KEY_LIMIT = <Py_ssize_t>1 << (ID_BITS + SERIAL_BITS)
 
 cdef object NORMAL = Atom("normal")
 cdef object KILLED = Atom("killed")
@@ -188,6 +189,8 @@ cdef class Scheduler(Runner):
         return self.find_process(pid.id, pid.serial)
 
     cdef Process find_process(self, unsigned long long id, unsigned long long serial):
+        if id >> ID_BITS or serial >> SERIAL_BITS:  # of a node before this one, or of none
+            return None
         return self.processes.get(serial << ID_BITS | id)
 
     def interrupt(self, Process process, error) -> None:
@@ -423,14 +426,25 @@ cdef class Scheduler(Runner):
                 self.awake = True
                 self.wake()
             return 0
-        if getattr(yielded, "_asyncio_future_blocking", None):
-            yielded._asyncio_future_blocking = False
-            process.state = AWAITING
-            process.future = yielded
-            yielded.add_done_callback(process.future_done, context=self.idle_context)
-            return 0
-        process.thrown = LocalProtocolError(f"a process awaited {yielded!r}, which is neither a future nor of this node")
-        return self.make_ready(process)
+        return self.await_future(process, yielded)
+
+    cdef int await_future(self, Process process, object yielded) except -1:
+        """Have a process wait for a future. If that cannot be waited for, the process gets to know, and no other."""
+        try:
+            if getattr(yielded, "_asyncio_future_blocking", None):
+                yielded._asyncio_future_blocking = False
+                process.state = AWAITING
+                process.future = yielded
+                yielded.add_done_callback(process.future_done, context=self.idle_context)
+                return 0
+            raise LocalProtocolError(f"a process awaited {yielded!r}, which is neither a future nor of this node")
+        except BaseException as error:
+            if process.state == AWAITING or process.state == RUNNING:  # else it was interrupted meanwhile
+                process.future = None
+                if process.thrown is None:
+                    process.thrown = error
+                return self.make_ready(process)
+        return 0
 
     cdef int finish(self, Process process, object reason, object error) except -1:
         """End a process. Whoever is to know is told, whatever another of them raises; all that is raised at the end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Iterator
 
 import pytest
 
@@ -423,3 +424,66 @@ def test_processes_that_never_wait_keep_the_sockets_waiting_for_one_budget_not_f
         most = max(most, len(taken) - before)
     core.run()
     assert 0 < most <= 2 * BUDGET
+
+
+class Refusing:
+    """It looks like a future, and fails where it is asked."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def __await__(self) -> Iterator[object]:
+        return (yield self)
+
+    def __repr__(self) -> str:
+        raise ValueError("repr")
+
+    @property
+    def _asyncio_future_blocking(self) -> bool:
+        if self.at == "look":
+            raise ValueError("look")
+        return self.at != "repr"
+
+    @_asyncio_future_blocking.setter
+    def _asyncio_future_blocking(self, value: bool) -> None:
+        if self.at == "write":
+            raise ValueError("write")
+
+    def add_done_callback(self, function: object, *, context: object) -> None:
+        raise ValueError("callback")
+
+
+@pytest.mark.parametrize("at", ["look", "write", "repr", "callback"])
+def test_a_future_that_fails_where_it_is_awaited_raises_in_its_process_alone(core: Core, at: str) -> None:
+    found: list[object] = []
+
+    async def wait() -> None:
+        try:
+            await Refusing(at)
+        except ValueError as error:
+            found.append(str(error))
+        found.append(await receive())
+
+    process, other = core.start(wait()), core.start(collect(found))
+    core.run()
+    core.tell(process, "goes on")
+    core.tell(other, "so does another")
+    assert found == [at, "goes on", "so does another"]
+
+
+def test_a_process_that_is_ended_by_a_future_that_fails_runs_once_more(core: Core) -> None:
+    class Fatal(Refusing):
+        def add_done_callback(self, function: object, *, context: object) -> None:
+            process.doom("enough")
+            super().add_done_callback(function, context=context)
+
+        def cancel(self) -> None:
+            pass
+
+    async def wait() -> None:
+        await Fatal("callback")
+
+    process = core.start(wait())
+    core.run()
+    assert process.exit_reason == "enough"
+    assert core.scheduler.steps == 2

@@ -66,3 +66,15 @@ def test_a_sink_has_a_name_but_is_no_process(core: Core) -> None:
     with pytest.raises(NameTaken):
         core.scheduler.register("sink", core.spawn(idle()))
     core.scheduler.unregister("sink")
+
+
+@pytest.mark.parametrize(
+    ("number", "serial"),
+    [(5 | 1 << 28, 2), (5 | 3 << 28, 0), (5, 3 | 1 << 13), (5, 3 | 1 << 28), (6, 3)],
+)
+def test_a_process_is_found_by_its_own_numbers_alone(number: int, serial: int) -> None:
+    core = Core(first_key=3 << 28 | 5)
+    process = core.start(idle())
+    assert core.scheduler.find(Pid(core.name, 5, 3)) is process
+    assert core.scheduler.find(Pid(core.name, number, serial)) is None
+    core.close()
