@@ -96,6 +96,7 @@ cdef class Process(Watched):
     cdef int deliver(self, object message) except -1
     cdef int consider(self, object message) except -1
     cdef bint fits(self) except -1
+    cdef int lose(self, object message) except -1
     cdef object take(self, Py_ssize_t position)
     cdef bint is_marked(self, tuple patterns)
     cpdef int hold(self) except -1

@@ -220,12 +220,25 @@ cdef class Process(Watched):
         self.dropped += 1
         self.scheduler.dropped += 1
         if self.policy == DROP_OLDEST:
-            self.take(0)
+            self.lose(self.take(0))
             return True
-        self.take(self.mailbox.length - 1)
+        self.lose(self.take(self.mailbox.length - 1))
         if self.policy == END:
             self.doom((SYSTEM_LIMIT, MAX_MAILBOX))
         return False
+
+    cdef int lose(self, object message) except -1:
+        """A full mailbox has lost this. If it was a request, nobody will answer it: whoever asked is told."""
+        cdef Watch asked
+        if type(message) is not tuple or len(<tuple>message) != 3:
+            return 0
+        caller = (<tuple>message)[1]
+        if type(caller) is tuple and len(<tuple>caller) == 2 and isinstance((<tuple>caller)[1], Watch):
+            asked = (<tuple>caller)[1]
+            if asked.of is self:
+                asked.detach()
+                asked.fire((SYSTEM_LIMIT, MAX_MAILBOX))
+        return 0
 
     cdef object take(self, Py_ssize_t position):
         """Take a message out of the mailbox; what is known of those behind it moves along."""

@@ -12,11 +12,13 @@ from partisan._core.references import place_of
 from partisan._core.requests import Served
 from partisan._core.router import current_router_var
 from partisan._core.sendqueue import MonotonicQueue
+from partisan.errors import Exit
 from partisan.etf import Atom, ImproperList, Pid
 from tests.unit.hollow import Core, sent
 
 OTHER = "b@127.0.0.1"
 KILL = Atom("kill")
+FULL = (Atom("system_limit"), Atom("max_mailbox"))
 GEN_CALL, ALIAS = Atom("$gen_call"), Atom("$alias")
 
 
@@ -172,3 +174,39 @@ def test_a_request_in_the_name_of_a_remote_name_is_answered_to_it(core: Core, qu
     core.run()
     assert sent(core, [queue]) == [[((ALIAS, 1), b"?")]]
     assert server.watches() == []
+
+
+# What full mailboxes lose.
+
+
+@pytest.mark.parametrize("policy", ["drop_oldest", "drop_newest"])
+def test_a_request_that_a_full_mailbox_loses_is_refused_and_leaves_nothing_behind(core: Core, policy: str) -> None:
+    server = core.start(keep([]))
+    server.bound_mailbox(3, policy)
+    for number in range(10):
+        core.router.deliver(server.pid, (GEN_CALL, (Pid(OTHER, 1), (ALIAS, number)), "?"), core.inbound())
+    kept = range(7, 10) if policy == "drop_oldest" else range(3)
+    lost = [number for number in range(10) if number not in kept]
+    refused = core.refused  # type: ignore[attr-defined]
+    assert [(tag, reason) for _, tag, _, reason in refused] == [((ALIAS, number), FULL) for number in lost]
+    assert [watch.tag for watch in reversed(server.watches())] == [(ALIAS, number) for number in kept]
+
+
+def test_a_call_of_a_process_of_this_node_whose_mailbox_is_full_fails(core: Core) -> None:
+    found: list[Any] = []
+    server = core.start(keep([]))
+    server.bound_mailbox(1, "drop_newest")
+    core.scheduler.send_local(server, "first")
+
+    async def fail() -> None:
+        with pytest.raises(Exit) as lost:
+            await call(server.pid, "?")
+        found.append(lost.value.reason)
+
+    caller = core.start(fail())
+    server.hold()
+    core.run()
+    assert found == [FULL]
+    assert caller.done()
+    assert server.watches() == []
+    server.release()
