@@ -6,7 +6,8 @@ import pytest
 
 from bench.conftest import Rounds
 from partisan._core.bound import Bound
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.etf import Atom, Codec
 
 CODEC = Codec()

@@ -13,6 +13,10 @@ ctypedef struct run:
     size_t size
 
 
+cdef class Kept:
+    """The key of a frame that is neither superseded nor dropped."""
+
+
 cdef class SendQueue:
     """Frames of one connection, first in, first out; large payloads by reference."""
     cdef octets stream                # owned; stream.data[start:length] waits, with the references in between
@@ -64,25 +68,3 @@ cdef class SendQueue:
     cdef object buffer_of(self, run octets)
     cdef Py_ssize_t advance(self, size_t size) except -1
     cdef int settle(self, bint blocked) except -1
-
-
-cdef class FramedQueue(SendQueue):
-    """A queue whose frames wait one by one, so that one can be dropped before it is sent."""
-    cdef dict pending                 # key -> (octets of the frame without references, references, size)
-    cdef Py_ssize_t pending_octets
-
-    cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1
-    cdef Py_ssize_t discard(self, object key) except -1
-    cdef int write_pending(self, object key) except -1
-
-
-cdef class MonotonicQueue(FramedQueue):
-    """Of the frames that wait with the same key only the newest is sent."""
-    cdef public double send_window    # seconds after which a superseded frame is sent all the same
-    cdef double last_commit           # when a frame was last handed on to be sent; seconds
-    cdef readonly unsigned long long superseded_frames
-
-
-cdef class DroppingQueue(FramedQueue):
-    """Above high water the oldest frame that waits is dropped for the new one."""
-    cdef unsigned long long next_key

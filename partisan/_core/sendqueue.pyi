@@ -9,7 +9,7 @@ from partisan.etf import Codec
 
 from .bound import Bound
 
-__all__ = ["DroppingQueue", "MonotonicQueue", "SendQueue"]
+__all__ = ["SendQueue"]
 
 @disjoint_base
 class SendQueue(Buffer):
@@ -111,27 +111,3 @@ class SendQueue(Buffer):
 
     def close(self) -> int:
         """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""
-
-@disjoint_base
-class FramedQueue(SendQueue):
-    """A queue whose frames wait one by one, so that one can be dropped before it is sent."""
-
-@disjoint_base
-class MonotonicQueue(FramedQueue):
-    """Of the frames that wait with the same key only the newest is sent.
-
-    Args:
-        send_window: seconds after which a superseded frame is sent all the same.
-        bound, options: as SendQueue.
-    """
-
-    send_window: float
-    def __init__(self, bound: Bound, *, send_window: float = 1.0, **options: Any) -> None: ...
-    @property
-    def superseded_frames(self) -> int: ...
-
-@disjoint_base
-class DroppingQueue(FramedQueue):
-    """Above high water the oldest frames that wait are dropped for the new one, and counted."""
-
-    def __init__(self, bound: Bound, **options: Any) -> None: ...

@@ -27,8 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 from partisan import telemetry
 from partisan._core.bound import Bound
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.inbound import Inbound
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan._core.stream import Stream
 from partisan.config import Config, PingConfig
 from partisan.errors import ConnectionLost, HandshakeError, LocalProtocolError, Overloaded

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from partisan import telemetry
-from partisan._core.sendqueue import MonotonicQueue
+from partisan._core.framedqueue import MonotonicQueue
 from partisan.config import ChannelConfig, Config
 from partisan.errors import ConfigError
 from partisan.names import DEFAULT_CHANNEL, NodeSpec

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partisan._core.bound import Bound
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.errors import EncodeError, LocalProtocolError
 from partisan.etf import Codec
 from tests.unit.hollow import Core, bodies, drain, framed, messages

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from partisan._core.bound import Bound
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.process import Process, checkpoint, receive
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.errors import Overloaded
 from partisan.etf import Atom, Codec
 from tests.unit.hollow import Core, drain, framed, messages

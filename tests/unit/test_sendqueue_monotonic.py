@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partisan._core.bound import Bound
-from partisan._core.sendqueue import MonotonicQueue, SendQueue
+from partisan._core.framedqueue import MonotonicQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.etf import Codec
 from tests.unit.hollow import Core, bodies, drain, messages
 

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pytest
 
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.router import PairKey
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.errors import EncodeError
 from partisan.etf import Atom
 from partisan.runtime.sharing import LOOK, Sharing

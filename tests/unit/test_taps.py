@@ -8,9 +8,10 @@ import pytest
 
 from partisan._core.bound import Bound
 from partisan._core.frame import Slab
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.inbound import Inbound
 from partisan._core.process import receive
-from partisan._core.sendqueue import DroppingQueue, MonotonicQueue, SendQueue
+from partisan._core.sendqueue import SendQueue
 from partisan.errors import FrameError
 from partisan.etf import Atom, Codec, Pid
 from tests.oracle.cases import compressed
