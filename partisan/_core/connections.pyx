@@ -29,6 +29,7 @@ cimport cython
 from partisan._core.bound cimport Bound
 from partisan._core.places cimport CLAIMED, Places
 from partisan._core.sendqueue cimport SendQueue
+from partisan._core.turns cimport WRITING
 
 from partisan.errors import NotConnected
 from partisan.names import DEFAULT_CHANNEL
@@ -79,6 +80,10 @@ cdef class Wait:
         cdef TakeOver takeover = self.takeover
         if self not in takeover.waits:
             return
+        for holding in takeover.held.values():
+            if (<SendQueue>holding).busy & WRITING:  # this is called by what runs while a message is written there
+                holding.defer(self)
+                return
         takeover.waits.remove(self)
         if not takeover.waits:
             takeover.lane.takeovers.remove(takeover)

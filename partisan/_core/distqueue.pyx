@@ -203,7 +203,7 @@ cdef class DistQueue(SendQueue):
         """Queue a frame of no octets: we live."""
         cdef size_t start = self.begin()
         self.stream.length -= 1
-        self.end(start, len(self.references), None, 0.0)
+        self.end(start, len(self.references), None, 0.0, False)
 
     cdef int wait(self, object sender, object frame) except -1:
         """Send a frame, or what is left of pieces, when there is room: behind what waits of the same sender."""
@@ -371,8 +371,8 @@ cdef class DistQueue(SendQueue):
 
     cdef int push_whole(self) except -1:
         """Queue the message that was written."""
-        cdef Py_ssize_t references = len(self.references)
         cdef size_t start = self.begin()
+        cdef Py_ssize_t references = len(self.references)
         cdef bint queued = False
         self.stream.length -= 1  # the version octet, which is not always there
         try:
@@ -383,7 +383,7 @@ cdef class DistQueue(SendQueue):
                 raise MemoryError()
             for offset, large in self.large:
                 self.references.append((offset + shift, large))
-            self.end(start, references, None, 0.0)
+            self.end(start, references, None, 0.0, False)
             queued = True
         finally:
             if not queued:
@@ -437,15 +437,15 @@ cdef class Pieces:
 
     cdef Py_ssize_t push_next(self, DistQueue queue) except -1:
         """Queue the next piece; returns how many octets of the message it had."""
-        cdef Py_ssize_t references = len(queue.references)
         cdef size_t start = queue.begin()
+        cdef Py_ssize_t references = len(queue.references)
         cdef bint queued = False
         cdef Py_ssize_t size = min(self.piece, self.left_octets)
         queue.stream.length -= 1  # the version octet is part of the head
         try:
             self.put_head(queue)
             self.put_octets(queue, size)
-            queue.end(start, references, None, 0.0)
+            queue.end(start, references, None, 0.0, False)
             queued = True
         finally:
             if not queued:

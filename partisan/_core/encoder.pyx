@@ -26,7 +26,7 @@ from .python cimport (
 from .terms cimport BitString, ErlMap, Export, Fun, ImproperList
 from .wire cimport (
     BINARY_EXT, LARGE_TUPLE_EXT, LIST_EXT, MAP_EXT, NEW_FLOAT_EXT, NEW_FUN_EXT, NEW_FUN_FIXED_OCTETS, NIL_EXT,
-    SMALL_TUPLE_EXT, STRING_EXT, PUT_INTEGER_OCTETS, octets, octets_append, octets_free, put16, put32, put_double,
+    SMALL_TUPLE_EXT, STRING_EXT, PUT_INTEGER_OCTETS, octets, octets_free, put16, put32, put_double,
     put_integer,
 )
 from .writer cimport (
@@ -204,7 +204,7 @@ cdef int write_text_otherwise(writer* w, str text) except -1:
 
 cdef int write_binary(writer* w, PyObject* term) except -1:
     cdef size_t size = PyBytes_GET_SIZE(term)
-    if w.references is NULL or size < LARGE_OCTETS:
+    if w.references is NULL or size < LARGE_OCTETS or Py_TYPE(term) != &PyBytes_Type:  # a subclass may have a finaliser
         return put_binary(w, PyBytes_AS_STRING(term), size)
     w.referenced += size
     check_size(w)
@@ -501,11 +501,9 @@ cdef int write_whole(writer* w, object term) except -1:
 
 cdef int encode_term(const codec_options* options, octets* out, object term, list references) except -1:
     cdef writer w
-    cdef octets meanwhile
     cdef Py_ssize_t kept = 0 if references is None else len(references)
     cdef bint written = False
-    # The run is taken away from its owner: a finaliser that encodes into it meanwhile finds it empty.
-    w.run = out[0]
+    w.run = out[0]  # taken away from its owner, who lets nobody else write into it meanwhile
     out.data = NULL
     out.length = out.capacity = 0
     w.references = NULL if references is None else <PyObject*>references
@@ -524,19 +522,7 @@ cdef int encode_term(const codec_options* options, octets* out, object term, lis
             w.run.length = w.start
             if references is not None:
                 del references[kept:]
-        meanwhile = out[0]
         out[0] = w.run
-        if meanwhile.data is not NULL:
-            join(out, &meanwhile)
-    return 0
-
-
-cdef int join(octets* out, octets* meanwhile) except -1:
-    """Put behind a term what a finaliser wrote while the term was written."""
-    cdef int failed = octets_append(out, meanwhile.data, meanwhile.length)
-    octets_free(meanwhile)
-    if failed:
-        raise MemoryError
     return 0
 
 

@@ -3,6 +3,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 
 from partisan._core.sendqueue cimport Kept, SendQueue
+from partisan._core.turns cimport WRITING
 from partisan._core.wire cimport octets_append
 
 __all__ = ["DroppingQueue", "MonotonicQueue"]
@@ -17,11 +18,12 @@ cdef class FramedQueue(SendQueue):
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
         frame = PyBytes_FromStringAndSize(<char*>self.stream.data + start, self.stream.length - start)
         payloads = [(mark - start, payload) for mark, payload in self.references[references:]]
-        self.abandon(start, references)
+        self.cut_off(start, references)
         self.admit_frame(key, size, now)
         self.pending[key] = (frame, payloads, size)
         self.pending_octets += size
         self.queued_octets += size
+        self.busy &= ~WRITING
         return self.bound.charge(size)
 
     cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1:

@@ -8,11 +8,12 @@ from typing_extensions import Buffer, disjoint_base
 from partisan.etf import Codec
 
 from .bound import Bound
+from .turns import Turns
 
 __all__ = ["SendQueue"]
 
 @disjoint_base
-class SendQueue(Buffer):
+class SendQueue(Turns, Buffer):
     """Frames of one connection, first in, first out. As a buffer it is the next run of octets.
 
     Args:
@@ -24,7 +25,8 @@ class SendQueue(Buffer):
         max_frame: octets that a frame may have.
         quantum: octets handed out at once at most.
 
-    While somebody looks at its octets, what would move or free them raises BufferError.
+    While somebody looks at its octets, what would move or free them raises BufferError. What is pushed while a frame is
+    being written, by a finaliser for instance, goes behind that frame.
     """
 
     def __init__(
@@ -51,8 +53,6 @@ class SendQueue(Buffer):
     def sent_octets(self) -> int: ...
     @property
     def quantum(self) -> int: ...
-    @property
-    def closed(self) -> bool: ...
     @property
     def foreign(self) -> bool:
         """Whether its messages have another wire than Partisan's: no padding, no acknowledgements."""
@@ -84,9 +84,6 @@ class SendQueue(Buffer):
 
     def put(self, body: bytes, key: Hashable = None, now: float = 0.0) -> None:
         """Append a finished frame, by its body as the tap was given it, past the tap."""
-
-    def withhold(self, octets: int) -> None:
-        """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
 
     def rebind(self, bound: Bound) -> None:
         """Account what waits, and all that comes, to another bound."""

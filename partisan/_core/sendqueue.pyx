@@ -3,6 +3,10 @@
 A frame is encoded straight into the queue's stream of octets; a large binary inside it is kept by reference and never
 copied. The link takes octets from the front (the queue is a buffer: `socket.send(queue)`) and says with `sent()` how
 many the socket took. Time is an argument where it matters.
+
+Python code may run while a frame is written: `__bytes__` of a value in it, `__hash__` of a key, and finalisers wherever
+something is allocated. It may send by the same queue, have it written, or close it. So nobody else touches the octets
+meanwhile: what is pushed then is encoded apart, and waits until the frame is done (`turns`).
 """
 
 cimport cython
@@ -15,7 +19,8 @@ from libc.string cimport memcpy, memmove
 from partisan._core.bound cimport Bound
 from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
-from partisan._core.wire cimport get32, octets_append, octets_free, octets_reserve, put32
+from partisan._core.turns cimport WRITING, Turns
+from partisan._core.wire cimport get32, octets, octets_append, octets_free, octets_reserve, put32
 
 import zlib
 
@@ -44,7 +49,18 @@ cdef class Kept:
     """The key of a frame that is neither superseded nor dropped."""
 
 
-cdef class SendQueue:
+cdef int put_forward(octets* out, const uint8_t* target, size_t size) except -1:
+    """Write `{forward_message, Target, ...` up to the message."""
+    cdef size_t fixed = PyBytes_GET_SIZE(FORWARD)
+    if octets_reserve(out, fixed + size) < 0:
+        raise MemoryError()
+    memcpy(out.data + out.length, PyBytes_AS_STRING(FORWARD), fixed)
+    memcpy(out.data + out.length + fixed, target, size)
+    out.length += fixed + size
+    return 0
+
+
+cdef class SendQueue(Turns):
     """Frames of one connection, first in, first out.
 
     Args:
@@ -85,7 +101,7 @@ cdef class SendQueue:
     @property
     def gathers(self):
         """Whether what is next is more than one run of octets: then `segments()` is the way to take it."""
-        return bool(self.references) and self.start < self.boundary()
+        return not self.busy & WRITING and bool(self.references) and self.start < self.boundary()
 
     def push(self, Codec codec not None, term, *, key=None, double now=0.0):
         """Append the frame of a whole term, such as a handshake or a ping; without a key it is always sent."""
@@ -93,9 +109,11 @@ cdef class SendQueue:
 
     def rebind(self, Bound bound not None):
         """Account what waits, and all that comes, to another bound."""
-        self.bound.discharge(self.queued_octets + self.withheld)
+        cdef Bound former = self.bound
+        cdef Py_ssize_t octets = self.queued_octets + self.withheld
         self.bound = bound
-        bound.charge(self.queued_octets + self.withheld)
+        former.discharge(octets)
+        bound.charge(octets)
 
     def push_raw(self, bytes body not None):
         """Append a frame whose body is encoded already, version octet and all."""
@@ -103,61 +121,88 @@ cdef class SendQueue:
 
     cdef int push_octets(self, const uint8_t* body, size_t size) except -1:
         """As `push_raw`; the octets are copied before anything else runs."""
-        cdef Py_ssize_t references = len(self.references)
+        cdef object key = Kept() if self.framed else None
+        if self.busy:
+            return self.postpone(PyBytes_FromStringAndSize(<const char*>body, size), key, 0.0, False)
+        return self.take(body, size, key, 0.0, False)
+
+    cdef int take(self, const uint8_t* body, size_t size, object key, double now, bint past_tap) except -1:
+        """Append the frame of a body that is encoded, whether others wait for that or not."""
         cdef size_t start = self.begin()
+        cdef Py_ssize_t references = len(self.references)
         self.stream.length -= 1
         if octets_append(&self.stream, body, size) < 0:
             self.abandon(start, references)
             raise MemoryError()
-        return self.end(start, references, Kept() if self.framed else None, 0.0)
+        return self.end(start, references, key, now, past_tap)
 
     def put(self, bytes body not None, key=None, double now=0.0):
         """Append a finished frame, by its body as the tap was given it, past the tap."""
-        cdef Py_ssize_t references = len(self.references)
-        start = self.begin()
-        self.stream.length -= 1
-        if octets_append(&self.stream, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body)) < 0:
-            self.abandon(start, references)
-            raise MemoryError()
-        self.enter(start, references, PyBytes_GET_SIZE(body), key, now)
-
-    def withhold(self, Py_ssize_t octets):
-        """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
-        if self.closed:
-            return
-        self.withheld += octets
-        if octets > 0:
-            self.bound.charge(octets)
+        if self.busy:
+            self.postpone(body, key, now, True)
         else:
-            self.bound.discharge(-octets)
+            self.take(<const uint8_t*>PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body), key, now, True)
 
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name,
                           object message, object key, double now) except -1:
         """Append `{forward_message, Target, Message}`; `target` is the encoding of `name`."""
-        cdef Py_ssize_t references = len(self.references)
-        cdef size_t start = self.begin()
-        cdef size_t fixed = PyBytes_GET_SIZE(FORWARD)
+        cdef Py_ssize_t references
+        cdef size_t start
+        if self.busy:
+            return self.write_apart(codec, target, target_size, message, key, now)
+        start = self.begin()
+        references = len(self.references)
         try:
-            if octets_reserve(&self.stream, fixed + target_size) < 0:
-                raise MemoryError()
-            memcpy(self.stream.data + self.stream.length, PyBytes_AS_STRING(FORWARD), fixed)
-            memcpy(self.stream.data + self.stream.length + fixed, target, target_size)
-            self.stream.length += fixed + target_size
+            put_forward(&self.stream, target, target_size)
             codec.encode_into(&self.stream, message, None if self.level else self.references)
         except BaseException:
             self.abandon(start, references)
             raise
-        return self.end(start, references, key, now)
+        return self.end(start, references, key, now, False)
 
     cdef int push_body(self, Codec codec, object term, object key, double now) except -1:
-        cdef Py_ssize_t references = len(self.references)
-        cdef size_t start = self.begin()
+        cdef Py_ssize_t references
+        cdef size_t start
+        if self.busy:
+            return self.write_apart(codec, NULL, 0, term, key, now)
+        start = self.begin()
+        references = len(self.references)
         try:
             codec.encode_into(&self.stream, term, None if self.level else self.references)
         except BaseException:
             self.abandon(start, references)
             raise
-        return self.end(start, references, key, now)
+        return self.end(start, references, key, now, False)
+
+    cdef int write_apart(self, Codec codec, const uint8_t* target, size_t target_size, object term, object key,
+                         double now) except -1:
+        """Postpone a frame: it is written into octets of its own. Without a target the term is its whole body."""
+        cdef octets apart
+        cdef uint8_t version = VERSION
+        apart.data = NULL
+        apart.length = apart.capacity = 0
+        try:
+            if octets_append(&apart, &version, 1) < 0:
+                raise MemoryError()
+            if target is not NULL:
+                put_forward(&apart, target, target_size)
+            codec.encode_into(&apart, term, None)
+            body = PyBytes_FromStringAndSize(<const char*>apart.data, apart.length)
+        finally:
+            octets_free(&apart)
+        return self.postpone(body, key, now, False)
+
+    cdef int take_later(self, object frame, object key, double now, bint past_tap) except -1:
+        return self.take(<const uint8_t*>PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame), key, now, past_tap)
+
+    cdef int leave(self) except -1:
+        """The stream is whole again: free it if the queue was closed meanwhile, and push what has come."""
+        self.busy &= ~WRITING
+        if self.closed:
+            octets_free(&self.stream)
+        if self.later is not None:
+            self.catch_up()
+        return 0
 
     cdef size_t begin(self) except? 0:
         """Start a frame: room for its length, and the version octet. Returns where it starts in `stream`."""
@@ -168,6 +213,7 @@ cdef class SendQueue:
             self.compact()
         if octets_reserve(&self.stream, 64) < 0:
             raise MemoryError()
+        self.busy |= WRITING
         cdef size_t start = self.stream.length
         self.stream.data[start + HEADER] = VERSION
         self.stream.length = start + HEADER + 1
@@ -181,30 +227,45 @@ cdef class SendQueue:
 
     cdef int abandon(self, size_t start, Py_ssize_t references) except -1:
         """Forget a frame that could not be finished."""
-        self.stream.length = start
-        del self.references[references:]
+        self.cut_off(start, references)
+        return self.leave()
+
+    cdef int cut_off(self, size_t start, Py_ssize_t references) except -1:
+        """Take the frame that began at `start` off the end of the stream."""
+        if not self.closed:
+            self.stream.length = start
+            del self.references[references:]
         return 0
 
-    cdef int end(self, size_t start, Py_ssize_t references, object key, double now) except -1:
+    cdef int end(self, size_t start, Py_ssize_t references, object key, double now, bint past_tap) except -1:
         """Finish the frame that began at `start`: its length, the bound, and the link if it is idle."""
         cdef Py_ssize_t size, i
-        if self.level and self.stream.length - start >= COMPRESS_FROM:
-            self.compress(start)
-        size = self.stream.length - start - HEADER
-        for i in range(references, len(self.references)):
-            size += len((<tuple>self.references[i])[1])
-        if size > self.max_frame:
-            self.abandon(start, references)
-            raise EncodeError(f"a frame of {size} octets is above the limit of {self.max_frame}")
-        if self.tap is not None:
-            return self.divert(start, references, key)
-        return self.enter(start, references, size, key, now)
+        try:
+            if self.level and not past_tap and self.stream.length - start >= COMPRESS_FROM:
+                self.compress(start)
+            if self.closed:
+                raise LocalProtocolError("the connection of this queue was closed while a message was written into it")
+            size = self.stream.length - start - HEADER
+            for i in range(references, len(self.references)):
+                size += len((<tuple>self.references[i])[1])
+            if size > self.max_frame and not past_tap:
+                self.cut_off(start, references)
+                raise EncodeError(f"a frame of {size} octets is above the limit of {self.max_frame}")
+            if self.tap is not None and not past_tap:
+                self.divert(start, references, key)
+            else:
+                self.enter(start, references, size, key, now)
+        finally:
+            self.leave()
+        return 0
 
     cdef int enter(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
         """Take the frame at the end of `stream`, which is complete but for its length."""
         put32(self.stream.data + start, <uint32_t>size)
         self.pushed_frames += 1
         self.accept(start, references, size + HEADER, key, now)
+        if self.closed:  # by who heard that the bound is charged
+            return 0
         if not self.scheduled:
             self.arrange()
         elif self.queued_octets >= self.quantum and (not self.blocked or self.tries_again(size)):
@@ -240,23 +301,31 @@ cdef class SendQueue:
     cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1:
         """Give the finished frame at the end of `stream` to the tap."""
         body = self.joined(start + HEADER, references)
-        self.abandon(start, references)
+        self.cut_off(start, references)
+        self.busy &= ~WRITING
+        if self.closed:
+            raise LocalProtocolError("the connection of this queue is closed")
         self.tap(self, body, key)
         return 0
 
-    cdef int divert_all(self, SendQueue other) except -1:
-        """Give all that waits in a queue that is absorbed to the tap."""
+    cdef int take_all(self, SendQueue other) except -1:
+        """Push, or give to the tap, frame by frame what waits in a queue that is absorbed."""
         cdef bytes octets = other.joined(0, 0)
         cdef Py_ssize_t position = 0
         cdef Py_ssize_t size
-        other.bound.discharge(other.queued_octets)
-        other.queued_octets = 0
-        other.references = []
+        cdef object key = Kept() if self.framed else None
+        size, other.queued_octets = other.queued_octets, 0
         other.stream.length = 0
+        other.references = []
+        other.bound.discharge(size)
         while position < PyBytes_GET_SIZE(octets):
             size = <Py_ssize_t>get32(<const uint8_t*>PyBytes_AS_STRING(octets) + position)
             position += HEADER + size
-            self.tap(self, octets[position - size:position], Kept() if self.framed else None)
+            body = octets[position - size:position]
+            if self.busy:
+                self.postpone(body, key, 0.0, False)
+            else:
+                self.tap(self, body, key)
         return 0
 
     cdef int compress(self, size_t start) except -1:
@@ -275,6 +344,7 @@ cdef class SendQueue:
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1:
         """Take the finished frame at the end of `stream` into the queue."""
         self.queued_octets += size
+        self.busy &= ~WRITING
         return self.bound.charge(size)
 
     cdef int commit(self, double now) except -1:
@@ -288,7 +358,8 @@ cdef class SendQueue:
     def prepare(self, double now):
         """Make the queue ready to be taken from; returns whether anything waits."""
         self.check_exports()
-        self.commit(now)
+        if not self.busy & WRITING:
+            self.commit(now)
         return self.queued_octets > 0
 
     cdef int runs(self, run* taken, int most) except -1:
@@ -299,6 +370,8 @@ cdef class SendQueue:
         cdef size_t size
         cdef int count = 0
         cdef bytes payload
+        if self.busy & WRITING:
+            return 0
         for mark, payload in self.references:
             if left == 0 or count + 2 > most:
                 return count
@@ -343,9 +416,11 @@ cdef class SendQueue:
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         """Expose the next run of octets, `quantum` at most, read-only."""
-        cdef size_t boundary = self.boundary()
-        cdef size_t size
+        cdef size_t boundary, size
         cdef char* data
+        if self.busy & WRITING:
+            raise BufferError("a message is being written into this queue")
+        boundary = self.boundary()
         if self.start < boundary:
             data = <char*>self.stream.data + self.start
             size = boundary - self.start
@@ -372,9 +447,11 @@ cdef class SendQueue:
         cdef size_t left = size
         cdef size_t here
         self.check_exports()
-        if size > <size_t>self.queued_octets:
+        if size > <size_t>self.queued_octets or size and self.busy & WRITING:
             raise LocalProtocolError(f"{size} octets sent of {self.queued_octets} that waited")
-        while left:
+        if size == 0:
+            return self.queued_octets
+        while left:  # no Python code runs here: what is sent was bytes
             here = min(self.boundary() - self.start, left)
             self.start += here
             left -= here
@@ -411,54 +488,80 @@ cdef class SendQueue:
         cdef Py_ssize_t lost = self.queued_octets + self.withheld
         self.check_exports()
         self.closed = True
-        self.references = []
-        self.reference_sent = 0
-        self.start = 0
-        octets_free(&self.stream)
         self.queued_octets = 0
         self.withheld = 0
+        self.reference_sent = 0
+        self.start = 0
+        if not self.busy & WRITING:  # else who writes frees it
+            octets_free(&self.stream)
         self.write = self.schedule = self.barrier = self.tap = None
+        self.references = []
         self.bound.discharge(lost)
         return lost
 
     cdef int compact(self) except -1:
         """Give back the room of octets that are sent."""
         cdef size_t gone = self.start
-        if gone == 0:
+        if gone == 0 or self.busy & WRITING:
             return 0
-        memmove(self.stream.data, self.stream.data + gone, self.stream.length - gone)
-        self.stream.length -= gone
-        self.start = 0
-        self.references = [(mark - gone, payload) for mark, payload in self.references]
+        self.busy |= WRITING
+        try:
+            references = [(mark - gone, payload) for mark, payload in self.references]
+            if not self.closed:
+                memmove(self.stream.data, self.stream.data + gone, self.stream.length - gone)
+                self.stream.length -= gone
+                self.start = 0
+                self.references = references
+        finally:
+            self.leave()
         return 0
 
     cdef int absorb(self, SendQueue other) except -1:
         """Append all that waits in another queue, and leave that one empty."""
-        cdef size_t shift
         if self.closed:
             raise LocalProtocolError("the connection of this queue is closed")
         self.check_exports()
         other.check_exports()
-        if other.reference_sent:
+        if other.reference_sent or other.busy & WRITING:
             raise LocalProtocolError("a queue that is being written cannot be absorbed")
         other.commit(0.0)
         other.compact()
-        if self.tap is not None:
-            return self.divert_all(other)
-        shift = self.stream.length
-        if octets_append(&self.stream, other.stream.data, other.stream.length) < 0:
-            raise MemoryError()
-        self.references.extend([(mark + shift, payload) for mark, payload in other.references])
-        self.queued_octets += other.queued_octets
-        self.pushed_frames += other.pushed_frames
-        if self.bound is not other.bound:
-            self.bound.charge(other.queued_octets)
-            other.bound.discharge(other.queued_octets)
-        other.queued_octets = 0
-        other.references = []
-        other.stream.length = 0
-        if self.queued_octets and not self.scheduled:
+        other.busy |= WRITING
+        try:
+            if self.busy or self.tap is not None:
+                self.take_all(other)
+            else:
+                self.append_all(other)
+        finally:
+            other.leave()
+        if self.queued_octets and not self.scheduled and not self.closed:
             self.arrange()
+        while other.later:  # what was pushed there meanwhile
+            other.take_turn(other.later.popleft())
+        return self.absorb(other) if other.queued_octets else 0
+
+    cdef int append_all(self, SendQueue other) except -1:
+        """Append, as they are, the octets that wait in a queue that is absorbed."""
+        cdef size_t shift = self.stream.length
+        cdef Py_ssize_t size
+        self.busy |= WRITING
+        try:
+            moved = [(mark + shift, payload) for mark, payload in other.references]
+            if self.closed:
+                raise LocalProtocolError("the connection of this queue is closed")
+            if octets_append(&self.stream, other.stream.data, other.stream.length) < 0:
+                raise MemoryError()
+            self.references += moved
+            size, other.queued_octets = other.queued_octets, 0
+            self.queued_octets += size
+            self.pushed_frames += other.pushed_frames
+            other.stream.length = 0
+            other.references = []
+            if self.bound is not other.bound:
+                self.bound.charge(size)
+                other.bound.discharge(size)
+        finally:
+            self.leave()
         return 0
 
     cdef int arrange(self) except -1:

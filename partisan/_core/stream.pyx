@@ -14,6 +14,7 @@ from libc.stdint cimport uint8_t
 
 from partisan._core.frame cimport FrameReader
 from partisan._core.sendqueue cimport SendQueue, run
+from partisan._core.turns cimport WRITING
 
 __all__ = ["Stream"]
 
@@ -129,6 +130,9 @@ cdef class Stream:
         cdef SendQueue queue = self.queue
         cdef Py_ssize_t taken
         if self.closed:
+            return
+        if queue.busy & WRITING:
+            queue.defer(self.write)
             return
         if queue.framed:
             queue.commit(self.loop.time())

@@ -1,0 +1,19 @@
+"""What comes to a send queue while it is busy waits for its turn."""
+
+from collections.abc import Callable
+
+from typing_extensions import disjoint_base
+
+__all__ = ["Turns"]
+
+@disjoint_base
+class Turns:
+    """The part of a send queue that knows whose turn it is."""
+
+    @property
+    def closed(self) -> bool: ...
+    def withhold(self, octets: int) -> None:
+        """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
+
+    def defer(self, function: Callable[[], object]) -> None:
+        """Call a function, when the queue is no longer busy: behind what was pushed until now."""
