@@ -44,14 +44,18 @@ cdef class DistQueue(SendQueue):
     cdef dict waiting               # sender -> deque of frames and Pieces, oldest first
 
     cdef int wait(self, object sender, object frame) except -1
+    cdef int tell_now(self, tuple control, object payload, object sender) except -1
+    cdef int take_turns(self) except -1
     cdef int feed_turns(self) except -1
+    cdef int check_size(self, Py_ssize_t size) except -1
     cdef int roll_back(self) except -1
     cdef list parts(self)
     cdef Py_ssize_t size(self) except -1
     cdef object encoded(self, tuple control, object payload)
     cdef Pieces cut(self)
-    cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1
-    cdef int write_term(self, object term, bint cached) except -1
+    cdef int write_terms(self, tuple control, object payload, bint has_payload) except -1
+    cdef int write_term(self, object term) except -1
     cdef int write_head(self, int kind, unsigned long long sequence, unsigned long long pieces) except -1
     cdef int start_anew(self) except -1
     cdef int push_whole(self) except -1
+    cdef int append_whole(self) except -1

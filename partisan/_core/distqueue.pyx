@@ -30,7 +30,8 @@ from .process cimport Process, running_process
 from .requests cimport Request, Served
 from .sendqueue cimport SendQueue
 from .terms cimport ImproperList
-from .wire cimport octets_append, octets_free, octets_reserve, put64
+from .turns cimport PUSHING, WRITING
+from .wire cimport octets, octets_append, octets_free, octets_reserve, put64
 from .writer cimport CACHE_SLOTS, check_size, writer
 
 from collections import deque
@@ -54,6 +55,7 @@ cdef enum:
     ALIAS_SEND = 33
 
 cdef object NOTHING = object()
+cdef uint8_t VERSION_OCTET = VERSION
 cdef object NO_COOKIE = Atom("")
 cdef object ALIAS = Atom("alias")
 
@@ -71,6 +73,19 @@ cdef object alias_of(object message, Atom home):
     if len(tag.items) == 1 and tag.items[0] is ALIAS and type(tag.tail) is Reference and (<Reference>tag.tail).home is home:
         return tag.tail
     return None
+
+
+cdef list parts_of(const octets* terms, list large):
+    """Terms that were written, with their large binaries in their places."""
+    cdef list parts = []
+    cdef size_t at = 0
+    cdef size_t offset
+    for offset, payload in large:
+        parts.append(PyBytes_FromStringAndSize(<const char*>terms.data + at, offset - at))
+        parts.append(payload)
+        at = offset
+    parts.append(PyBytes_FromStringAndSize(<const char*>terms.data + at, terms.length - at))
+    return parts
 
 
 cdef bint is_request(object message):
@@ -182,25 +197,48 @@ cdef class DistQueue(SendQueue):
         Raises:
             EncodeError: something in it is no term, or it is larger than `max_frame`; nothing was queued.
         """
-        cdef Py_ssize_t size
-        cdef Pieces pieces
         if self.closed:
             raise LocalProtocolError("the connection of this queue is closed")
-        if self.waiting and sender in self.waiting:
-            self.wait(sender, self.encoded(control, payload))
+        if self.busy:
+            self.postpone(self.encoded(control, payload), sender, 0.0, False)
             return
-        self.write_terms(control, payload, payload is not NOTHING, True)
-        size = self.size()
-        if self.fragments and size > self.piece:
-            pieces = self.cut()
-            pieces.push_next(self)  # what follows may use the atoms of its header
-            self.wait(sender, pieces)
-        else:
+        self.busy |= PUSHING  # there is one place where a message is written, and one header
+        try:
+            self.tell_now(control, payload, sender)
+        finally:
+            self.busy &= ~PUSHING
+            if self.later is not None:
+                self.catch_up()
+
+    cdef int tell_now(self, tuple control, object payload, object sender) except -1:
+        cdef Pieces pieces
+        if self.waiting and sender in self.waiting:
+            return self.wait(sender, self.encoded(control, payload))
+        self.write_terms(control, payload, payload is not NOTHING)
+        if not self.fragments or self.size() <= self.piece:
             self.write_head(NORMAL, 0, 0)
-            self.push_whole()
+            return self.push_whole()
+        pieces = self.cut()
+        try:
+            pieces.push_next(self)  # what follows may use the atoms of its header
+        except BaseException:
+            if pieces.head is not None:
+                self.roll_back()
+            raise
+        return self.wait(sender, pieces)
+
+    cdef Py_ssize_t size_of(self, object frame) except -1:
+        return (<Pieces>frame).left_octets if type(frame) is Pieces else SendQueue.size_of(self, frame)
+
+    cdef int take_later(self, object frame, object sender, double now, bint past_tap) except -1:
+        if type(frame) is Pieces or sender in self.waiting:
+            return self.wait(sender, frame)
+        return SendQueue.take_later(self, frame, None, now, past_tap)
 
     def tick(self) -> None:
         """Queue a frame of no octets: we live."""
+        if self.busy:  # a message says so
+            return
         cdef size_t start = self.begin()
         self.stream.length -= 1
         self.end(start, len(self.references), None, 0.0, False)
@@ -208,6 +246,8 @@ cdef class DistQueue(SendQueue):
     cdef int wait(self, object sender, object frame) except -1:
         """Send a frame, or what is left of pieces, when there is room: behind what waits of the same sender."""
         cdef Py_ssize_t size = (<Pieces>frame).left_octets if type(frame) is Pieces else PyBytes_GET_SIZE(frame)
+        if self.closed:
+            raise LocalProtocolError("the connection of this queue is closed")
         self.waiting.setdefault(sender, deque()).append(frame)
         self.withheld += size
         self.bound.charge(size)
@@ -217,13 +257,26 @@ cdef class DistQueue(SendQueue):
 
     cdef int settle(self, bint blocked) except -1:
         """What could be written is written: take more of the large messages, in turns, if the socket takes more."""
-        if not blocked and self.waiting and not self.closed:
-            self.feed_turns()
+        if not blocked and self.waiting and not self.closed and not self.busy & WRITING:
+            self.take_turns()
         return SendQueue.settle(self, blocked)
+
+    cdef int take_turns(self) except -1:
+        """Let those who wait go on; who sends meanwhile goes behind what was his before."""
+        cdef int before = self.busy & PUSHING
+        self.busy |= PUSHING
+        try:
+            self.feed_turns()
+        finally:
+            self.busy = self.busy & ~PUSHING | before
+            if self.later is not None:
+                self.catch_up()
+        return 0
 
     cdef int feed_turns(self) except -1:
         """Queue a piece of each sender that waits, in turns, up to the quantum."""
         cdef Py_ssize_t size
+        cdef bytes frame
         while self.waiting and self.queued_octets < self.quantum:
             sender = next(iter(self.waiting))
             turns = self.waiting.pop(sender)
@@ -233,8 +286,11 @@ cdef class DistQueue(SendQueue):
                 if (<Pieces>turns[0]).left == 0:
                     turns.popleft()
             else:
-                size = PyBytes_GET_SIZE(turns[0])
-                self.push_raw(turns.popleft())
+                frame = turns.popleft()
+                size = PyBytes_GET_SIZE(frame)
+                self.take(<const uint8_t*>PyBytes_AS_STRING(frame), size, None, 0.0, False)
+            if self.closed:  # by who heard that the bound is charged
+                return 0
             self.withheld -= size
             self.bound.discharge(size)
             if turns:
@@ -243,12 +299,32 @@ cdef class DistQueue(SendQueue):
 
     cdef object encoded(self, tuple control, object payload):
         """The frame of a message that waits, or its pieces: it uses no references, so others may go before it."""
-        self.write_terms(control, payload, payload is not NOTHING, False)
-        if self.fragments and self.size() > self.piece:
-            return self.cut()
-        self.write_head(NORMAL, 0, 0)
-        parts = self.parts()
-        return b"".join([PyBytes_FromStringAndSize(<const char*>self.head.data, self.head.length), *parts])
+        cdef list large = []
+        cdef octets terms
+        cdef Py_ssize_t size, pieces
+        terms.data = NULL
+        terms.length = terms.capacity = 0
+        try:
+            for term in (control,) if payload is NOTHING else (control, payload):
+                if not self.headers and octets_append(&terms, &VERSION_OCTET, 1) < 0:
+                    raise MemoryError()
+                self.codec.encode_into(&terms, term, large)
+            parts = parts_of(&terms, large)
+        finally:
+            octets_free(&terms)
+        size = sum(map(len, parts))
+        self.check_size(size)
+        if self.fragments and size > self.piece:
+            self.sequences += 1
+            pieces = (size + self.piece - 1) // self.piece
+            head = bytes((VERSION, FIRST_PIECE)) + self.sequences.to_bytes(8, "big") + pieces.to_bytes(8, "big") + b"\0"
+            return Pieces(parts, size, head, self.sequences, pieces, self.piece)
+        return b"".join([bytes((VERSION, NORMAL, 0)) if self.headers else bytes((PASS_THROUGH,)), *parts])
+
+    cdef int check_size(self, Py_ssize_t size) except -1:
+        if size > self.max_frame:
+            raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
+        return 0
 
     cdef Py_ssize_t size(self) except -1:
         """Octets of the message that was written."""
@@ -258,10 +334,9 @@ cdef class DistQueue(SendQueue):
             size += PyBytes_GET_SIZE(large)
         return size
 
-    cdef int write_terms(self, tuple control, object payload, bint has_payload, bint cached) except -1:
+    cdef int write_terms(self, tuple control, object payload, bint has_payload) except -1:
         """Write the terms into `terms`; on an error the peer is not believed to have what it was not sent."""
         cdef bint written = False
-        cdef Py_ssize_t size
         self.terms.length = 0
         self.large.clear()
         self.atoms.message += 1
@@ -269,22 +344,19 @@ cdef class DistQueue(SendQueue):
             self.start_anew()
         self.atoms.used = 0
         try:
-            self.write_term(control, cached)
+            self.write_term(control)
             if has_payload:
-                self.write_term(payload, cached)
-            size = self.size()
-            if size > self.max_frame:
-                raise EncodeError(f"a message of {size} octets is above the limit of {self.max_frame}")
+                self.write_term(payload)
+            self.check_size(self.size())
             written = True
         finally:
             if not written:
                 self.roll_back()
         return 0
 
-    cdef int write_term(self, object term, bint cached) except -1:
+    cdef int write_term(self, object term) except -1:
         cdef writer w
-        cdef uint8_t version = VERSION
-        if not self.headers and octets_append(&self.terms, &version, 1) < 0:
+        if not self.headers and octets_append(&self.terms, &VERSION_OCTET, 1) < 0:
             raise MemoryError()
         w.run = self.terms
         self.terms.data = NULL
@@ -295,12 +367,11 @@ cdef class DistQueue(SendQueue):
         w.referenced = 0
         w.items = self.codec.options.max_items
         w.canonical = False
-        w.atoms = &self.atoms if self.headers and cached else NULL
+        w.atoms = &self.atoms if self.headers else NULL
         try:
             write_whole(&w, term)
             check_size(&w)
         finally:
-            octets_free(&self.terms)  # what a finaliser wrote meanwhile
             self.terms = w.run
         return 0
 
@@ -371,9 +442,22 @@ cdef class DistQueue(SendQueue):
 
     cdef int push_whole(self) except -1:
         """Queue the message that was written."""
+        cdef unsigned long long pushed = self.pushed_frames
+        try:
+            self.append_whole()
+        except BaseException:
+            if self.pushed_frames == pushed:
+                self.roll_back()
+            raise
+        finally:
+            self.large.clear()
+            if self.terms.capacity > KEEP_OCTETS:
+                octets_free(&self.terms)
+        return 0
+
+    cdef int append_whole(self) except -1:
         cdef size_t start = self.begin()
         cdef Py_ssize_t references = len(self.references)
-        cdef bint queued = False
         self.stream.length -= 1  # the version octet, which is not always there
         try:
             if octets_append(&self.stream, self.head.data, self.head.length) < 0:
@@ -383,16 +467,10 @@ cdef class DistQueue(SendQueue):
                 raise MemoryError()
             for offset, large in self.large:
                 self.references.append((offset + shift, large))
-            self.end(start, references, None, 0.0, False)
-            queued = True
-        finally:
-            if not queued:
-                self.abandon(start, references)
-                self.roll_back()
-            self.large.clear()
-            if self.terms.capacity > KEEP_OCTETS:
-                octets_free(&self.terms)
-        return 0
+        except BaseException:
+            self.abandon(start, references)
+            raise
+        return self.end(start, references, None, 0.0, False)
 
     cdef Pieces cut(self):
         """The pieces of the message that was written; large binaries of it are copied when their turn comes."""
@@ -405,14 +483,7 @@ cdef class DistQueue(SendQueue):
 
     cdef list parts(self):
         """The terms that were written, with their large binaries in their places; they are given away."""
-        cdef list parts = []
-        cdef size_t at = 0
-        cdef size_t offset
-        for offset, large in self.large:
-            parts.append(PyBytes_FromStringAndSize(<const char*>self.terms.data + at, offset - at))
-            parts.append(large)
-            at = offset
-        parts.append(PyBytes_FromStringAndSize(<const char*>self.terms.data + at, self.terms.length - at))
+        cdef list parts = parts_of(&self.terms, self.large)
         self.large.clear()
         if self.terms.capacity > KEEP_OCTETS:
             octets_free(&self.terms)
@@ -439,20 +510,18 @@ cdef class Pieces:
         """Queue the next piece; returns how many octets of the message it had."""
         cdef size_t start = queue.begin()
         cdef Py_ssize_t references = len(queue.references)
-        cdef bint queued = False
         cdef Py_ssize_t size = min(self.piece, self.left_octets)
         queue.stream.length -= 1  # the version octet is part of the head
         try:
             self.put_head(queue)
             self.put_octets(queue, size)
-            queue.end(start, references, None, 0.0, False)
-            queued = True
-        finally:
-            if not queued:
-                queue.abandon(start, references)
+        except BaseException:
+            queue.abandon(start, references)
+            raise
         self.head = None
         self.left -= 1
         self.left_octets -= size
+        queue.end(start, references, None, 0.0, False)
         return size
 
     cdef int put_head(self, DistQueue queue) except -1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -233,6 +234,84 @@ def test_what_waits_when_the_connection_is_lost_is_lost_with_it() -> None:
     assert wire.bound.queued_octets == 0
     with pytest.raises(LocalProtocolError, match="closed"):
         wire.push((EXIT, 0, 0))
+
+
+class Telling(bytearray):
+    """A value during whose writing somebody else has something to tell."""
+
+    def __init__(self, tell: Callable[[], object]) -> None:
+        super().__init__(b"value")
+        self.tell = tell
+
+    def __bytes__(self) -> bytes:
+        self.tell()
+        return bytes(memoryview(self))
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new atoms", "atoms that the peer has"])
+@pytest.mark.parametrize("headers", [False, True])
+def test_a_message_told_while_another_is_written_changes_none_of_its_atoms(headers: bool, known: bool) -> None:
+    wire = Wire(headers=headers)
+    debit, credit, red, blue = map(Atom, ("debit_nested", "credit_nested", "red_nested", "blue_nested"))
+    if known:
+        wire.push((EXIT, 0, 0), [debit, credit, red, blue])
+        wire.carry()
+        wire.controls.clear()
+    wire.push((EXIT, 0, 0), [debit, Telling(lambda: wire.push((EXIT, 1, red), [red, blue])), credit])
+    wire.push((EXIT, 2, 0), [blue, credit])
+    wire.carry()
+    assert [(control, payload) for control, payload, *_ in wire.controls] == [
+        ((EXIT, 0, 0), [debit, b"value", credit]),
+        ((EXIT, 1, red), [red, blue]),
+        ((EXIT, 2, 0), [blue, credit]),
+    ]
+    assert wire.bound.queued_octets == 0
+
+
+@pytest.mark.parametrize("sender", [Pid(A, 1), Pid(A, 2)])
+def test_what_is_told_while_a_large_message_is_written_keeps_the_order_of_its_sender(sender: Pid) -> None:
+    wire = Wire(piece=1000)
+    inner = [1, bytes(2000), [Atom("sent_inside"), bytes(70_000)], 2]
+
+    def tell() -> None:
+        for payload in inner:
+            wire.push((EXIT, 0, 0), payload, sender=sender)
+        assert wire.bound.queued_octets > 72_000, "what waits for its turn is charged"
+
+    outer = [bytes(100_000), b"value"]
+    wire.push((EXIT, 0, 0), [outer[0], Telling(tell)], sender=Pid(A, 1))
+    wire.push((EXIT, 0, 0), 3, sender=sender)
+    wire.carry()
+    payloads = [payload for _, payload, _ in wire.controls]
+    assert sorted(map(repr, payloads)) == sorted(map(repr, [outer, *inner, 3]))
+    assert [payload for payload in payloads if payload != outer] == [*inner, 3]
+    if sender == Pid(A, 1):
+        assert payloads[0] == outer
+    assert (wire.bound.queued_octets, wire.queue.unsent) == (0, 0)
+
+
+def test_a_message_told_while_another_could_not_be_written_arrives_with_its_atoms() -> None:
+    wire = Wire()
+    name = Atom("told_beside_what_failed")
+    with pytest.raises(EncodeError):
+        wire.push((EXIT, 0, 0), [name, Telling(lambda: wire.push((EXIT, 0, 0), name)), object()])
+    wire.push((EXIT, 0, 0), [name])
+    wire.carry()
+    assert [payload for _, payload, _ in wire.controls] == [name, [name]]
+
+
+@pytest.mark.parametrize("sender", [1, 2])
+def test_a_queue_closed_while_a_message_is_written_leaves_nothing_charged(sender: int) -> None:
+    wire = Wire(piece=1000)
+    wire.push((EXIT, 0, 0), bytes(5000), sender=Pid(A, 1))
+
+    def close() -> None:
+        wire.push((EXIT, 0, 0), 1)
+        wire.queue.close()
+
+    with pytest.raises(LocalProtocolError, match="closed"):
+        wire.push((EXIT, 0, 0), [bytes(5000), Telling(close)], sender=Pid(A, sender))
+    assert (wire.bound.queued_octets, len(wire.queue)) == (0, 0)
 
 
 def test_a_message_above_the_limit_is_refused_and_nothing_is_queued() -> None:
