@@ -58,6 +58,7 @@ cdef class SendQueue(Turns):
     cdef bytes joined(self, size_t start, Py_ssize_t references)
     cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1
     cdef int take_all(self, SendQueue other) except -1
+    cdef int compress_last(self, size_t start, Py_ssize_t references) except -1
     cdef int compress(self, size_t start) except -1
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
     cdef int commit(self, double now) except -1

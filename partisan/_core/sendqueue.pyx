@@ -242,7 +242,7 @@ cdef class SendQueue(Turns):
         cdef Py_ssize_t size, i
         try:
             if self.level and not past_tap and self.stream.length - start >= COMPRESS_FROM:
-                self.compress(start)
+                self.compress_last(start, references)
             if self.closed:
                 raise LocalProtocolError("the connection of this queue was closed while a message was written into it")
             size = self.stream.length - start - HEADER
@@ -328,12 +328,22 @@ cdef class SendQueue(Turns):
                 self.tap(self, body, key)
         return 0
 
+    cdef int compress_last(self, size_t start, Py_ssize_t references) except -1:
+        try:
+            self.compress(start)
+        except BaseException:
+            self.cut_off(start, references)
+            raise
+        return 0
+
     cdef int compress(self, size_t start) except -1:
         """Deflate the body of the frame at `start`, if that makes it smaller."""
         cdef Py_ssize_t size = self.stream.length - start - HEADER - 1
+        # A copy: what runs amid this, in this thread or while zlib lets others run, must not find the stream lent.
+        cdef bytes plain = PyBytes_FromStringAndSize(<char*>self.stream.data + start + HEADER + 1, size)
+        cdef bytes deflated = zlib.compress(plain, self.level)
         cdef uint8_t* body = self.stream.data + start + HEADER + 1
-        cdef bytes deflated = zlib.compress(PyMemoryView_FromMemory(<char*>body, size, PyBUF_READ), self.level)
-        if len(deflated) + 5 >= size:
+        if self.closed or len(deflated) + 5 >= size:
             return 0
         body[0] = COMPRESSED
         put32(body + 1, <uint32_t>size)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import pytest
+from typing_extensions import Buffer
 
 from partisan._core.bound import Bound
 from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
@@ -120,6 +122,51 @@ def test_a_finaliser_may_send_whenever_the_collector_runs(message: object) -> No
         assert len(frames) <= 2
         assert CODEC.decode(CODEC.encode(message)) in frames
         assert shared.queued_octets == 0
+
+
+@pytest.mark.parametrize("frames", [1, 400])
+def test_a_finaliser_may_send_while_a_frame_is_compressed(frames: int) -> None:
+    for threshold in range(1, 12):
+        queue = SendQueue(bound(), level=6)
+
+        def send(queue: SendQueue = queue) -> None:
+            for _ in range(frames):
+                queue.push(CODEC, b"released" * 20)
+
+        with garbage(send, threshold):
+            queue.push(CODEC, b"abcd" * 1000)
+        found = found_in(queue)
+        assert b"abcd" * 1000 in found
+        assert len(found) in (1, frames + 1)
+
+
+def test_a_queue_closed_while_a_frame_is_compressed_leaves_nothing_charged(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = bound()
+    queue = SendQueue(shared, level=6)
+
+    def compress(plain: Buffer, level: int) -> bytes:
+        queue.close()
+        return zlib_compress(bytes(plain), level)
+
+    zlib_compress = zlib.compress
+    monkeypatch.setattr(zlib, "compress", compress)
+    with pytest.raises(LocalProtocolError, match="closed"):
+        queue.push(CODEC, b"abcd" * 1000)
+    assert (shared.queued_octets, len(queue)) == (0, 0)
+
+
+def test_a_frame_that_cannot_be_compressed_leaves_no_octet_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compress(plain: Buffer, level: int) -> bytes:
+        raise MemoryError
+
+    queue = SendQueue(bound(), level=6)
+    queue.push(CODEC, "first")
+    with monkeypatch.context() as patched:
+        patched.setattr(zlib, "compress", compress)
+        with pytest.raises(MemoryError):
+            queue.push(CODEC, b"abcd" * 1000)
+    queue.push(CODEC, "last")
+    assert found_in(queue) == [b"first", b"last"]
 
 
 def test_octets_that_are_sent_are_given_back_only_when_no_message_is_written() -> None:
