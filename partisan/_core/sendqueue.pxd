@@ -8,7 +8,7 @@ from partisan._core.wire cimport octets
 
 
 ctypedef struct run:
-    # Octets that lie together; borrowed, valid until the next push.
+    # Octets that lie together; borrowed, valid until the next push or until other Python code runs.
     const uint8_t* data
     size_t size
 
@@ -58,7 +58,6 @@ cdef class SendQueue(Turns):
     cdef bytes joined(self, size_t start, Py_ssize_t references)
     cdef int divert(self, size_t start, Py_ssize_t references, object key) except -1
     cdef int take_all(self, SendQueue other) except -1
-    cdef int compress_last(self, size_t start, Py_ssize_t references) except -1
     cdef int compress(self, size_t start) except -1
     cdef int accept(self, size_t start, Py_ssize_t references, Py_ssize_t size, object key, double now) except -1
     cdef int commit(self, double now) except -1
@@ -69,5 +68,6 @@ cdef class SendQueue(Turns):
     cdef size_t boundary(self)
     cdef int runs(self, run* taken, int most) except -1
     cdef object buffer_of(self, run octets)
+    cdef int take_back(self) except -1
     cdef Py_ssize_t advance(self, size_t size) except -1
     cdef int settle(self, bint blocked) except -1

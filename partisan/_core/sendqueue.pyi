@@ -97,7 +97,7 @@ class SendQueue(Turns, Buffer):
     def segments(self) -> list[memoryview]:
         """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
 
-        The buffers are borrowed: they are valid until the next push.
+        The buffers are lent until `sent()`: what is pushed before waits, and no octet moves.
         """
 
     def sent(self, size: int) -> int:

@@ -19,7 +19,7 @@ from libc.string cimport memcpy, memmove
 from partisan._core.bound cimport Bound
 from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
-from partisan._core.turns cimport WRITING, Turns
+from partisan._core.turns cimport HELD, LENT, WRITING, Turns
 from partisan._core.wire cimport get32, octets, octets_append, octets_free, octets_reserve, put32
 
 import zlib
@@ -198,7 +198,7 @@ cdef class SendQueue(Turns):
     cdef int leave(self) except -1:
         """The stream is whole again: free it if the queue was closed meanwhile, and push what has come."""
         self.busy &= ~WRITING
-        if self.closed:
+        if self.closed and not self.busy & LENT:
             octets_free(&self.stream)
         if self.later is not None:
             self.catch_up()
@@ -242,7 +242,11 @@ cdef class SendQueue(Turns):
         cdef Py_ssize_t size, i
         try:
             if self.level and not past_tap and self.stream.length - start >= COMPRESS_FROM:
-                self.compress_last(start, references)
+                try:
+                    self.compress(start)
+                except BaseException:
+                    self.cut_off(start, references)
+                    raise
             if self.closed:
                 raise LocalProtocolError("the connection of this queue was closed while a message was written into it")
             size = self.stream.length - start - HEADER
@@ -328,14 +332,6 @@ cdef class SendQueue(Turns):
                 self.tap(self, body, key)
         return 0
 
-    cdef int compress_last(self, size_t start, Py_ssize_t references) except -1:
-        try:
-            self.compress(start)
-        except BaseException:
-            self.cut_off(start, references)
-            raise
-        return 0
-
     cdef int compress(self, size_t start) except -1:
         """Deflate the body of the frame at `start`, if that makes it smaller."""
         cdef Py_ssize_t size = self.stream.length - start - HEADER - 1
@@ -368,7 +364,7 @@ cdef class SendQueue(Turns):
     def prepare(self, double now):
         """Make the queue ready to be taken from; returns whether anything waits."""
         self.check_exports()
-        if not self.busy & WRITING:
+        if not self.busy & HELD:
             self.commit(now)
         return self.queued_octets > 0
 
@@ -409,11 +405,24 @@ cdef class SendQueue(Turns):
     def segments(self):
         """The next octets as a list of buffers for one gathered write, `quantum` in all at most.
 
-        A large payload's buffer keeps the payload; the others are borrowed, and valid until the next push.
+        A large payload's buffer keeps it; the others are lent until `sent()`: what is pushed until then waits.
         """
         cdef run taken[16]
-        cdef int i
-        return [self.buffer_of(taken[i]) for i in range(self.runs(taken, 16))]
+        cdef int i, before = self.busy & LENT
+        cdef list buffers = []
+        self.busy |= LENT
+        try:
+            for i in range(self.runs(taken, 16)):
+                buffers.append(self.buffer_of(taken[i]))
+        finally:
+            if not buffers and not before:
+                self.take_back()
+        return buffers
+
+    cdef int take_back(self) except -1:
+        """What was lent is no longer looked at."""
+        self.busy &= ~LENT
+        return self.leave() if not self.busy & WRITING else 0
 
     cdef object buffer_of(self, run octets):
         cdef Py_ssize_t offset
@@ -451,7 +460,14 @@ cdef class SendQueue(Turns):
 
     def sent(self, size_t size) -> int:
         """The socket took `size` octets from the front. Returns how many still wait."""
-        return self.advance(size)
+        if not self.busy & LENT:
+            return self.advance(size)
+        try:
+            if not self.closed:  # else what was lent is lost, and was counted
+                self.advance(size)
+        finally:
+            self.take_back()
+        return self.queued_octets
 
     cdef Py_ssize_t advance(self, size_t size) except -1:
         cdef size_t left = size
@@ -502,7 +518,7 @@ cdef class SendQueue(Turns):
         self.withheld = 0
         self.reference_sent = 0
         self.start = 0
-        if not self.busy & WRITING:  # else who writes frees it
+        if not self.busy & HELD:  # else who writes or reads it frees it
             octets_free(&self.stream)
         self.write = self.schedule = self.barrier = self.tap = None
         self.references = []
@@ -512,7 +528,7 @@ cdef class SendQueue(Turns):
     cdef int compact(self) except -1:
         """Give back the room of octets that are sent."""
         cdef size_t gone = self.start
-        if gone == 0 or self.busy & WRITING:
+        if gone == 0 or self.busy & HELD:
             return 0
         self.busy |= WRITING
         try:
@@ -532,7 +548,7 @@ cdef class SendQueue(Turns):
             raise LocalProtocolError("the connection of this queue is closed")
         self.check_exports()
         other.check_exports()
-        if other.reference_sent or other.busy & WRITING:
+        if other.reference_sent or other.busy & HELD:
             raise LocalProtocolError("a queue that is being written cannot be absorbed")
         other.commit(0.0)
         other.compact()

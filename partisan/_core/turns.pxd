@@ -7,6 +7,8 @@ cdef enum Busy:
     WRITING = 1   # a frame is written at the end of the octets, or these move: nobody else touches them
     PUSHING = 2   # frames are pushed behind which all others go
     LATER = 4     # something waits in `later`
+    LENT = 8      # octets are lent to who encrypts them: they must not move
+    HELD = WRITING | LENT
 
 
 cdef class Turns:

@@ -12,6 +12,10 @@ class Turns:
 
     @property
     def closed(self) -> bool: ...
+    @property
+    def held(self) -> bool:
+        """Whether its octets must be left alone now: a frame is being written, or they are lent."""
+
     def withhold(self, octets: int) -> None:
         """Charge the bound with octets of frames that the tap keeps; negative ones are kept no more."""
 

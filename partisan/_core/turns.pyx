@@ -28,6 +28,11 @@ cdef class Turns:
         else:
             self.bound.discharge(-octets)
 
+    @property
+    def held(self):
+        """Whether its octets must be left alone now: a frame is being written, or they are lent."""
+        return self.busy & HELD != 0
+
     def defer(self, function) -> None:
         """Call a function, when the queue is no longer busy: behind what was pushed until now."""
         if not self.busy:

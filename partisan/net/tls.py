@@ -185,7 +185,12 @@ class TlsStream:
         self._progress(self._give)
 
     def _give(self) -> None:
+        if self.queue.held:  # a finaliser asks for it amid a message, or amid this
+            self.queue.defer(self.write)
+            return
         left = self._flush() or self._encrypt()
+        if self.closed:
+            return
         self._watch(left)
         self.queue.written(left)
         if self.finishing and not left:
@@ -196,14 +201,15 @@ class TlsStream:
         queue, tls, leaving = self.queue, self._tls, self._leaving
         queue.prepare(self._loop.time())
         taken = 0
-        if queue.queued_octets:
-            for piece in pieces(queue.segments()):
-                taken += tls.write(piece)
-                if leaving.pending >= PIECE and self._flush():
-                    break
-        # The segments were borrowed: from here on the queue may change.
-        left = queue.sent(taken)
-        return self._flush() or bool(left)
+        try:
+            if queue.queued_octets:
+                for piece in pieces(queue.segments()):
+                    taken += tls.write(piece)
+                    if self.closed or queue.closed or (leaving.pending >= PIECE and self._flush()):
+                        break
+        finally:
+            left = queue.sent(taken)  # the segments were lent: from here on the queue may change
+        return not self.closed and (self._flush() or bool(left))
 
     def _flush(self) -> bool:
         """Send what is encrypted; whether some of it is left."""

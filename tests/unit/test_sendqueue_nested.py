@@ -17,6 +17,7 @@ from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import EncodeError, LocalProtocolError
 from partisan.etf import Codec
+from partisan.net.tls import pieces
 from tests.unit.hollow import Core, bodies, drain, messages
 
 CODEC = Codec()
@@ -167,6 +168,73 @@ def test_a_frame_that_cannot_be_compressed_leaves_no_octet_behind(monkeypatch: p
             queue.push(CODEC, b"abcd" * 1000)
     queue.push(CODEC, "last")
     assert found_in(queue) == [b"first", b"last"]
+
+
+# Octets that are lent to who encrypts them.
+
+
+def test_what_is_sent_while_octets_are_lent_moves_none_of_them_and_goes_behind() -> None:
+    shared = bound()
+    queue = SendQueue(shared, write=lambda: None, schedule=lambda queue: None)
+    sent = [bytes([65 + number]) * 20_000 for number in range(10)]
+    for message in sent:
+        queue.push(CODEC, message)
+    octets = b""
+    for number, piece in enumerate(pieces(queue.segments())):
+        queue.push(CODEC, (number, b"#" * 60_000))
+        sent.append((number, b"#" * 60_000))  # type: ignore[arg-type]
+        assert shared.queued_octets > len(queue) + number * 60_000, "what waits for its turn is charged"
+        octets += bytes(piece)
+    queue.sent(len(octets))
+    octets += drain(queue)
+    assert [CODEC.decode(body) for body in bodies(octets)] == sent
+    assert shared.queued_octets == 0
+
+
+@pytest.mark.parametrize("kind", [MonotonicQueue, DroppingQueue])
+def test_frames_that_wait_apart_stay_there_while_octets_are_lent(kind: type[SendQueue]) -> None:
+    queue = kind(bound())
+    queue.push(CODEC, b"first", key=1)
+    queue.prepare(0.0)
+    octets = queue.segments()
+    queue.push(CODEC, b"x" * 300_000, key=2)
+    queue.prepare(0.0)
+    taken = b"".join(octets)
+    queue.sent(len(taken))
+    assert [CODEC.decode(body) for body in bodies(taken + drain(queue))] == [b"first", b"x" * 300_000]
+
+
+def test_octets_stay_where_they_are_until_they_are_given_back_though_the_queue_is_closed() -> None:
+    shared = bound()
+    queue = SendQueue(shared)
+    queue.push(CODEC, b"x" * 60_000)
+    waited = len(queue)
+    segment = queue.segments()[0]
+    queue.push(CODEC, 1)
+    assert queue.close() == waited + 4 + len(CODEC.encode(1))
+    assert bytes(segment)[4:] == CODEC.encode(b"x" * 60_000)
+    assert queue.sent(waited) == 0
+    assert (shared.queued_octets, len(queue)) == (0, 0)
+
+
+def test_who_writes_is_called_when_the_octets_are_his_again() -> None:
+    called: list[str] = []
+    queue = SendQueue(bound())
+    queue.defer(lambda: called.append("at once"))
+    queue.push(CODEC, 1)
+    octets = b"".join(queue.segments())
+    assert queue.held
+    queue.push(CODEC, 2)
+    queue.defer(lambda: called.append(f"with {len(queue)} octets"))
+    queue.push(CODEC, 3)
+    assert called == ["at once"]
+    queue.sent(len(octets))
+    assert not queue.held
+    assert called == ["at once", f"with {len(octets)} octets"]
+    assert found_in(queue) == [2, 3]
+
+
+# Octets that are sent already.
 
 
 def test_octets_that_are_sent_are_given_back_only_when_no_message_is_written() -> None:
