@@ -11,6 +11,7 @@ cdef class FramedQueue(SendQueue):
     cdef int admit_frame(self, object key, Py_ssize_t size, double now) except -1
     cdef Py_ssize_t discard(self, object key) except -1
     cdef int write_pending(self, object key) except -1
+    cdef int commit_frames(self, double now) except -1
 
 
 cdef class MonotonicQueue(FramedQueue):

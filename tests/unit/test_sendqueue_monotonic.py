@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partisan._core.bound import Bound
-from partisan._core.framedqueue import MonotonicQueue
+from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.sendqueue import SendQueue
+from partisan.errors import LocalProtocolError
 from partisan.etf import Codec
 from tests.unit.hollow import Core, bodies, drain, messages
 
@@ -137,3 +141,78 @@ def test_the_bound_counts_what_was_superseded_in_all_its_queues() -> None:
         core.send(TARGET, number, partition_key=number)
     bound = core.table.lane(PEER, "undefined").bound
     assert bound.superseded_frames == sum(queue.superseded_frames for queue in queues) > queues[0].superseded_frames > 0
+
+
+# Keys whose own code runs while they are looked up.
+
+
+class Key:
+    """A key that does something when it is hashed or compared for the so-manieth time."""
+
+    def __init__(self, action: Callable[[], object], when: int) -> None:
+        self.action = action
+        self.left = when
+
+    def count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+    def __hash__(self) -> int:
+        self.count()
+        return 7
+
+    def __eq__(self, other: object) -> bool:
+        self.count()
+        return isinstance(other, Key)
+
+
+def bound() -> Bound:
+    return Bound(PEER, "data", high_water=1 << 30, hard_limit=1 << 30)
+
+
+@pytest.mark.parametrize("when", range(1, 12))
+@pytest.mark.parametrize("kind", [MonotonicQueue, DroppingQueue])
+def test_a_key_that_pushes_while_it_is_looked_up_leaves_nothing_charged(kind: type[SendQueue], when: int) -> None:
+    shared = bound()
+    queue = kind(shared)
+    key = Key(lambda: queue.push(CODEC, "inner", key=key), when)
+    for number in range(3):
+        queue.push(CODEC, number, key=key)
+        queue.push(CODEC, number, key=Key(lambda: queue.push(CODEC, "other", key=key), when))
+    octets = drain(queue)
+    assert list(bodies(octets))
+    assert (len(queue), shared.queued_octets) == (0, 0)
+
+
+@pytest.mark.parametrize("when", range(1, 12))
+@pytest.mark.parametrize("kind", [MonotonicQueue, DroppingQueue])
+def test_a_key_that_closes_the_queue_while_it_is_looked_up_leaves_nothing_charged(
+    kind: type[SendQueue], when: int
+) -> None:
+    shared = bound()
+    queue = kind(shared)
+    key = Key(lambda: queue.close(), when)
+    with contextlib.suppress(LocalProtocolError):
+        for number in range(6):
+            queue.push(CODEC, (number, BIG), key=key, now=number / 2)
+            queue.prepare(number / 2)
+    queue.prepare(10.0)
+    queue.close()
+    assert (len(queue), shared.queued_octets) == (0, 0)
+
+
+def test_a_key_that_cannot_be_compared_leaves_the_queue_as_it_was() -> None:
+    def fail() -> None:
+        raise RuntimeError("not comparable")
+
+    shared = bound()
+    queue = MonotonicQueue(shared)
+    queue.push(CODEC, 1, key=1)
+    with pytest.raises(RuntimeError):
+        queue.push(CODEC, 2, key=Key(fail, 1))
+    with pytest.raises(TypeError):
+        queue.push(CODEC, 3, key=[])  # type: ignore[arg-type]
+    queue.push(CODEC, 4, key=4)
+    assert [CODEC.decode(body) for body in bodies(drain(queue))] == [1, 4]
+    assert shared.queued_octets == 0
