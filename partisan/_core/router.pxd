@@ -84,6 +84,7 @@ cdef class Router:
     cdef int nobody(self, object target, object message) except -1
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1
     cdef int finish_burst(self) except -1
+    cdef int try_again(self, SendQueue queue) except -1
     cdef bint is_system(self, object name)
     cdef bint is_ours(self, object name)
 

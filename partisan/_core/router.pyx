@@ -533,16 +533,33 @@ cdef class Router:
         self.finish_burst()
 
     cdef int finish_burst(self) except -1:
+        failure = None
         try:
             self.scheduler.run()
-        finally:
-            dirty, self.dirty = self.dirty, []
-            self.busy = False
-            if self.acknowledging is not None:
-                self.acknowledging.pass_time()
-            for queue in dirty:
+        except BaseException as error:
+            failure = error
+        dirty, self.dirty = self.dirty, []
+        self.busy = False
+        if self.acknowledging is not None:
+            self.acknowledging.pass_time()
+        for queue in dirty:
+            try:
                 if (<SendQueue>queue).write is not None:
                     (<SendQueue>queue).write()
+            except BaseException as error:  # the other queues are written all the same, and this one in the next turn
+                if failure is None:
+                    failure = error
+                self.try_again(<SendQueue>queue)
+        if failure is not None:
+            raise failure
         if self.after_burst is not None:
             self.after_burst()
+        return 0
+
+    cdef int try_again(self, SendQueue queue) except -1:
+        """Arrange anew for a write that has failed; the error that this meets too is the one that is told of."""
+        try:
+            queue.written(False)
+        except Exception:
+            pass
         return 0

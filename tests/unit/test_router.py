@@ -423,6 +423,33 @@ def test_what_is_sent_outside_a_burst_is_written_once_in_the_next_turn(core: Cor
     assert len(writes) == len(queues) == 2
 
 
+def test_a_queue_that_cannot_be_written_stops_none_behind_it_and_is_tried_again(core: Core) -> None:
+    written: list[str] = []
+    failures = [RuntimeError("first"), RuntimeError("second")]
+
+    def connected(name: str, fails: bool) -> SendQueue:
+        def write() -> None:
+            if fails and failures:
+                raise failures.pop(0)
+            written.append(name)
+            drain(queue)
+
+        queue = core.connect(f"{name}@127.0.0.1", write=write)
+        return queue
+
+    queues = [connected("one", True), connected("two", True), connected("three", False)]
+    for queue in queues:
+        queue.push(core.codec, 1)
+    with pytest.raises(RuntimeError, match="first"):
+        core.run()
+    assert written == ["three"]
+    core.run()
+    assert written == ["three", "one", "two"]
+    queues[2].push(core.codec, 2)
+    core.run()
+    assert written == ["three", "one", "two", "three"]
+
+
 def test_a_burst_that_ends_in_a_bad_frame_still_runs_what_it_woke(core: Core) -> None:
     _, found = collector(core, "bob")
     with pytest.raises(FrameError):
