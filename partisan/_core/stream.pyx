@@ -128,7 +128,7 @@ cdef class Stream:
     def write(self) -> None:
         """Give the socket what waits, up to the queue's quantum; ask to be called again if some is left."""
         cdef SendQueue queue = self.queue
-        cdef Py_ssize_t taken
+        cdef Py_ssize_t taken, left
         if self.closed:
             return
         if queue.busy & WRITING:
@@ -136,12 +136,17 @@ cdef class Stream:
             return
         if queue.framed:
             queue.commit(self.loop.time())
+            if self.closed:
+                return
         try:
             taken = self.transmit()
         except OSError as error:
             self.end(error)
             return
-        if queue.advance(taken):
+        left = queue.advance(taken)
+        if self.closed:  # by who heard that the bound is relieved
+            return
+        if left:
             if not self.writing:
                 self.writing = True
                 self.loop.add_writer(self.fd, self.write)
@@ -237,6 +242,7 @@ cdef class Stream:
         self.closed = True
         self.loop.remove_reader(self.fd)
         if self.writing:
+            self.writing = False
             self.loop.remove_writer(self.fd)
         self.fd = -1
         self.sock.close()
