@@ -10,7 +10,10 @@ from .errors import ConfigError
 
 MIB = 1024 * 1024
 
-PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": 1024}
+MAX_PARALLELISM = 1024
+"""Connections of one channel to one peer at most, by our own options as by a peer's spec."""
+
+PARALLELISM: dict[str, Any] = {"source": "partisan 5.0.3", "unit": "connections", "live": True, "high": MAX_PARALLELISM}
 """What all options of that name say of themselves."""
 
 

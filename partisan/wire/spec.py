@@ -5,7 +5,8 @@
 Ip is a tuple of 4 or 8 integers; Options is `#{parallelism := integer, monotonic => boolean, compression => boolean or
 0..9}`. Real nodes compare specs as whole terms, so what is decoded encodes to an equal term: an option that is absent
 stays absent, addresses keep their order. What a `NodeSpec` has no place for is refused: an unknown key, or an option
-that is undefined, makes the spec malformed; to leave it out in silence would turn the spec into another node's.
+that is undefined, makes the spec malformed; to leave it out in silence would turn the spec into another node's. So does
+a parallelism above what may be configured: who dials the peer makes as many places.
 
 Source: section 5 of the partisan 5.0.3 reference.
 """
@@ -16,6 +17,7 @@ import ipaddress
 from functools import lru_cache
 from typing import Any
 
+from partisan.config_groups import MAX_PARALLELISM
 from partisan.errors import ConfigError
 from partisan.etf import Atom, EncodeError, encode
 from partisan.names import ChannelOptions, ListenAddress, NodeSpec
@@ -126,6 +128,9 @@ def _options_to_term(options: ChannelOptions) -> dict[Any, Any]:
 def _read_options(term: object) -> ChannelOptions:
     if type(term) is not dict or not _OPTIONS.issuperset(term) or None in term.values():
         malformed("channel options", term)
-    if type(term.get(_PARALLELISM)) is not int:
+    parallelism = term.get(_PARALLELISM)
+    if type(parallelism) is not int:
         malformed("channel options", term)
-    return ChannelOptions(term[_PARALLELISM], term.get(_MONOTONIC), term.get(_COMPRESSION))
+    if parallelism > MAX_PARALLELISM:
+        raise MalformedMessage("channel options", f"a parallelism above {MAX_PARALLELISM}")
+    return ChannelOptions(parallelism, term.get(_MONOTONIC), term.get(_COMPRESSION))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from partisan.config_groups import MAX_PARALLELISM
 from partisan.errors import RemoteProtocolError
 from partisan.etf import Atom, term_key
 from partisan.machines.full import FullState, Gossip
@@ -152,6 +153,14 @@ class TestSpec:
 
     def test_the_default_channel_is_the_atom_undefined(self):
         assert list(spec_to_term(spec())[Atom("channels")]) == [None]
+
+    def test_a_parallelism_may_be_as_high_as_it_can_be_configured_and_no_higher(self):
+        highest = spec(data=ChannelOptions(MAX_PARALLELISM))
+        assert MAX_PARALLELISM >= 1024
+        assert spec_from_term(spec_to_term(highest)) == highest
+        for parallelism in (MAX_PARALLELISM + 1, 10**12, 10**5000):
+            with pytest.raises(MalformedMessage, match="channel options: a parallelism above 1024"):
+                spec_from_term(spec_to_term(spec(data=ChannelOptions(parallelism))))
 
     def test_an_ipv6_address_has_eight_groups(self):
         (address,) = spec_to_term(spec(host="fe80::1"))[Atom("listen_addrs")]
