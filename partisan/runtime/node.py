@@ -389,10 +389,12 @@ class Node(
                 signal `shutdown`, then for peers to close. Processes that have not ended by then are killed, and the
                 log says so.
         """
-        mine, stopping = self._own(), self._stopping
-        if stopping is None or stopping.done():
-            if not self._running:
-                return
+        stopping = self._stopping
+        under_way = stopping is not None and not stopping.done()
+        if not self._running and not under_way:
+            return
+        mine = self._own()
+        if stopping is None or not under_way:
             self._stopper, self._stop_by = mine, self.loop.time() + grace
             stopping = self._stopping = self.loop.create_task(self._stop())
         elif mine is not None and not (mine is self._stopper and mine.alive):
@@ -410,7 +412,7 @@ class Node(
         async def then(step: Callable[[float], Awaitable[None]]) -> None:
             try:
                 await self._in_time(step)
-            except BaseException as error:
+            except (Exception, asyncio.CancelledError) as error:
                 errors.append(error)
 
         try:

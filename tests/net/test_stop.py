@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from scripted import HELLO, Host, Peer, host, member
-from support import FAST, Sink, address_of, cluster, eventually, fully_meshed, running, soon
+from support import FAST, STARVED, Sink, address_of, cluster, eventually, fully_meshed, inside, running, soon
 
 import partisan
 from partisan import Atom, ConnectFailed, Node
@@ -240,6 +240,27 @@ async def test_a_stop_goes_on_when_whoever_waits_for_it_is_cancelled_and_another
         await a.start()  # nothing holds its file
         await eventually(lambda: fully_meshed(a, b))
         await a.stop()
+
+
+async def test_a_process_stops_a_node_that_was_never_started() -> None:
+    async with running("b") as [b]:
+        await inside(b, Node("a@127.0.0.1").stop)
+
+
+async def test_a_process_that_ends_for_a_stop_does_not_wait_for_it() -> None:
+    async with running("a") as [a]:
+        going = asyncio.Event()
+
+        async def stops_again() -> None:
+            going.set()
+            try:
+                await partisan.receive()
+            finally:
+                await a.stop(grace=3600.0)
+
+        a.spawn(stops_again)
+        await going.wait()
+        await asyncio.wait_for(a.stop(grace=3600.0), STARVED)
 
 
 async def test_another_stop_lets_the_first_take_no_more_than_its_own_grace() -> None:
