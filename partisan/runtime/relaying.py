@@ -242,7 +242,7 @@ class Relaying:
 
         Not if it is a neighbor of which a channel is missing, or down; nor what is kept for a member to come back.
         """
-        if self._handing or self._router.table.is_connected(node) or not self.machine.can_send:
+        if self._handing or self._router.table.has_own(node) or not self.machine.can_send:
             return False
         if ack and node in self._context.manager.members():
             return False

@@ -210,3 +210,28 @@ async def test_a_channel_that_packs_its_messages_does_so_on_the_wire_of_partisan
         await disconnect("distribution", a, b)
         b.send(("sink", a.name), [6], channel="data")
         assert (await sink.has(3))[2] == [6]
+
+
+async def test_a_link_to_a_node_that_is_no_neighbor_lives_on_beside_the_distribution() -> None:
+    links = {"peer_service_manager": "client_server", "broadcast": True}
+    async with (
+        listening(**FAST, **links, tag="server") as middle,
+        two(**links, tag="client") as (a, b),
+    ):
+        for node in (a, b):
+            await node.join(address_of(middle))
+        await eventually(lambda: all(len(node.nodes("known")) == 3 for node in (a, b)))
+        told: list[Any] = []
+        pid = a.spawn(lives)
+
+        async def watches() -> None:
+            partisan.trap_exit(True)
+            partisan.link(pid)
+            told.append((await partisan.receive())[-1])
+
+        await eventually(lambda: pid.node in b._remote.links._supported)
+        b.spawn(watches)
+        await eventually(lambda: ties(a, pid) == 1)
+        await connect("distribution", a, b)
+        a.exit(pid, Atom("kill"))
+        await eventually(lambda: told == [Atom("killed")])
