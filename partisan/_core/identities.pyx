@@ -98,7 +98,11 @@ cdef Atom atom_from_str(str name):
         ext = bytes((ATOM_UTF8_EXT, size >> 8, size & 255)) + text
     atom.name = name
     atom.special = _SPECIAL.get(name, ATOM_PLAIN)
-    _atoms[name] = PyLong_FromVoidPtr(<void*>atom)
+    address = PyLong_FromVoidPtr(<void*>atom)
+    known = PyDict_GetItemWithError(_atoms, name)
+    if known is not NULL:  # made meanwhile, by a finaliser
+        return <Atom>PyLong_AsVoidPtr(<object>known)
+    _atoms[name] = address
     atom.ext = ext      # set last: __dealloc__ takes the entry away only when there is one
     return atom
 

@@ -5,6 +5,7 @@ import copy
 import gc
 import pickle
 from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -205,3 +206,35 @@ class TestErlMap:
         inner = ErlMap([(1, 2), (1.0, 3)])
         assert ErlMap([(inner, 1)])[ErlMap([(1.0, 3), (1, 2)])] == 1
         assert encode(inner) == encode(ErlMap(inner))
+
+
+def test_an_atom_that_a_finaliser_makes_while_one_of_that_name_is_made_is_the_same() -> None:
+    class Finalised:
+        made: Atom
+
+        def __del__(self) -> None:
+            Finalised.made = Atom(self.name)
+
+        name = ""
+
+    found = gc.get_threshold()
+    for threshold in range(1, 8):
+        name = f"made_twice_{threshold}"
+        gc.collect()
+        gc.disable()
+        kept: list[Any] = [(number, []) for number in range(3000)]  # what frees some others puts it off
+        cycle = Finalised()
+        cycle.name = name
+        cycle.itself = cycle  # type: ignore[attr-defined]
+        del cycle
+        try:
+            gc.set_threshold(gc.get_count()[0] + threshold)
+            gc.enable()
+            mine = Atom(name)
+            gc.disable()
+            del kept
+            gc.collect()
+        finally:
+            gc.set_threshold(*found)
+            gc.enable()
+        assert mine is Finalised.made
