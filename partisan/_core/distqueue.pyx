@@ -261,6 +261,9 @@ cdef class DistQueue(SendQueue):
             self.take_turns()
         return SendQueue.settle(self, blocked)
 
+    cdef bint is_empty(self):
+        return self.queued_octets == 0 and not self.waiting
+
     cdef int take_turns(self) except -1:
         """Let those who wait go on; who sends meanwhile goes behind what was his before."""
         cdef int before = self.busy & PUSHING

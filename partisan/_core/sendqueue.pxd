@@ -71,3 +71,4 @@ cdef class SendQueue(Turns):
     cdef int take_back(self) except -1
     cdef Py_ssize_t advance(self, size_t size) except -1
     cdef int settle(self, bint blocked) except -1
+    cdef bint is_empty(self)

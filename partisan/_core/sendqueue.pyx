@@ -4,9 +4,8 @@ A frame is encoded straight into the queue's stream of octets; a large binary in
 copied. The link takes octets from the front (the queue is a buffer: `socket.send(queue)`) and says with `sent()` how
 many the socket took. Time is an argument where it matters.
 
-Python code may run while a frame is written: `__bytes__` of a value in it, `__hash__` of a key, and finalisers wherever
-something is allocated. It may send by the same queue, have it written, or close it. So nobody else touches the octets
-meanwhile: what is pushed then is encoded apart, and waits until the frame is done (`turns`).
+Python code may run while a frame is written: `__bytes__` of a value in it, or a finaliser. It may send by the same
+queue. So nobody else touches the octets meanwhile: what is pushed is encoded apart, and waits for its turn (`turns`).
 """
 
 cimport cython
@@ -109,9 +108,8 @@ cdef class SendQueue(Turns):
 
     def rebind(self, Bound bound not None):
         """Account what waits, and all that comes, to another bound."""
-        cdef Bound former = self.bound
         cdef Py_ssize_t octets = self.queued_octets + self.withheld
-        self.bound = bound
+        former, self.bound = self.bound, bound
         former.discharge(octets)
         bound.charge(octets)
 
@@ -336,7 +334,7 @@ cdef class SendQueue(Turns):
         """Deflate the body of the frame at `start`, if that makes it smaller."""
         cdef Py_ssize_t size = self.stream.length - start - HEADER - 1
         # A copy: what runs amid this, in this thread or while zlib lets others run, must not find the stream lent.
-        cdef bytes plain = PyBytes_FromStringAndSize(<char*>self.stream.data + start + HEADER + 1, size)
+        plain = PyBytes_FromStringAndSize(<char*>self.stream.data + start + HEADER + 1, size)
         cdef bytes deflated = zlib.compress(plain, self.level)
         cdef uint8_t* body = self.stream.data + start + HEADER + 1
         if self.closed or len(deflated) + 5 >= size:
@@ -435,11 +433,10 @@ cdef class SendQueue(Turns):
 
     def __getbuffer__(self, Py_buffer* view, int flags):
         """Expose the next run of octets, `quantum` at most, read-only."""
-        cdef size_t boundary, size
+        cdef size_t size, boundary = self.boundary()
         cdef char* data
         if self.busy & WRITING:
             raise BufferError("a message is being written into this queue")
-        boundary = self.boundary()
         if self.start < boundary:
             data = <char*>self.stream.data + self.start
             size = boundary - self.start
@@ -508,6 +505,10 @@ cdef class SendQueue(Turns):
         if self.queued_octets and not blocked:
             self.arrange()
         return 0
+
+    cdef bint is_empty(self):
+        """Whether nothing waits, here or to be queued."""
+        return self.queued_octets == 0
 
     def close(self):
         """The connection is gone: what waits is lost, and the bound is relieved of it. Returns the octets lost."""

@@ -156,7 +156,7 @@ cdef class Stream:
             self.writing = False
             self.loop.remove_writer(self.fd)
         queue.settle(False)
-        if self.finishing:
+        if self.finishing and queue.is_empty():
             self.half_close()
 
     cdef Py_ssize_t transmit(self) except -2:
@@ -195,7 +195,7 @@ cdef class Stream:
             return
         self.finishing = True
         self.loop.add_reader(self.fd, self.drain)
-        if not self.queue.queued_octets:
+        if self.queue.is_empty():
             self.half_close()
 
     def retire(self) -> int:

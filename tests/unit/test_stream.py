@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from partisan._core.bound import Bound
+from partisan._core.distqueue import DistQueue
 from partisan._core.frame import FrameReader, Slab
 from partisan._core.sendqueue import SendQueue
 from partisan._core.stream import Stream
-from partisan.etf import Codec
+from partisan.etf import Atom, Codec, Pid
 
 CODEC = Codec()
 
@@ -131,3 +132,34 @@ def test_a_write_asked_for_while_a_message_is_written_comes_after_it(ends: list[
         len(body).to_bytes(4, "big") + body for body in map(CODEC.encode, ("first", b"value", "inner"))
     )
     assert len(end.queue) == 0
+
+
+@pytest.mark.parametrize("began", [False, True], ids=["before the first write", "after it"])
+def test_a_stream_of_the_distribution_ends_when_the_large_messages_that_wait_are_written(
+    ends: list[End], began: bool
+) -> None:
+    marked: list[SendQueue] = []
+    end = End(lambda stream: None, high_water=1 << 30)
+    ends.append(end)
+    queue = DistQueue(
+        end.bound,
+        codec=CODEC,
+        outside=Pid("a@h", 1),
+        headers=True,
+        fragments=True,
+        write=end.stream.write,
+        schedule=marked.append,
+    )
+    end.stream.start(FrameReader(Slab()), queue)
+    queue.tell((2, Atom(""), Pid("b@h", 2)), b"x" * 3_000_000, sender=Pid("a@h", 1))
+    if began:
+        end.stream.write()
+    end.stream.finish()
+    came = 0
+    while not queue.closed:
+        came += len(end.take())
+        end.stream.write()
+    came += len(end.take())
+    assert came > 3_000_000
+    assert end.peer.recv(1) == b"", "and then its end"
+    assert end.bound.queued_octets == 0
