@@ -208,9 +208,7 @@ cdef class Waiting(Parked):
         return type(message) is Request and message in self.requests
 
     cdef int on_expired(self) except -1:
-        if self.process.state == PARKED:
-            self.process.scheduler.make_ready(self.process)
-        return 0
+        return self.process.time_over()
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the requests go on."""
@@ -281,9 +279,7 @@ cdef class Response(Parked):
         raise CallTimeout(self.timeout, self.target, where)
 
     cdef int on_expired(self) except -1:
-        if self.process.state == PARKED:
-            self.process.scheduler.make_ready(self.process)
-        return 0
+        return self.process.time_over()
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""

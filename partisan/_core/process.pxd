@@ -78,6 +78,7 @@ cdef class Process(Watched):
     cdef int cancel_requests            # as asyncio.Task.cancelling()
     cdef readonly object exit_reason    # set once DONE
     cdef readonly Py_ssize_t holds      # send queues that hold it now
+    cdef bint overdue                   # what it awaits took too long, or was cancelled: it goes on though it is held
     cdef readonly bint trapping         # exit signals come as messages
     cdef bint doomed                    # an exit signal has told it to end
     cdef readonly bint killed           # ... at once
@@ -101,6 +102,7 @@ cdef class Process(Watched):
     cdef bint is_marked(self, tuple patterns)
     cpdef int hold(self) except -1
     cpdef int release(self) except -1
+    cdef int time_over(self) except -1
     cdef int interrupt(self, object error) except -1
     cpdef int signal(self, object reason, Pid sender, bint linked=*) except -1
     cpdef int doom(self, object reason, bint kill=*) except -1

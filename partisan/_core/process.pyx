@@ -98,7 +98,7 @@ cdef class Receive(Timed):
             raise NotInProcess("receive() belongs to the process itself, not to a task that it started")
         if process.doomed:
             return process.meet_signal()
-        if process.holds == 0 and process.budget > 0:
+        if (process.holds == 0 or self.expired) and process.budget > 0:
             if self.tested < process.marked and process.is_marked(self.patterns):
                 self.tested = process.marked
             position = process.mailbox.find(self.patterns, self.tested)
@@ -133,9 +133,7 @@ cdef class Receive(Timed):
 
     cdef int on_expired(self) except -1:
         """Let the process look once more, then raise."""
-        if self.process.waiting is self and self.process.state == RECEIVING:
-            self.process.scheduler.make_ready(self.process)
-        return 0
+        return self.process.time_over() if self.process.waiting is self else 0
 
 
 def checkpoint() -> Checkpoint:
@@ -319,6 +317,13 @@ cdef class Process(Watched):
             self.scheduler.make_ready(self)
         return 0
 
+    cdef int time_over(self) except -1:
+        """Let it go on with what it waits for, also if something holds it: no wait is longer than its time-out."""
+        self.overdue = True
+        if self.state in (RECEIVING, HELD, PARKED):
+            self.scheduler.make_ready(self)
+        return 0
+
     cdef int interrupt(self, object error) except -1:
         """Raise `error` inside the process at its next step, whatever it waits for."""
         self.thrown = error
@@ -437,6 +442,7 @@ cdef class Process(Watched):
         if self.doomed and self.thrown is not None:
             return True  # it meets the exit signal, which nobody takes back
         if self.state == AWAITING and self.future is not None and self.future.cancel(msg=msg):
+            self.overdue = True
             return True
         self.interrupt(self.scheduler.cancelled() if msg is None else self.scheduler.cancelled(msg))
         return True

@@ -234,7 +234,7 @@ cdef class Scheduler(Runner):
     cdef int make_ready(self, Process process) except -1:
         cdef Py_ssize_t i, capacity
         cdef PyObject** ready
-        if process.holds and process.thrown is None:
+        if process.holds and process.thrown is None and not process.overdue:
             process.state = HELD
             return 0
         process.state = READY
@@ -335,7 +335,7 @@ cdef class Scheduler(Runner):
         process.state = RUNNING
         process.waiting = None
         process.woken = False
-        process.hibernating = False
+        process.hibernating = process.overdue = False
         process.budget = BUDGET
         self.steps += 1
         PyContext_Enter(context)
@@ -405,7 +405,8 @@ cdef class Scheduler(Runner):
             return self.make_ready(process)
         if kind is Receive:
             process.waiting = <Receive>yielded
-            if process.holds:
+            process.overdue = process.overdue or process.waiting.expired
+            if process.holds and not process.overdue:
                 process.state = HELD
             elif process.budget == 0 or process.mailbox.length > process.waiting.tested or process.waiting.expired:
                 self.make_ready(process)

@@ -165,7 +165,7 @@ async def stop(target: Target, reason: object = NORMAL, *, timeout: float | None
         raise Exit(CALLING_SELF, where)
     try:
         found = await by_process(
-            here.spawn, here.scheduler, _stop, target, reason, timeout=timeout, lost=lambda: Exit(KILLED, where)
+            here.spawn, here.scheduler, _stop, target, reason, timeout=timeout, lost=lambda _: Exit(KILLED, where)
         )
     except TimeoutError:
         raise CallTimeout(timeout or 0.0, target, where) from None

@@ -103,7 +103,7 @@ class Starting(Errand):
     """The start of an application. It watches the parent of the process at the top, which may be ended at any time."""
 
     def __init__(self, application: Application) -> None:
-        super().__init__(lambda: StartFailed(SHUTDOWN))
+        super().__init__(lambda _: StartFailed(SHUTDOWN))
         self._application = application
 
     def fire(self, reason: object) -> int:

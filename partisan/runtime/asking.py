@@ -109,7 +109,7 @@ class Asking:
         scheduler = self._context.router.scheduler
         return await by_process(self._spawn, scheduler, self._ask, node, request, timeout, options, lost=self._stopped)
 
-    def _stopped(self) -> NodeDown:
+    def _stopped(self, reason: object) -> NodeDown:
         """Of a call that this node cannot wait for any more, because it stops."""
         return NodeDown((_NODEDOWN, Atom(self._context.node)))
 

@@ -22,12 +22,12 @@ class Errand(Watch):
     """A process's result: its end without one is an error.
 
     Args:
-        lost: callable(): the exception for that.
+        lost: callable(reason of the end): the exception for that.
     Attributes:
         result: what whoever waits for awaits.
     """
 
-    def __init__(self, lost: Callable[[], Exception]) -> None:
+    def __init__(self, lost: Callable[[object], Exception]) -> None:
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._lost = lost
 
@@ -43,7 +43,7 @@ class Errand(Watch):
 
     def fire(self, reason: object) -> int:
         """The process has ended; that says nothing once there is a result."""
-        self.fail(self._lost())
+        self.fail(self._lost(reason))
         return 0
 
 
@@ -53,7 +53,7 @@ async def by_process(
     function: Callable[..., Awaitable[Any]],
     *args: Any,
     timeout: float | None = None,
-    lost: Callable[[], Exception] = lambda: Exit(KILLED),
+    lost: Callable[[object], Exception] = Exit,
 ) -> Any:
     """Have a process run `function(*args)`; return what it returns, raise what it raises.
 
@@ -62,7 +62,7 @@ async def by_process(
     Args:
         spawn: callable(function, *arguments) -> pid: starts a process of the scheduler.
         timeout: seconds; the process takes its first step in any case. Raises TimeoutError.
-        lost: callable(): what is raised if the process is ended meanwhile, as by its node's stop; Exit, `killed`.
+        lost: callable(reason): what is raised if the process is ended meanwhile, as by its node's stop.
     """
     errand = Errand(lost)
     process = scheduler.find(spawn(_run, errand, function, args))

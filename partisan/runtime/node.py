@@ -393,6 +393,7 @@ class Node(
         under_way = stopping is not None and not stopping.done()
         if not self._running and not under_way:
             return
+        self._check_thread()
         mine = self._own()
         if stopping is None or not under_way:
             self._stopper, self._stop_by = mine, self.loop.time() + grace
@@ -495,29 +496,18 @@ class Node(
     def threadsafe(self, function: Callable[..., Any], *args: Any, **options: Any) -> Future[Any]:
         """From another thread: call `function(*args, **options)` in the node's thread; a future of its result.
 
-        A coroutine function is run to its end on the node's loop; to cancel the future is to cancel it. The one door
-        into a node from elsewhere: `node.threadsafe(node.send, "sink", message).result()`, or
+        This node is the current one there. What the function gives is awaited, if it can be: so a coroutine function is
+        run to its end on the node's loop; to cancel the future is to cancel it. The one door into a node from
+        elsewhere: `node.threadsafe(partisan.call, "counter", 1).result()`, or
         `node.threadsafe(node.join, "b@127.0.0.1:10201").result()`.
         """
         if not self._running:
             raise LocalProtocolError(f"{self.name} is not running")
-        if inspect.iscoroutinefunction(function):
-            return asyncio.run_coroutine_threadsafe(function(*args, **options), self.loop)
-        future: Future[Any] = Future()
 
-        def call() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = function(*args, **options)
-                if inspect.iscoroutine(result):
-                    result.close()
-                    raise TypeError(f"{function!r} gave a coroutine: pass threadsafe() the coroutine function itself")
-                future.set_result(result)
-            except BaseException as error:
-                future.set_exception(error)
-                if isinstance(error, SystemExit | KeyboardInterrupt):
-                    raise  # as asyncio does: they end the loop
+        async def whole() -> Any:
+            current.set(self)
+            current_router_var.set(self.router)
+            found = function(*args, **options)
+            return await found if inspect.isawaitable(found) else found
 
-        self.loop.call_soon_threadsafe(call)
-        return future
+        return asyncio.run_coroutine_threadsafe(whole(), self.loop)

@@ -54,6 +54,9 @@ class NodePart:
     def _check(self) -> None:
         if not self._running:
             raise LocalProtocolError(f"{self.name} is not running")
+        self._check_thread()
+
+    def _check_thread(self) -> None:
         if threading.get_ident() != self._thread:
             self.router.send(self.name, None)  # raises WrongThread
 

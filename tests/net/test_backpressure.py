@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
+import pytest
 from scripted import FORWARD, Member, greeted, member
 from support import Conversation, Events, Sink, cluster, eventually, refused_for_long, running
 
@@ -110,6 +111,80 @@ async def test_a_sender_waits_while_the_queue_is_over_high_water_and_goes_on_whe
         assert [number for number, _ in data.heard] == list(range(600))
         assert events.of("partisan.queue.high_water", channel="data", over=False)
         assert pump.error is None
+
+
+WAIT = 0.05
+
+
+async def by_timeout_of_asyncio(a: Node, again: asyncio.Event) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(WAIT):
+            await again.wait()
+
+
+async def by_receive(a: Node, again: asyncio.Event) -> None:
+    with pytest.raises(partisan.ReceiveTimeout):
+        await partisan.receive("what nobody sends", timeout=WAIT)
+
+
+async def by_receive_with_a_message(a: Node, again: asyncio.Event) -> None:
+    partisan.send(partisan.self(), "mine")
+    assert await partisan.receive("mine", timeout=WAIT) == "mine"
+
+
+async def by_call(a: Node, again: asyncio.Event) -> None:
+    with pytest.raises(partisan.CallTimeout):
+        await partisan.call("deaf", 1, timeout=WAIT)
+
+
+async def by_an_answer_that_came_in_time(a: Node, again: asyncio.Event) -> None:
+    assert await partisan.call("echo", 1, timeout=WAIT) == 1
+
+
+async def by_drain(a: Node, again: asyncio.Event) -> None:
+    with pytest.raises(partisan.DrainTimeout):
+        await a.drain(B, "data", timeout=WAIT)
+
+
+class Echo(partisan.GenServer):
+    """Answers with what it is asked."""
+
+    def handle_call(self, request: Any, caller: Any) -> Any:
+        return request
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        by_timeout_of_asyncio,
+        by_receive,
+        by_receive_with_a_message,
+        by_call,
+        by_an_answer_that_came_in_time,
+        by_drain,
+    ],
+)
+async def test_no_wait_of_a_sender_that_is_held_takes_longer_than_its_timeout(wait: Any) -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        await b.stuck(a)
+        a.spawn(deaf, name="deaf")
+        await Echo.start(name="echo")
+
+        async def sends() -> int:
+            count = 0
+            while a.queued_octets(B, "data") < HARD - 2 * WITH_OVERHEAD:
+                partisan.send(("sink", B), (count, BODY), channel="data")
+                count += 1
+            await wait(a, asyncio.Event())
+            assert a.queued_octets(B, "data") > HIGH  # it is held still
+            return count
+
+        async with asyncio.timeout(10.0):
+            assert await a.run(sends)
+
+
+async def deaf() -> None:
+    await partisan.receive("never")
 
 
 async def test_many_waiting_senders_stay_within_one_message_each() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+from typing import Any
 
 import pytest
 from support import Sink, address_of, eventually, running
@@ -70,13 +71,34 @@ async def test_a_function_that_raises_a_cancellation_completes_the_future() -> N
     async with running("a") as [a]:
         future = a.threadsafe(cancelled)
         await eventually(future.done)
-        assert isinstance(future.exception(0), asyncio.CancelledError)
+        assert future.cancelled()
 
 
-async def test_a_function_that_only_makes_a_coroutine_is_refused() -> None:
+async def test_what_a_function_gives_is_awaited_with_the_node_as_the_current_one() -> None:
+    class Doubles(partisan.GenServer):
+        def handle_call(self, request: Any, caller: Any) -> Any:
+            return 2 * request
+
+    async def members() -> list[str]:
+        return partisan.members()
+
+    def stranger() -> None:
+        assert a.threadsafe(partisan.call, "doubles", 21, timeout=5.0).result(5.0) == 42
+        assert a.threadsafe(lambda: partisan.call("doubles", 4)).result(5.0) == 8
+        assert a.threadsafe(members).result(5.0) == [a.name]
+        assert a.threadsafe(partisan.node).result(5.0) is a
+
+    async with running("a", "b") as (a, b):
+        await a.run(lambda: Doubles.start(name="doubles"))
+        assert b.whereis("doubles") is None
+        await asyncio.to_thread(contextvars.Context().run, stranger)
+
+
+async def test_another_thread_does_not_stop_a_node() -> None:
     async with running("a") as [a]:
-        with pytest.raises(TypeError, match="pass threadsafe\\(\\) the coroutine function itself"):
-            await asyncio.to_thread(lambda: a.threadsafe(lambda: a.leave()).result(5.0))
+        with pytest.raises(WrongThread):
+            await asyncio.to_thread(asyncio.run, a.stop())
+        assert a.members() == [a.name]
 
 
 async def test_a_node_that_does_not_run_has_no_door() -> None:
