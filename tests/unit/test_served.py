@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from partisan._core.calls import call, reply, request
+from partisan._core.framedqueue import MonotonicQueue
 from partisan._core.process import receive
 from partisan._core.references import place_of
 from partisan._core.requests import Served
 from partisan._core.router import current_router_var
-from partisan._core.sendqueue import MonotonicQueue
 from partisan.errors import Exit
 from partisan.etf import Atom, ImproperList, Pid
 from tests.unit.hollow import Core, sent
