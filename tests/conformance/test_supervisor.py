@@ -27,7 +27,6 @@ from supervising import (
     stop,
     worker,
 )
-from support import eventually
 
 import partisan
 from partisan import Atom
@@ -40,7 +39,6 @@ from partisan.errors import (
     OnlyByPid,
 )
 from partisan.gen import supervisor as sup
-from partisan.gen import supervisor_children
 from partisan.gen.control import Ignore
 from partisan.gen.server import call, cast
 from partisan.gen.supervisor import Child, ChildSpec, Counts, Flags, Supervisor, check_childspecs
@@ -73,31 +71,6 @@ async def test_supervisor_sup_start_ignore_child() -> None:
     pid = await sup.start_child(supervisor, worker("works"))
     assert [(row.id, row.pid) for row in await sup.which_children(supervisor)] == [("works", pid), ("ignores", None)]
     assert await sup.count_children(supervisor) == Counts(2, 1, 0, 2)
-
-
-@in_process
-async def test_a_start_that_returns_none_is_ignored_and_says_what_may_have_been_meant(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    supervisor = await start(ChildSpec("none", Scripted(None)))
-    assert [(row.id, row.pid) for row in await sup.which_children(supervisor)] == [("none", None)]
-    assert "the start of child 'none' returned None, which counts as Ignore()" in caplog.text
-    assert "spawned(function)" in caplog.text
-    await stop(supervisor)
-
-
-@in_process
-async def test_a_start_that_does_not_return_is_told_of(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor_children, "SLOW_START", 0.0)
-
-    async def child() -> None:
-        await eventually(lambda: "the start of child 'itself' has not returned" in caplog.text)
-
-    supervisor = await start(ChildSpec("itself", child))
-    assert "its supervisor waits: a function that is the child itself is given as spawned(function)" in caplog.text
-    await stop(supervisor)
 
 
 @in_process

@@ -15,6 +15,7 @@ from partisan import Atom, Node
 from partisan._core.calls import call, reply
 from partisan._core.requests import Served
 from partisan.gen.server import GenServer
+from partisan.runtime.errand import Errand
 from partisan.testing import within
 
 CHANNELS = {"data": {"parallelism": 2}, "state": {"monotonic": True}, "packed": {"payload": "msgpack"}}
@@ -53,10 +54,11 @@ async def wait_for_silence(target: Any) -> None:
 
 
 def left(*nodes: Node) -> list[Any]:
-    """What calls have left behind."""
+    """What calls have left behind; that a test waits for its process is nothing of theirs."""
+    watches = (watch for node in nodes for process in node.scheduler.processes.values() for watch in process.watches())
     return [
         *(alias for node in nodes for alias in node.scheduler.aliases.values()),
-        *(watch for node in nodes for process in node.scheduler.processes.values() for watch in process.watches()),
+        *(watch for watch in watches if not isinstance(watch, Errand)),
         *(node for node in nodes if len(node.scheduler.deadlines)),
     ]
 

@@ -14,6 +14,7 @@ import partisan
 from partisan import Atom, Node, Pid
 from partisan.errors import BadChildSpec, ChildNotFound, StartFailed
 from partisan.gen import supervisor as sup
+from partisan.gen import supervisor_children
 from partisan.gen.server import GenServer, call
 from partisan.gen.supervisor import ChildSpec, Counts, Supervisor, spawned
 
@@ -409,3 +410,30 @@ async def test_a_node_stops_although_its_application_hangs(caplog: pytest.LogCap
         for process in list(node.scheduler.processes.values()):
             process.doom(KILLED, True)
         node.scheduler.run()
+
+
+async def test_a_start_that_returns_none_is_ignored_and_says_what_may_have_been_meant(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def child() -> None:
+        pass
+
+    async with running("a"):
+        supervisor = await Supervisor.start(children=[ChildSpec("none", child)])
+        assert supervisor is not None
+        assert [(row.id, row.pid) for row in await sup.which_children(supervisor)] == [("none", None)]
+    assert "the start of child 'none' returned None, which counts as Ignore()" in caplog.text
+    assert "spawned(function)" in caplog.text
+
+
+async def test_a_start_that_does_not_return_is_told_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_children, "SLOW_START", 0.0)
+
+    async def child() -> None:
+        await eventually(lambda: "the start of child 'itself' has not returned" in caplog.text)
+
+    async with running("a"):
+        await Supervisor.start(children=[ChildSpec("itself", child)])
+    assert "its supervisor waits: a function that is the child itself is given as spawned(function)" in caplog.text
