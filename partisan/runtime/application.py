@@ -129,8 +129,11 @@ class ApplicationCalls(TieCalls):
         Raises:
             StartFailed: it did not start, or the node stops meanwhile (reason `shutdown`). Nothing of it is left, as
                 when this is cancelled.
+            TypeError: what was given starts nothing.
         """
         self._check()
+        if not callable(start) and not hasattr(start, "start_link"):
+            raise TypeError(f"{start!r} is no application: neither the class of a supervisor nor a function")
         title = getattr(start, "__qualname__", type(start).__qualname__)
         application = Application(self.name, title)
         starting = Starting(application)

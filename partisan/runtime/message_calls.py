@@ -279,8 +279,13 @@ class MessageCalls(NodePart):
         bound = self.table.bound_of(name, channel)
         if bound is not None and bound.over:
             waiter: asyncio.Future[None] = self.loop.create_future()
-            self._relief.setdefault((bound.node, bound.channel), []).append(waiter)
-            await waiter
+            waiters = self._relief.setdefault((bound.node, bound.channel), [])
+            waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in waiters:
+                    waiters.remove(waiter)
 
     def queued_octets(self, name: str, channel: str | None = None) -> int:
         """How many octets wait to be sent to the node on the channel. Raises ConfigError: see `drain`."""

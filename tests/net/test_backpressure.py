@@ -249,6 +249,16 @@ async def test_drain_waits_until_the_peer_has_read() -> None:
         await eventually(lambda: len(data.heard) == count)
 
 
+async def test_drains_that_are_given_up_leave_nothing() -> None:
+    async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
+        await b.stuck(a)
+        await fill_socket(a, b)
+        for _ in range(3):
+            with pytest.raises(partisan.DrainTimeout):
+                await a.drain(B, "data", timeout=0.01)
+        assert sum(map(len, a._relief.values())) == 0
+
+
 async def test_a_lost_connection_relieves_those_who_wait() -> None:
     async with member(B, {None: 1, "data": 1}) as b, running("a", **bounded()) as [a]:
         data = await b.stuck(a)

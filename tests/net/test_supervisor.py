@@ -412,6 +412,14 @@ async def test_a_node_stops_although_its_application_hangs(caplog: pytest.LogCap
         node.scheduler.run()
 
 
+@pytest.mark.parametrize("wrong", [[Supervisor], "module:Tree", 5], ids=repr)
+async def test_an_application_that_starts_nothing_is_said_to_be_none(wrong: Any) -> None:
+    node = Node("a@127.0.0.1:0", application=wrong)
+    with pytest.raises(TypeError, match="is no application: neither the class of a supervisor nor a function"):
+        await node.start()
+    assert "down" in repr(node)
+
+
 async def test_a_start_that_returns_none_is_ignored_and_says_what_may_have_been_meant(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
