@@ -7,7 +7,7 @@ from cpython.ref cimport Py_DECREF
 from partisan._core.awaitable cimport SUSPEND
 from partisan._core.connections cimport Peer
 from partisan._core.identities cimport Atom, Pid
-from partisan._core.process cimport PARKED, Parked, Process, running_process
+from partisan._core.process cimport Parked, Process, running_process
 from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request, Served
 from partisan._core.router cimport Router, current_router
 

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 CAPABILITY = "calls"
 _CALLS, _REFUSE, _FORGET, _SINCE = Atom(CAPABILITY), Atom("refuse"), Atom("forget"), Atom("since")
 _NODEDOWN = Atom("nodedown")
+_OPTIONS = ("timeout", "channel", "partition_key", "label", "where")
+"""Of `calls.call`, in the order in which the router hands them on."""
 
 SWEEP = 0.05
 """Seconds in which what nobody wants any more is collected (ours): many requests time out at once, and one walk over
@@ -179,14 +181,5 @@ class Requests:
         return await by_process(self._spawn, self._scheduler, _call, *arguments)
 
 
-async def _call(
-    target: Any,
-    message: object,
-    timeout: float | None,
-    channel: str | None,
-    partition_key: int | None,
-    label: object,
-    where: object,
-) -> Any:
-    options: dict[str, Any] = {"channel": channel, "partition_key": partition_key, "label": label, "where": where}
-    return await call(target, message, timeout=timeout, **options)
+async def _call(target: Any, message: object, *options: Any) -> Any:
+    return await call(target, message, **dict(zip(_OPTIONS, options, strict=True)))
