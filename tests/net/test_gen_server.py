@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gen_support import calls_agreed, started, within
-from support import cluster, eventually, killed_unstepped, running, soon
+from support import cluster, eventually, running
 
 import partisan
 import partisan._core.router
@@ -19,7 +19,6 @@ import partisan.runtime.current
 from partisan import (
     Atom,
     CallTimeout,
-    EncodeError,
     Exit,
     LocalProtocolError,
     Node,
@@ -535,52 +534,6 @@ async def test_arguments_of_init_that_are_no_tuple_are_refused_before_anything_s
             for start in (Server.start, Server.start_link, Server.start_monitor):
                 with pytest.raises(TypeError, match=r"is no tuple of init's arguments: args=\(value,\)"):
                     await start(args=wrong)  # type: ignore[arg-type]
-
-
-async def test_a_stop_that_cannot_be_told_is_an_error_and_the_server_goes_on() -> None:
-    class Plain(GenServer):
-        def handle_call(self, request: Any, caller: Any) -> Any:
-            return request
-
-    async with cluster("b", "a") as (b, a):
-        await started(b, Plain, name="plain")
-        with pytest.raises(EncodeError):
-            await soon(asyncio.ensure_future(gen_server.stop(("plain", b.name), object())))
-        assert await within(a, lambda: call(("plain", b.name), 1)) == 1
-
-
-@pytest.mark.parametrize("begun", [True, False])
-async def test_a_stop_whose_own_node_stops_ends(begun: bool) -> None:
-    class Slow(GenServer):
-        async def terminate(self, reason: Any) -> None:
-            await asyncio.sleep(30.0)
-
-    async with cluster("b", "a") as (b, a):
-        await started(b, Slow, name="slow")
-        stopping = asyncio.create_task(gen_server.stop(("slow", b.name)))
-        if begun:
-            await eventually(lambda: a.processes() and a._monitors.machine.counts["held"])
-        await asyncio.create_task(a.stop())
-        with pytest.raises(Exit) as ended:
-            await soon(stopping)
-        assert ended.value.reason == Atom("killed")
-        await b.stop(grace=0.0)
-
-
-async def test_a_stop_without_time_is_told_to_the_server() -> None:
-    async with running("a") as (a,):
-        await started(a, GenServer, name="server")
-        with pytest.raises(CallTimeout):
-            await gen_server.stop("server", timeout=0.0)
-        await eventually(lambda: a.whereis("server") is None)
-
-
-async def test_a_stop_whose_process_is_killed_before_its_first_step_ends() -> None:
-    async with running("a") as (a,):
-        await started(a, GenServer, name="server")
-        with pytest.raises(Exit):
-            await killed_unstepped(a, lambda: gen_server.stop("server"))
-        assert a.whereis("server") is not None
 
 
 @pytest.mark.parametrize("cancelled", [True, False])

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from support import eventually, running
+from support import eventually, killed_unstepped, running
 
 import partisan
 from partisan import Atom, Exit
@@ -55,8 +55,9 @@ async def test_a_process_that_is_ended_from_outside_is_an_exit(how: str) -> None
     async with running("a") as (a,):
         waiting = asyncio.create_task(a.run(waits))
         await eventually(lambda: started)
-        await (a.stop() if how == "stop" else asyncio.sleep(0))
-        if how != "stop":
+        if how == "stop":
+            await a.stop()
+        else:
             a.exit(started[0], Atom("kill" if how == "kill" else "enough"))
         with pytest.raises(Exit) as raised:
             await waiting
@@ -77,13 +78,10 @@ async def test_a_process_whose_result_nobody_waits_for_is_killed() -> None:
         await eventually(lambda: not a.is_process_alive(started[0]))
 
 
-async def test_a_node_that_stops_before_the_function_has_begun_is_an_exit() -> None:
+async def test_a_process_that_is_killed_before_the_function_has_begun_is_an_exit() -> None:
     async with running("a") as (a,):
-        waiting = asyncio.create_task(a.run(forever))
-        await asyncio.sleep(0)
-        await a.stop()
         with pytest.raises(Exit):
-            await waiting
+            await killed_unstepped(a, lambda: a.run(forever))
 
 
 async def test_the_call_of_a_function_is_no_function() -> None:

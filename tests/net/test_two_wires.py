@@ -94,14 +94,20 @@ async def lives() -> None:
     await partisan.receive()
 
 
+async def tied(first: str, a: Node, b: Node) -> tuple[Pid, Watcher]:
+    """A process of a, and one of b that has a link, a monitor and a call to a; all made over the first wire."""
+    await connect(first, a, b)
+    pid = a.spawn(lives)
+    await within(a, lambda: Silent.start(name="silent"))
+    watcher = Watcher(b, pid, ("silent", a.name))
+    await eventually(lambda: b.scheduler.census()["calls"] == 1 and ties(a, pid) == 1)
+    return pid, watcher
+
+
 @both_ways
 async def test_what_was_made_over_one_wire_ends_with_it_although_the_other_is_up(first: str) -> None:
     async with two() as (a, b):
-        await connect(first, a, b)
-        pid = a.spawn(lives)
-        await within(a, lambda: Silent.start(name="silent"))
-        watcher = Watcher(b, pid, ("silent", a.name))
-        await eventually(lambda: b.scheduler.census()["calls"] == 1 and ties(a, pid) == 1)
+        pid, watcher = await tied(first, a, b)
         await connect(OTHER[first], a, b)
         await disconnect(first, a, b)
         await eventually(lambda: len(watcher.told) == 2)
@@ -122,11 +128,7 @@ def ties(node: Node, pid: Pid) -> int:
 @both_ways
 async def test_what_was_made_over_one_wire_outlives_the_other(first: str) -> None:
     async with two() as (a, b):
-        await connect(first, a, b)
-        pid = a.spawn(lives)
-        await within(a, lambda: Silent.start(name="silent"))
-        watcher = Watcher(b, pid, ("silent", a.name))
-        await eventually(lambda: b.scheduler.census()["calls"] == 1 and ties(a, pid) == 1)
+        pid, watcher = await tied(first, a, b)
         await connect(OTHER[first], a, b)
         await disconnect(OTHER[first], a, b)
         b.send(pid, Atom("go"))

@@ -108,10 +108,10 @@ def test_a_full_mailbox_that_drops_a_message_for_one_that_comes_late_hides_it_no
     assert found == ["late"]
 
 
-@pytest.mark.parametrize("timeout", [None, 5.0])
+@pytest.mark.parametrize(
+    ("late", "timeout"), [("clock", 5.0), ("timer", 5.0), ("end", 5.0), ("end", None)], indirect=["late"]
+)
 def test_an_answer_that_comes_while_the_caller_lies_down_is_its_answer(late: Late, timeout: float | None) -> None:
-    if timeout is None and late.at != "end":
-        pytest.skip("no timer is started")
     found: list[object] = []
     asked: list[Any] = []
 
