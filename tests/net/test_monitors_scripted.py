@@ -254,15 +254,17 @@ async def test_ends_that_a_full_queue_does_not_take_are_told_later() -> None:
             b.mouth.tell((FORWARD, SERVER, (CALL, (caller, number), request)))
         await b.heard(lambda m: type(m[0]) is int, 50)
 
-        def fill() -> bool:
+        def fill() -> None:
             with contextlib.suppress(partisan.Overloaded):
                 while True:
                     a.send(("sink", b.member.name), (CAST, b"x" * 4000), channel="data")
-            return a.queued_octets(b.member.name, "data") >= 4096
 
-        for _ in range(20):  # the sockets take some, too
-            assert fill()
-            await asyncio.sleep(0.01)
+        stays = 0
+        while stays < 20:  # the sockets take some, too
+            fill()
+            before = a.queued_octets(b.member.name, "data")
+            await b.member.fence(b.member.of("undefined", a.name)[-1], rounds=1)
+            stays = stays + 1 if a.queued_octets(b.member.name, "data") == before else 0
         for number, pid in enumerate(pids):
             a.send(pid, number)
         await eventually(lambda: a._monitors._late)
