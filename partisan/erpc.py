@@ -12,7 +12,7 @@ reference's rpc, which tells no classes: whatever a function raised is an ErpcEx
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from typing import Any, overload
 
@@ -154,7 +154,7 @@ class RequestId:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """The value of a call that was begun; `label` and `reqids` if it was in a collection."""
+    """The value of a call that was begun; `label` and `reqids`, the collection, if it was in one."""
 
     value: Any
     label: Any = None
@@ -162,22 +162,21 @@ class Response:
 
 
 class RequestIds:
-    """Requests with a label each. A value: what changes it gives another."""
+    """Requests with a label each, found by their references.
 
-    def __init__(self, requests: Mapping[RequestId, Any] | None = None) -> None:
-        self._requests = dict(requests or {})
+    It is changed in place; OTP's functions return another collection, these return this one.
+    """
+
+    __slots__ = ("_requests",)
+
+    def __init__(self) -> None:
+        self._requests: dict[Reference, tuple[RequestId, Any]] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def _find(self, message: object) -> RequestId | None:
-        reference = message[0] if type(message) is tuple and len(message) == 2 else None
-        if type(reference) is not Reference:
-            return None
-        return next((each for each in self._requests if each._reference == reference), None)
-
-    def _without(self, request: RequestId) -> RequestIds:
-        return RequestIds({each: label for each, label in self._requests.items() if each is not request})
+    def __repr__(self) -> str:
+        return f"<RequestIds {[label for _, label in self._requests.values()]!r}>"
 
 
 class _Held(Watch):
@@ -223,7 +222,7 @@ def send_request(
     """Begin a call from the current process, and go on: see `receive_response`, `wait_response`, `check_response`.
 
     Returns:
-        The request, or, if a collection was given, that with the request in it.
+        The request, or, if a collection was given, that, to which the request was added.
     Raises:
         NotInProcess: there is no process to which the answer could come.
     """
@@ -241,7 +240,9 @@ def _checked(
 ) -> tuple[str, list[Any]]:
     """The node's name and the arguments as a list. Raises ErpcError: badarg."""
     text = isinstance(node, str | Atom) and isinstance(module, str) and isinstance(function, str)
-    if not text or isinstance(args, str | bytes) or (timeout is not None and not timeout >= 0):
+    several = isinstance(args, Iterable) and not isinstance(args, str | bytes)
+    wait = timeout is None or (isinstance(timeout, int | float) and timeout >= 0)
+    if not (text and several and wait):
         raise ErpcError((_ERPC, _BADARG))
     return named(node), list(args)
 
@@ -322,11 +323,6 @@ def _read(answer: Any) -> Any:
     return _value(answer)
 
 
-def _label(error: PartisanError, label: Any, reqids: RequestIds) -> None:
-    """Say of which request of a collection this is, and what is left of it."""
-    vars(error).update(label=label, reqids=reqids)
-
-
 async def _ask(request: RequestId, node: str, module: str, function: str, args: list[Any], channel: str | None) -> None:
     try:
         answer: Any = await _outcome(node, module, function, args, None, channel)
@@ -343,7 +339,8 @@ async def receive_response(
     """Wait for the value of a call; without it in time the call is given up.
 
     Args:
-        request: a request; or a collection: then what comes first of it, and what is given up is all of it.
+        request: a request; or a collection: then what comes first of it, and what is given up and taken out is all of
+            it.
         timeout: seconds.
         delete: take the request out of the collection that the response has.
     Returns:
@@ -351,31 +348,37 @@ async def receive_response(
     Raises:
         What `call` raises; of a collection with the attributes `label` and `reqids`.
     """
-    reqids = request if isinstance(request, RequestIds) else RequestIds({request: None})
-    if not reqids:
+    if isinstance(request, RequestIds) and not request:
         return None
     try:
-        message = await receive(lambda message: reqids._find(message) is not None, timeout=timeout)
+        message = await receive(lambda message: _answered(message, request) is not None, timeout=timeout)
     except ReceiveTimeout:
-        for each in reqids._requests:
-            each._abandon()
+        _give_up(request)
         raise ErpcTimeout((_ERPC, _TIMEOUT)) from None
     found = check_response(message, request, delete=delete)
-    return found if reqids is request or found is None else found.value
+    return found.value if found is not None and isinstance(request, RequestId) else found
 
 
 async def wait_response(
     request: RequestId | RequestIds, timeout: float | None = 0.0, *, delete: bool = True
 ) -> Response | None:
     """As `receive_response`, but the call goes on if its value is not there in time: then None."""
-    reqids = request if isinstance(request, RequestIds) else RequestIds({request: None})
-    if not reqids:
+    if isinstance(request, RequestIds) and not request:
         return None
     try:
-        message = await receive(lambda message: reqids._find(message) is not None, timeout=timeout)
+        message = await receive(lambda message: _answered(message, request) is not None, timeout=timeout)
     except ReceiveTimeout:
         return None
     return check_response(message, request, delete=delete)
+
+
+def _give_up(request: RequestId | RequestIds) -> None:
+    if isinstance(request, RequestId):
+        request._abandon()
+        return
+    for each, _ in reqids_to_list(request):
+        each._abandon()
+    request._requests.clear()
 
 
 def check_response(message: object, request: RequestId | RequestIds, *, delete: bool = True) -> Response | None:
@@ -383,19 +386,27 @@ def check_response(message: object, request: RequestId | RequestIds, *, delete: 
 
     Raises what `call` raises.
     """
-    reqids = request if isinstance(request, RequestIds) else RequestIds({request: None})
-    found = reqids._find(message)
-    if found is None:
+    reference = _answered(message, request)
+    if reference is None:
         return None
-    assert isinstance(message, tuple)  # found
-    if reqids is not request:
+    assert isinstance(message, tuple)  # it answers
+    if isinstance(request, RequestId):
         return Response(_read(message[1]))
-    label, left = reqids._requests[found], reqids._without(found) if delete else reqids
+    _, label = request._requests.pop(reference) if delete else request._requests[reference]
     try:
-        return Response(_read(message[1]), label, left)
+        return Response(_read(message[1]), label, request)
     except PartisanError as error:
-        _label(error, label, left)
+        vars(error).update(label=label, reqids=request)
         raise
+
+
+def _answered(message: object, request: RequestId | RequestIds) -> Reference | None:
+    """The reference of the request that a message answers, if it is this one or one of these."""
+    reference = message[0] if type(message) is tuple and len(message) == 2 else None
+    if type(reference) is not Reference:
+        return None
+    mine = reference == request._reference if isinstance(request, RequestId) else reference in request._requests
+    return reference if mine else None
 
 
 def reqids_new() -> RequestIds:
@@ -404,10 +415,11 @@ def reqids_new() -> RequestIds:
 
 
 def reqids_add(request: RequestId, label: Any, reqids: RequestIds) -> RequestIds:
-    """The collection with a request more. Raises ErpcError (badarg) if it is in there."""
-    if request in reqids._requests:
+    """Add a request to a collection, which is changed and returned. Raises ErpcError (badarg) if it is in there."""
+    if request._reference in reqids._requests:
         raise ErpcError((_ERPC, _BADARG))
-    return RequestIds({**reqids._requests, request: label})
+    reqids._requests[request._reference] = request, label
+    return reqids
 
 
 def reqids_size(reqids: RequestIds) -> int:
@@ -417,4 +429,4 @@ def reqids_size(reqids: RequestIds) -> int:
 
 def reqids_to_list(reqids: RequestIds) -> list[tuple[RequestId, Any]]:
     """The requests of the collection, with their labels."""
-    return list(reqids._requests.items())
+    return list(reqids._requests.values())

@@ -108,7 +108,13 @@ async def test_a_function_that_exits_the_program_is_an_error_of_its_own_and_the_
 
 @pytest.mark.parametrize(
     "arguments",
-    [(5, "m", "f"), ("b@127.0.0.1", 5, "f"), ("b@127.0.0.1", "m", None), ("b@127.0.0.1", "m", "f", "text")],
+    [
+        (5, "m", "f"),
+        ("b@127.0.0.1", 5, "f"),
+        ("b@127.0.0.1", "m", None),
+        ("b@127.0.0.1", "m", "f", "text"),
+        ("b@127.0.0.1", "m", "f", None),
+    ],
 )
 async def test_arguments_of_another_kind_are_a_badarg(arguments: tuple[Any, ...]) -> None:
     async with Node("a@127.0.0.1:0"):
@@ -236,7 +242,7 @@ async def test_a_collection_gives_responses_as_they_come_with_their_labels() -> 
             assert await erpc.wait_response(requests) is None
             requests = erpc.send_request(b.name, "t", "late", [0.02, 1], label="slow", reqids=requests)
             plain = erpc.send_request(b.name, "t", "late", [0, 2])
-            requests = erpc.reqids_add(plain, "fast", requests)
+            assert erpc.reqids_add(plain, "fast", requests) is requests
             with pytest.raises(ErpcError):
                 erpc.reqids_add(plain, "again", requests)
             requests = erpc.send_request(b.name, "t", "fails", [1], label="bad", reqids=requests)
@@ -269,6 +275,7 @@ async def test_a_collection_keeps_a_request_that_is_not_to_be_deleted_and_times_
             assert await erpc.wait_response(requests, timeout=0.001) is None
             with pytest.raises(ErpcTimeout):
                 await erpc.receive_response(requests, timeout=0.001)
+            assert erpc.reqids_size(requests) == 0
             gate.set()
 
         await inside(a, ask)
