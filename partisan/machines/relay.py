@@ -61,7 +61,7 @@ PREFIX = "relay"
 """What the tuples begin with that are its timers."""
 
 _BURST = 16
-"""Messages to one node that are sent again at once (ours)."""
+"""Messages to a node that is no neighbor that are sent again at once, before a receipt shows a way (ours)."""
 
 _PROMPT = 64
 """Messages of one sender after which a receipt does not wait (ours)."""
@@ -83,6 +83,7 @@ class _Kept:
     deadline: float
     again: float  # when it is sent again
     tries: int = 1
+    behind: bool = False  # it was to be sent again, but for too many before it
 
 
 @dataclass(slots=True)
@@ -219,7 +220,8 @@ class Relays(Machine):
             self._speakers.pop(event.peer, None)
         self._hope()
         if event.peer in self._lanes:
-            self._send_again(event.peer, now, list(self._lanes[event.peer].kept))
+            waiting = list(self._lanes[event.peer].kept)
+            self._send_again(event.peer, now, waiting, len(waiting))
 
     def _on_edge_down(self, event: NeighborDown, now: float) -> None:
         self._kinds.pop(event.peer, None)
@@ -314,32 +316,46 @@ class Relays(Machine):
             if kept.deadline <= now:
                 reason = f"no receipt has come; it was sent {kept.tries} times"
                 self._give_up(dest, self._release(dest, lane, number), reason)
-        self._send_again(dest, now, [number for number, kept in lane.kept.items() if kept.again <= now])
+        due = [number for number, kept in lane.kept.items() if kept.again <= now]
+        self._send_again(dest, now, due, len(due) if dest in self._kinds else _BURST)
         if lane.kept:
             lane.due = min(min(kept.deadline, kept.again) for kept in lane.kept.values())
             self._start_timer((PREFIX, "retry", dest), max(0.0, lane.due - now))
 
-    def _send_again(self, dest: Peer, now: float, numbers: list[int]) -> None:
+    def _send_again(self, dest: Peer, now: float, numbers: list[int], most: int, wide: bool = True) -> None:
+        """Send the first of these messages again, `most` of them; the others when a receipt comes, or later."""
         lane = self._lanes[dest]
         for at, number in enumerate(numbers):
             kept = lane.kept.get(number)
             if kept is None:  # it went to a neighbor that sends no receipts
                 continue
             kept.again = now + self.config.retry * 2.0 ** min(kept.tries, 16)
-            if at < _BURST:
+            kept.behind = at >= most
+            if not kept.behind:
                 kept.tries += 1
                 self.counts.resent += 1
-                self._dispatch(dest, lane, number, wide=True)
+                self._dispatch(dest, lane, number, wide)
 
-    def _acknowledged(self, receipt: Receipt) -> None:
+    def _acknowledged(self, receipt: Receipt) -> int:
+        """Keep no more what has arrived; return how much of it was sent again."""
         lane = self._lanes.get(receipt.of)
         if lane is None:
-            return
+            return 0
+        again = 0
         for number in [number for number in lane.kept if receipt.first <= number <= receipt.last]:
-            lane.wide |= lane.kept[number].tries > 1 and not self._mutual()
+            again += lane.kept[number].tries > 1
             command = self._release(receipt.of, lane, number)
             if command.tag is not None:
                 self._notify(Acknowledged(receipt.of, command.tag))
+        lane.wide |= again > 0 and not self._mutual()
+        return again
+
+    def _catch_up(self, dest: Peer, arrived: int, now: float) -> None:
+        """So much has arrived that was sent again, so there is a way: send twice as much of what is behind by that."""
+        lane = self._lanes.get(dest)
+        if lane is not None and arrived:
+            behind = [number for number, kept in lane.kept.items() if kept.behind]
+            self._send_again(dest, now, behind, 2 * arrived, lane.wide)
 
     # Frames.
 
@@ -361,7 +377,7 @@ class Relays(Machine):
         if frame.dest is None:
             self._notify(Heard(frame.origin, cast(Word, frame.body)))
         elif frame.dest == self.myself:
-            self._take(peer, frame)
+            self._take(peer, frame, now)
             return
         if frame.ttl > 0 or frame.dest in self._kinds:
             self.counts.passed += 1
@@ -467,7 +483,7 @@ class Relays(Machine):
 
     # What is for us.
 
-    def _take(self, peer: Peer, frame: Frame) -> None:
+    def _take(self, peer: Peer, frame: Frame, now: float) -> None:
         body = frame.body
         if type(body) is Parcel:
             self._take_parcel(peer, frame, body)
@@ -476,7 +492,7 @@ class Relays(Machine):
             if lane is not None and body.last >= lane.next:
                 self._violation(peer, f"a receipt of {frame.origin} for what we have not sent")
             else:
-                self._acknowledged(body)
+                self._catch_up(body.of, self._acknowledged(body), now)
 
     def _take_parcel(self, peer: Peer, frame: Frame, parcel: Parcel) -> None:
         key = (frame.origin, frame.life)

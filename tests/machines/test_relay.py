@@ -11,21 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partisan.machines.faults import Omission, Partition
-from partisan.machines.hyparview import HyParView, HyParViewConfig
 from partisan.machines.machine import (
     Join,
     NeighborDown,
     NeighborUp,
-    Notify,
     Received,
     Send,
-    StartTimer,
-    StopTimer,
-    TimedOut,
-    Unreachable,
     Violation,
 )
-from partisan.machines.relay import Relays
 from partisan.machines.relay_messages import (
     Abandon,
     Abroad,
@@ -40,50 +33,13 @@ from partisan.machines.relay_messages import (
     Parcel,
     Receipt,
     Relay,
-    RelayConfig,
     Spread,
     Word,
 )
-from partisan.machines.stack import Stack
 from partisan.sim.latency import Constant
-from partisan.sim.network import Network
+from tests.machines.relays import Lone, far, loads, network, parcel, relay, told
 
 # A network of relays over HyParView.
-
-
-class Net(Network):
-    def births(self, peer):
-        return self._births[peer]
-
-
-def network(count, seed=1, config=None, latency=None):
-    def build(peer, rng, restored):
-        view = HyParView(peer, HyParViewConfig(), rng, restored)
-        return Stack(view, Relays(peer, config or RelayConfig(), rng, life=net.births(peer)))
-
-    net = Net(build, seed, unreachable=Unreachable, latency=latency)
-    for peer in range(count):
-        net.boot(peer)
-        if peer:
-            net.tell(peer, Join(Random(f"{seed}/{peer}").randrange(peer)))
-        net.run(0.1)
-    net.run(60.0)
-    net.facts.clear()
-    return net
-
-
-def relay(net, peer):
-    return net.machine(peer).upper
-
-
-def told(net, kind):
-    return [(peer, fact) for _, peer, fact in net.facts if type(fact) is kind]
-
-
-def far(net, source):
-    """Who is no neighbor of a node, nor that itself."""
-    near = {peer.name if hasattr(peer, "name") else peer for peer in net.machine(source).membership.members}
-    return [peer for peer in net.nodes if peer not in near and peer != source]
 
 
 def test_two_hundred_nodes_reach_each_other_once_in_order_and_soon_by_one_way():
@@ -191,62 +147,6 @@ def test_a_receiver_that_was_restarted_gets_what_is_sent_from_then_on():
 
 
 # One relay, and what its neighbors do.
-
-
-class Lone:
-    """A machine with neighbors that only listen."""
-
-    def __init__(self, speakers=(1, 2), kinds=None, hops=None, mutual=True, myself=0, **options):
-        self.machine = Relays(myself, RelayConfig(**options), Random(1), 5, hops, lambda: mutual)
-        self.now = 0.0
-        self.timers = {}
-        self.effects = []
-        for peer in speakers:
-            self.do(NeighborUp(peer))
-        for peer, kind in (kinds or {}).items():
-            self.do(EdgeUp(peer, kind))
-
-    def do(self, event):
-        found = self.machine.handle(event, self.now)
-        for effect in found:
-            if type(effect) is StartTimer:
-                self.timers[effect.timer] = self.now + effect.after
-            elif type(effect) is StopTimer:
-                self.timers.pop(effect.timer, None)
-        self.effects += found
-        return found
-
-    def wait(self, seconds):
-        end = self.now + seconds
-        while self.timers and min(self.timers.values()) <= end:
-            timer = min(self.timers, key=lambda each: self.timers[each])
-            self.now = max(self.now, self.timers.pop(timer))
-            self.do(TimedOut(timer))
-        self.now = end
-
-    def get(self, peer, frame):
-        return self.do(Received(peer, frame))
-
-    def facts(self, kind):
-        return [effect.fact for effect in self.effects if type(effect) is Notify and type(effect.fact) is kind]
-
-    def sent(self, peer=None, body=None):
-        return [
-            effect.message
-            for effect in self.effects
-            if type(effect) is Send
-            and peer in (None, effect.peer)
-            and (body is None or type(getattr(effect.message, "body", effect.message)) is body)
-        ]
-
-
-def parcel(number, base=1, origin=9, serial=None, dest=0, ttl=3, life=1, load=None, octets=1):
-    body = Parcel(number, base, number if load is None else load, octets)
-    return Frame(origin, life, number if serial is None else serial, dest, ttl, False, False, body)
-
-
-def loads(lone):
-    return [fact.load for fact in lone.facts(Arrived)]
 
 
 def test_messages_wait_for_those_before_them():
@@ -434,6 +334,46 @@ def test_a_neighbor_at_last_gets_what_waits_for_it_directly():
     lone.do(Relay(77, "x", 1))
     lone.do(NeighborUp(77))
     assert [frame.body.load for frame in lone.sent(77)] == ["x"]
+
+
+def test_a_neighbor_at_last_gets_all_that_waits_for_it():
+    lone = Lone()
+    for number in range(200):
+        lone.do(Relay(77, number, 1))
+    lone.do(NeighborUp(77))
+    assert [frame.body.load for frame in lone.sent(77)] == list(range(200))
+
+
+def test_many_that_are_lost_are_sent_again_as_receipts_show_that_there_is_a_way():
+    lone = Lone()
+    for number in range(1, 201):
+        lone.do(Relay(77, number, 1))
+    lone.effects.clear()
+    lone.wait(0.5)
+    assert len({frame.body.number for frame in lone.sent(1)}) == 16  # a node that there is not costs no more
+    serial, arrived = 0, 0
+    while arrived < 200:
+        serial += 1
+        assert serial < 6
+        arrived = max(frame.body.number for frame in lone.sent(1))
+        lone.get(1, Frame(77, 1, serial, 0, 3, False, False, Receipt(77, 5, 0, arrived)))
+    assert not [frame for frame in lone.sent(2) if frame.body.number > 16]  # by that way alone
+    assert lone.machine.sizes["kept"] == 0
+
+
+def test_whoever_is_cut_off_for_a_moment_amid_many_messages_gets_all():
+    net = network(30, seed=3)
+    dest = far(net, 0)[0]
+    net.tell(0, Relay(dest, "first", 1))
+    net.run(2.0)
+    rule = net.inject(Omission(probability=1.0))
+    for number in range(500):
+        net.tell(0, Relay(dest, number, 1, tag=number))
+    net.run(0.1)
+    net.heal(rule)
+    net.run(10.0)
+    assert not told(net, GivenUp)
+    assert [fact.load for _, fact in told(net, Arrived)] == ["first", *range(500)]
 
 
 def test_a_node_that_is_down_is_given_up_at_once():
