@@ -79,6 +79,7 @@ from partisan.machines.plumtree_messages import (
     Say,
     Talk,
     Talker,
+    problem_of,
 )
 from partisan.machines.plumtree_recent import Recent
 from partisan.machines.plumtree_trees import Tree, Trees
@@ -95,9 +96,6 @@ HEARTBEAT_TIMER = (PREFIX, "heartbeat")
 _GRAFT = "graft"
 
 _NOTHING: dict[Hashable, None] = {}
-
-_MOST_ROUNDS = 1 << 32
-"""Hops that a message can have come (ours)."""
 
 
 class _Wanted:
@@ -372,27 +370,10 @@ class Plumtree(Machine):
         hears = _HEARS.get(type(message))
         if hears is None:
             self._violation(peer, f"unexpected {type(message).__name__}")
-        elif (problem := self._problem(peer, message)) is not None:
+        elif (problem := problem_of(self._name, peer, message, self.config)) is not None:
             self._violation(peer, f"{type(message).__name__}: {problem}")
         else:
             hears(self, peer, message, now)
-
-    def _problem(self, peer: Peer, message: Any) -> str | None:
-        """What is wrong with the parts that messages share."""
-        kind, name, sender = type(message), self._name, message.sender
-        if type(sender) is not type(name) or sender == name:
-            return "the sender is no node's name, or ours"
-        if peer is not None and peer != sender and self.config.name(peer) != sender:
-            return "the sender is not who the connection says"
-        if kind is not Say and type(message.root) is not type(name):
-            return "the root is no node's name"
-        if kind is Prune:
-            return None
-        if type(message.mod) is not str and not (kind is Graft and message.mod is None):
-            return "no name of a handler"
-        if kind is not Say and not (type(message.round) is int and 0 <= message.round < _MOST_ROUNDS):
-            return "no number of hops"
-        return None
 
     def _id_key(self, peer: Peer, message: Any) -> tuple[str, Hashable] | None:
         """By which we know the message; None, and a violation, if it cannot be known."""
@@ -415,10 +396,13 @@ class Plumtree(Machine):
         key = self._id_key(peer, message)
         if key is None:
             return
-        if not self._ask(mod, "merge", message.id, message.payload):
+        merged = self._ask(mod, "merge", message.id, message.payload)
+        if not merged:
             if self.config.pruning:
                 self._trees.own(self._key(root, channel)).make_lazy(sender)
                 self._answer(sender, Prune(root, self._name, channel))
+            if merged is None:
+                self._refuse(message, key, channel)
             return
         hops = message.round + 1
         if self.config.report:
@@ -429,6 +413,17 @@ class Plumtree(Machine):
         wanted = self._wanted.pop(key, None)
         if wanted is not None:
             self._arrived(message, key, channel, wanted)
+
+    def _refuse(self, message: Push, key: Hashable, channel: str) -> None:
+        """The handler cannot take it: whoever has announced it is told as if it could, or it would come for ever."""
+        wanted = self._wanted.pop(key, None)
+        announcers: dict[Name, Push | IHave] = {message.sender: message}
+        if wanted is not None:
+            self._stop_timer((PREFIX, _GRAFT, key))
+            announcers |= wanted.announcers
+        if self.config.lazy_tick is not None:
+            for name, each in announcers.items():
+                self._answer(name, IgnoredIHave(each.id, each.mod, each.round, each.root, self._name, channel))
 
     def _arrived(self, message: Push, key: Hashable, channel: str, wanted: _Wanted) -> None:
         """Wait for the message no more; take a much shorter way from now on if one was announced (paper §3.8)."""

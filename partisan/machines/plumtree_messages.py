@@ -352,3 +352,32 @@ class Merged:
     id: Id
     root: Name
     hops: int
+
+
+# What messages may be.
+
+_MOST_ROUNDS = 1 << 32
+"""Hops that a message can have come (ours)."""
+
+
+def problem_of(myself: Name, peer: Peer, message: Any, config: PlumtreeConfig) -> str | None:
+    """What is wrong with the parts that messages share; None if nothing is.
+
+    Args:
+        myself: our name.
+        peer: who sent it, as the connection says; None if it does not.
+    """
+    kind, sender = type(message), message.sender
+    if type(sender) is not type(myself) or sender == myself:
+        return "the sender is no node's name, or ours"
+    if peer is not None and peer != sender and config.name(peer) != sender:
+        return "the sender is not who the connection says"
+    if kind is not Say and type(message.root) is not type(myself):
+        return "the root is no node's name"
+    if kind is Prune:
+        return None
+    if type(message.mod) is not str and not (kind is Graft and message.mod is None):
+        return "no name of a handler"
+    if kind is not Say and not (type(message.round) is int and 0 <= message.round < _MOST_ROUNDS):
+        return "no number of hops"
+    return None

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from partisan.errors import LocalProtocolError
+from partisan.machines.full import FullConfig, FullMembership
+from partisan.machines.lww_map import LwwMap, Put
 from partisan.machines.machine import (
     Join,
     NeighborDown,
@@ -48,6 +50,8 @@ from partisan.machines.plumtree_messages import (
     Talk,
 )
 from partisan.machines.plumtree_recent import MOST_RECENT
+from partisan.machines.stack import Stack
+from partisan.sim.network import Network
 
 ME = 0
 CONFIG = PlumtreeConfig(report=True)
@@ -343,11 +347,45 @@ def test_a_handler_that_raises_is_told_of_and_has_answered_no():
     effects = told(made, Push("m", "p", "shelf", 4, 9, 1))
     [failed] = facts(effects)
     assert (failed.mod, failed.callback, type(failed.error)) == ("shelf", "merge", RuntimeError)
-    assert sent(effects) == [(1, Prune(9, ME, "gossip"))]
+    assert sent(effects) == [(1, Prune(9, ME, "gossip")), (1, IgnoredIHave("m", "shelf", 4, 9, ME, "gossip"))]
     assert [type(fact) for fact in facts(told(made, IHave("m", "shelf", 4, 9, 2)))] == [HandlerFailed]
     assert [type(fact) for fact in facts(told(made, Graft("m", "shelf", 4, 9, 2)))] == [HandlerFailed, GivenUp]
     with pytest.raises(RuntimeError):
         made.prepare("own", "shelf")
+
+
+def test_what_a_handler_cannot_take_is_not_asked_for_again_nor_announced():
+    made = machine()
+    told(made, IHave("m", "shelf", 4, 9, 1, "gossip"))
+    told(made, IHave("m", "shelf", 2, 9, 2, "gossip"))
+    [timer] = made._wanted
+    made.handlers["shelf"].broken = True
+    effects = told(made, Push("m", "p", "shelf", 4, 9, 1, "gossip"))
+    assert StopTimer((PREFIX, "graft", timer)) in effects
+    assert [each for each in sent(effects) if type(each[1]) is IgnoredIHave] == [
+        (1, IgnoredIHave("m", "shelf", 4, 9, ME, "gossip")),
+        (2, IgnoredIHave("m", "shelf", 2, 9, ME, "gossip")),
+    ]
+    assert sent(made.handle(TimedOut((PREFIX, "graft", timer)), 2.0)) == []
+
+
+def test_a_map_that_is_full_ends_the_announcements_of_what_it_has_no_room_for():
+    def build(peer, rng, restored):
+        entries = LwwMap(actor=peer, epoch=1, most_keys=5 if peer == 2 else 100)
+        config = PlumtreeConfig(exchange_tick=None)
+        return Stack(FullMembership(peer, FullConfig(), rng, restored), Plumtree(peer, config, rng, {"map": entries}))
+
+    network = Network(build, seed=1)
+    for peer in range(4):
+        network.boot(peer)
+        network.tell(peer, Join(0))
+    network.run(5.0)
+    for number in range(20):
+        network.tell(1, network.machine(1).upper.prepare(Put(number, number), "map"))
+        network.run(0.3)
+    network.run(5.0)
+    assert [network.machine(peer).upper.outstanding for peer in range(4)] == [0, 0, 0, 0]
+    assert [len(network.machine(peer).upper.handlers["map"]) for peer in range(4)] == [20, 20, 5, 20]
 
 
 def test_an_unknown_handler_is_a_violation_and_its_messages_stop():
