@@ -59,6 +59,9 @@ _MOST_RANGES = 4096
 
 _BITS = 64
 _NOTHING: dict[Any, None] = {}
+_MOST_OCTETS = 1 << 20
+"""Of the writes in one message of an exchange, about; one alone may be larger (ours)."""
+
 _AHEAD = 1 << 32
 """How far a stamp may be ahead of the highest one (ours)."""
 
@@ -307,8 +310,15 @@ class LwwMap:
         known = Known()
         known.join(theirs)
         lacking = [dot for dot in self._keys if dot not in known]
-        writes = tuple((dot, self._payload(dot)) for dot in lacking[: self._most_writes])
-        return (WRITES, writes, self.vector, theirs, len(writes) == len(lacking), wanted)
+        writes: list[tuple[Dot, Payload]] = []
+        octets = 0
+        for dot in lacking[: self._most_writes]:
+            payload = self._payload(dot)
+            octets += _octets(payload)
+            if writes and octets > _MOST_OCTETS:
+                break
+            writes.append((dot, payload))
+        return (WRITES, tuple(writes), self.vector, theirs, len(writes) == len(lacking), wanted)
 
     def _join(self, vector: Vector) -> None:
         """Know what another knows, of which we have all writes; not of our own life, which it cannot know better."""
@@ -349,6 +359,23 @@ class LwwMap:
             raise ValueError(f"more than {self._most_keys} keys")
         if not self._known.knows_life(dot[:2]) and len(self._known) >= self._most_lives:
             raise ValueError(f"more than {self._most_lives} lives of writers")
+
+
+def _octets(value: Any) -> int:
+    """About how large a term is."""
+    octets, left = 0, [value]
+    while left:
+        each = left.pop()
+        octets += 8
+        if isinstance(each, bytes | str):
+            octets += len(each)
+        elif isinstance(each, tuple | list):
+            left += each
+        elif isinstance(each, Mapping):
+            left += (*each.keys(), *each.values())
+        elif isinstance(each, int):
+            octets += each.bit_length() // 8
+    return octets
 
 
 def _order(dot: Dot) -> tuple[str, str, int, int]:

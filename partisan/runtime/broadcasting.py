@@ -23,9 +23,10 @@ from partisan._core.process import Process
 from partisan._core.references import place_of
 from partisan._core.watch import Watch
 from partisan.config import Config
-from partisan.errors import LocalProtocolError, NotConnected, Overloaded
+from partisan.errors import EncodeError, LocalProtocolError, NoProc, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
 from partisan.machines.heartbeat import MOD, NOBODY, Heartbeats
+from partisan.machines.lww_map import Delete, Put
 from partisan.machines.machine import NeighborDown, NeighborUp, Notify, Received, Retune, Send, Start, Violation
 from partisan.machines.plumtree import DEFAULT_CHANNEL, Plumtree
 from partisan.machines.plumtree_messages import (
@@ -165,8 +166,11 @@ class Broadcasts:
     def broadcast(self, data: Any, mod: str) -> None:
         """Let a handler name and keep a message, and spread it; see `plumtree.broadcast`."""
         self.handler(mod)
+        encode = self._context.router.codec.encode
+        if isinstance(data, Put | Delete):  # or a map would keep what it can tell nobody
+            encode((data.key, getattr(data, "value", None)))
         command = self._machine.prepare(data, mod)
-        self._context.router.codec.encode((command.id, command.payload))  # or it would be kept, and nobody told
+        encode((command.id, command.payload))  # or whoever broadcasts would not hear that it goes nowhere
         self._driver.handle(command)
 
     def beat(self) -> None:
@@ -247,13 +251,16 @@ class Broadcasts:
             case Atom("exchanges"):
                 answer = [(Atom(each.mod), Atom(each.peer)) for each in self.exchanges()]
             case (Atom("cancel_exchanges"), which):
-                self.cancel_exchanges(selection(which))
+                try:
+                    self.cancel_exchanges(selection(which))
+                except TypeError:
+                    return False
                 answer = Atom("ok")
             case _:
                 return False
         try:
             self._context.router.send(asker, (tag, answer))
-        except (NotConnected, Overloaded) as error:
+        except (NotConnected, Overloaded, NoProc) as error:
             log.debug("%s: nobody to answer: %s", self._context.node, error)
         return True
 
@@ -281,6 +288,9 @@ class Broadcasts:
             self._context.router.send((SERVER, node), message_to_term(message), channel=channel)  # type: ignore[arg-type]
         except (NotConnected, Overloaded) as error:  # announced later, or brought by an exchange
             log.debug("%s: a broadcast does not go to %s: %s", self._context.node, node, error)
+        except EncodeError as error:  # else the peer would pay for what our handler says
+            mod, text = getattr(message, "mod", None), "%s: what the broadcast handler %s says cannot be sent"
+            self._context.log(log, logging.ERROR, ("handler", mod), text, self._context.node, mod, error=error)
 
     def _notify(self, effect: Notify) -> None:
         self._facts[type(effect.fact)](effect.fact)

@@ -14,6 +14,7 @@ import partisan
 from partisan import Atom, EncodeError, LocalProtocolError, Node, peer_service, plumtree, testing
 from partisan.plumtree import Delete, Found, LwwMap, Missing, Put, Running
 from partisan.runtime.broadcasting import Broadcasts
+from partisan.wire.monitor import name_to_term
 
 QUICK = {"exchange_tick_period": 0.1, "lazy_tick_period": 0.1, "graft_after": 0.05}
 
@@ -147,6 +148,42 @@ async def test_what_cannot_be_broadcast_is_an_error_to_who_tries() -> None:
             a.broadcasts.add_handler("log", object())  # type: ignore[arg-type]
 
 
+async def test_a_map_does_not_keep_what_it_can_tell_nobody() -> None:
+    async with running("a") as (a,):
+        [prices] = with_maps(a)
+        for wrong in (Put(b"apple", object()), Put(object(), 1), Delete(object())):
+            with pytest.raises(EncodeError):
+                a.broadcast(wrong, "prices")
+        assert not prices.entries
+
+
+async def test_what_a_handler_says_and_cannot_be_sent_is_told_of_and_ends_no_connection(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with running("a", "b", plumtree=QUICK) as (a, b):
+        first, second = with_maps(a, b)
+        first.broadcast_data(Put(b"apple", object()))  # behind the node's back
+        events = Events(a, "partisan.frame")
+        with caplog.at_level(logging.ERROR, "partisan.runtime.broadcasting"):
+            await a.join(address_of(b))
+            await eventually(lambda: "what the broadcast handler prices says cannot be sent" in caplog.text)
+        assert not events.of("partisan.frame.rejected")
+        b.broadcast(Put(b"pear", 6), "prices")
+        await eventually(lambda: first.get(b"pear") == 6)
+        a.broadcast(Put(b"apple", 5), "prices")  # which mends it
+        await eventually(lambda: second.get(b"apple") == 5)
+
+
+async def test_an_exchange_brings_more_than_a_frame_may_have() -> None:
+    async with running("a", "b", plumtree=QUICK, max_frame_octets=3 << 20) as (a, b):
+        first, second = with_maps(a, b)
+        for number in range(5):
+            first.broadcast_data(Put(number, bytes(1 << 20)))
+        await a.join(address_of(b))
+        await eventually(lambda: len(second) == 5)
+        assert second.vector == first.vector
+
+
 async def test_a_handler_without_the_name_of_a_channel_is_refused_where_it_is_added() -> None:
     class Nowhere(Log):
         def broadcast_channel(self) -> Any:
@@ -254,6 +291,8 @@ async def test_a_node_that_is_lost_leaves_the_trees() -> None:
         (Atom("$gen_cast"), (Atom("i_have"), 1, Atom("m"), -1, Atom("r"), Atom("s"))),
         (Atom("$gen_cast"), (Atom("graft"), 1, Atom("m"), 1 << 70, Atom("r"), Atom("s"))),
         (Atom("$gen_call"), 5, Atom("exchanges")),
+        (Atom("$gen_call"), (name_to_term("nobody", "a@127.0.0.1"), 1), Atom("exchanges")),
+        (Atom("$gen_call"), (name_to_term("x", "p@127.0.0.1"), 1), (Atom("cancel_exchanges"), (Atom("peer"), 5))),
     ],
 )
 async def test_what_no_node_says_ends_nothing(message: object) -> None:
