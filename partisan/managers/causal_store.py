@@ -102,8 +102,10 @@ class CausalStore:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if version == 0:
-            connection.executescript(f"BEGIN;{SCHEMA}PRAGMA user_version={VERSION};COMMIT;")
+            connection.executescript(f"BEGIN IMMEDIATE;{SCHEMA}")  # all of it or nothing: half of it is no node's file
             connection.execute("INSERT INTO about VALUES ('node', ?)", (self._node,))
+            connection.execute(f"PRAGMA user_version={VERSION}")
+            connection.execute("COMMIT")
         found = connection.execute("SELECT value FROM about WHERE name='node'").fetchone()
         if found != (self._node,):
             raise StateError("foreign", str(self.path), f"it is of {found[0] if found else 'no node'}")

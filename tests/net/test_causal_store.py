@@ -7,6 +7,7 @@ import contextlib
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_process import NodeProcess
@@ -178,6 +179,34 @@ async def test_a_start_that_fails_holds_no_file_and_the_node_starts_when_that_is
     membership.unlink()
     await node.start()
     await node.stop()
+
+
+@pytest.mark.parametrize("at", ["CREATE", "INSERT", "PRAGMA user_version=", "COMMIT"])
+async def test_a_first_start_that_ends_halfway_leaves_a_file_that_the_next_one_takes(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full(sqlite3.Connection):
+        """Its disk is full where a statement begins so."""
+
+        def execute(self, statement: str, *arguments: Any) -> sqlite3.Cursor:
+            if statement.startswith(at):
+                raise sqlite3.OperationalError("database or disk is full")
+            return super().execute(statement, *arguments)
+
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            before, found, _ = script.partition(at)
+            cursor = super().executescript(before)
+            if found:
+                raise sqlite3.OperationalError("database or disk is full")
+            return cursor
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **options: connect(path, factory=Full, **options))
+    with pytest.raises(StateError, match="disk is full"):
+        await Node("a@127.0.0.1:0", persist_dir=str(tmp_path), **LABEL).start()
+    monkeypatch.undo()
+    async with running("a", persist_dir=str(tmp_path), **LABEL):
+        pass
 
 
 async def test_a_file_of_another_node_is_a_named_error(tmp_path: Path) -> None:
