@@ -349,8 +349,7 @@ class CausalDelivery(Machine):
         for waiting in list(sender.waiting.values()):
             self._release(waiting)
             self._notify(Refused(peer, waiting.number, "restarted"))
-        sender.lost, sender.gap = number - 1, (0, 0)
-        sender.skipped.clear()
+        sender.restart(number - 1)
         self._heard[peer] = number - 1
 
     def _sender(self, peer: Peer) -> Sender:
@@ -367,11 +366,8 @@ class CausalDelivery(Machine):
         sender = self._senders.get(peer)
         if sender is None:
             return peer in self._gone
-        while number in sender.skipped:
-            number = sender.skipped[number]
-            if heard >= number:
-                return True
-        return sender.lost >= number and sender.lowest() > number
+        number = sender.before(number)
+        return heard >= number or (sender.lost >= number and sender.lowest() > number)
 
     def _blocker(self, waiting: Waiting) -> tuple[Peer, int] | None:
         """A message that must come first, of the same sender if there is one; None if the message is due."""
@@ -397,7 +393,7 @@ class CausalDelivery(Machine):
         ):
             self._notify(Refused(waiting.peer, waiting.number, "full"))
             if not waiting.stamped.kept and len(sender.skipped) < config.max_waiting:
-                sender.skipped[waiting.number] = waiting.wanted[waiting.peer]
+                sender.skip(waiting.number, waiting.wanted[waiting.peer])
             return False
         sender.waiting[waiting.number] = waiting
         heappush(sender.numbers, waiting.number)
@@ -444,9 +440,7 @@ class CausalDelivery(Machine):
     def _due(self, peer: Peer, sender: Sender) -> Iterator[Waiting]:
         """What waited for messages of the sender up to the latest that was delivered or is lost."""
         while sender.blocked:
-            number = sender.blocked[0][0]
-            while number in sender.skipped:
-                number = sender.skipped[number]
+            number = sender.before(sender.blocked[0][0])
             if number > max(self._heard.get(peer, 0), sender.lost):
                 return
             yield heappop(sender.blocked)[2]
@@ -468,8 +462,7 @@ class CausalDelivery(Machine):
                 sender.gap = (heard, wanted)
                 self._notify(Missing(peer, heard, wanted))
             self._heard[peer] = number
-        if sender.skipped:
-            sender.skipped = {each: before for each, before in sender.skipped.items() if each > number}
+        sender.passed(number)
         self._count += 1
         self.delivered += 1
         self._learn(peer, number, stamped)

@@ -38,6 +38,7 @@ from partisan.machines.machine import (
     TimedOut,
     Violation,
 )
+from tests.work import steps
 
 
 def machine(name, config=None, **options):
@@ -214,6 +215,27 @@ def test_above_the_bound_a_message_is_refused_and_those_after_one_that_is_lost_s
     assert delivered == ([1, 2, 3] if kept else after)
     assert b.waiting == (1 if kept else 0)
     assert arrived(b, "a", four) == ([4, 5] if kept else [])
+
+
+def test_many_that_are_refused_cost_no_more_each_than_few():
+    def work(most):
+        a, x, b = machine("a"), machine("x"), machine("b", CausalConfig(max_waiting=most))
+        first = sent(x, "b", "first")
+        arrived(a, "x", sent(x, "a", "second"))  # so what a sends depends on the first
+        messages = [sent(a, "b", number) for number in range(3 * most // 2)]
+        delivered = []
+
+        def run():
+            for message in messages:
+                assert not arrived(b, "a", message)
+            delivered.extend(arrived(b, "x", first))
+            delivered.extend(arrived(b, "a", sent(a, "b", "last")))
+
+        taken = steps(run)
+        assert delivered == ["first", *range(most // 2), "last"]
+        return taken
+
+    assert work(400) < 5 * work(100)
 
 
 def test_octets_are_bounded_too_but_one_message_may_be_larger():
