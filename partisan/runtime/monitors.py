@@ -20,7 +20,16 @@ from partisan._core.requests import Request
 from partisan._core.router import PairKey
 from partisan._core.ties import Monitor as Tie
 from partisan._core.watch import Watch as CoreWatch
-from partisan.errors import CallTimeout, EncodeError, Exit, NodeDown, NoProc, NotConnected, Overloaded
+from partisan.errors import (
+    CallTimeout,
+    EncodeError,
+    Exit,
+    NodeDown,
+    NoProc,
+    NotConnected,
+    Overloaded,
+    RemoteProtocolError,
+)
 from partisan.etf import Atom, Pid, Reference
 from partisan.machines.machine import Connected, Disconnected, Notify, Received, Send, Violation
 from partisan.machines.monitor import (
@@ -50,6 +59,9 @@ log = logging.getLogger(__name__)
 
 RETRY = 0.05
 """Seconds after which what a full queue did not take is tried again (ours)."""
+
+MOST_LATE = 65_536
+"""Messages that may wait so for a node; one that asks for more is not listened to (ours)."""
 
 NOPROC, NOCONNECTION, NODEDOWN, TIMEOUT = Atom("noproc"), Atom("noconnection"), Atom("nodedown"), Atom("timeout")
 
@@ -176,12 +188,18 @@ class Monitors:
             self._forget(node)
 
     def receive(self, message: object, link: Link | None) -> None:
-        """Take a message for `partisan_monitor`."""
+        """Take a message for `partisan_monitor`.
+
+        Raises RemoteProtocolError: its node has left too much unread; the connection is closed, as for a malformed
+        frame.
+        """
         try:
             peer, read = monitor_from_term(message, self._context.node)
         except MalformedMessage as error:
             log.warning("%s: %s", self._context.node, error)
             return
+        if peer is not None and len(self._late.get(peer, ())) >= MOST_LATE:
+            raise RemoteProtocolError(f"{peer} asks for monitors, and reads no answers")
         self._driver.handle(Received(peer, read))
 
     # What the machine asks for.

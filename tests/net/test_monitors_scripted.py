@@ -27,12 +27,13 @@ from monitor_support import (
     reference,
     watch,
 )
-from scripted import FORWARD, dial, greeted, member, recorded
+from scripted import FORWARD, dial, encode, greeted, member, recorded
 from support import eventually, inside, running
 
 import partisan
 from partisan import Atom, Pid, Reference
 from partisan.etf import ImproperList
+from partisan.runtime import monitors
 
 
 async def test_a_real_node_is_asked_as_it_expects_on_the_channel() -> None:
@@ -272,3 +273,24 @@ async def test_ends_that_a_full_queue_does_not_take_are_told_later() -> None:
         downs = await b.heard(lambda m: m[0] is CAST and type(m[1]) is tuple, 50)
         assert [message[1][4] for _, message in downs] == list(range(50))
         await nothing_left(a)
+
+
+async def test_who_asks_for_monitors_and_reads_no_answers_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitors, "MOST_LATE", 500)
+    small = {"max_queue_octets": 4096, "hard_queue_octets": 8192, "queue_policy": "error"}
+    async with real(channels={"undefined": small}) as (a, b):
+        for lane in b.member.connections:
+            lane.reading.clear()
+        dead, caller = Pid(a.name, 7), Pid(b.member.name, 5)
+        request = encode((FORWARD, SERVER, (CALL, (caller, 1), (MONITOR, dead, []))))
+
+        async def ask() -> None:
+            while True:
+                b.mouth.say(*[request] * 1000)
+                await b.mouth.flushed()
+
+        asking = asyncio.create_task(ask())
+        await eventually(lambda: len(a._monitors._late.get(b.member.name, ())) >= 500)
+        await b.mouth.ended()
+        asking.cancel()
+        assert len(a._monitors._late.get(b.member.name, ())) < 510
