@@ -95,6 +95,7 @@ class Rule(ABC):
         _checked(f"a probability of {self.probability!r}", 0.0 <= self.probability <= 1.0)
         _checked(f"skip={self.skip!r}", self.skip >= 0)
         _checked(f"times={self.times!r}", self.times is None or self.times >= 1)
+        _checked(f"a rule from {self.since!r} s until {self.until!r} s", self.since < self.until)
         for kind in self.kinds or ():
             _checked(f"{kind!r} is none of the kinds {', '.join(KINDS)}", kind in KINDS)
 

@@ -268,16 +268,17 @@ class LiveFaults:
     def resolve(self, reference: Hashable) -> bool:
         """Heal the partition of that reference; whether there was one."""
         fault = self._partitions.pop(reference, None)
+        held = fault is not None and self.rules.has(fault.number)  # else it was removed as any rule may be
         if fault is not None:
             fault.remove()
-        return fault is not None
+        return held
 
     def partitions(self) -> list[tuple[Any, tuple[str, ...]]]:
         """The partitions in force: (reference, names of the nodes that this one is cut off from)."""
         return [
             (reference, fault.rule.groups[1])
             for reference, fault in self._partitions.items()
-            if isinstance(fault.rule, rules.Partition)
+            if isinstance(fault.rule, rules.Partition) and self.rules.has(fault.number)
         ]
 
     def take_control(self, term: object, link: Link | None) -> bool:

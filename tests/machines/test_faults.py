@@ -300,6 +300,8 @@ def test_a_flip_changes_one_bit_and_the_same_flip_restores_it(octets, position):
         lambda: Omission(times=0),
         lambda: Omission(skip=-1),
         lambda: Omission(kinds=("users",)),
+        lambda: Omission(since=2.0, until=1.0),
+        lambda: Omission(since=2.0, until=float("nan")),
         lambda: Duplication(copies=0),
         lambda: Delay(seconds=-1.0),
         lambda: Delay(seconds=float("inf")),

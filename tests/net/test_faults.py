@@ -141,8 +141,22 @@ async def test_what_cannot_be_parted_is_refused() -> None:
                 wrong()
         with pytest.raises(ValueError, match="kinds"):
             a.faults.omit(kind="users")
+        for lasting in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="a rule from"):
+                a.faults.omit(lasting=lasting)
         assert a.partitions() == []
         assert len(a.faults.rules) == 0
+
+
+async def test_a_partition_that_was_removed_as_a_rule_is_none_any_more() -> None:
+    async with running("a") as (a,):
+        reference = a.inject_partition("b@127.0.0.1")
+        [rule] = a.faults.rules
+        assert a.partitions() == [(reference, ("b@127.0.0.1",))]
+        a.faults.remove(1)
+        assert rule not in list(a.faults.rules)
+        assert a.partitions() == []
+        assert not a.resolve_partition(reference)
 
 
 # Messages.
