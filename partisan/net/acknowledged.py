@@ -248,13 +248,16 @@ class Acknowledged:
                 message of its own.
         Raises:
             ValueError: a message to the node under that clock waits already.
-            NotConnected: the node is no member, and was never connected. Others are waited for.
+            NotConnected: the node is no member, and was never connected. Others are waited for, unless the message is
+                to be sent once.
             Overloaded: the channel's queue is full and its policy refuses more; the message is not kept.
             Unacknowledged: too much to that node is not acknowledged yet; the message is not kept.
             EncodeError: the message is no term, or its frame would be too large.
         """
         router, loop = self._context.router, self._context.loop
         queue = self._queue(node, target, channel, partition_key)
+        if queue is None and not retransmission:
+            raise NotConnected(node, known=True)  # it would wait to be given up, and never be sent
         lane = self._machine.sent.lane(node)
         if clock is None:
             body = router.codec.encode(message_to_term(self._me, lane.next, target, message))

@@ -73,7 +73,8 @@ class MessageCalls(NodePart):
             out_links: the same, by these neighbors alone.
             broadcast: the same as `transitive`: what is relayed goes over the tree of broadcasts.
         Raises:
-            NotConnected: there is no connection, and nobody to pass the message on.
+            NotConnected: there is no connection, and nobody to pass the message on. With `ack` and `retransmission` it
+                waits for a member, and this is about others.
             Unacknowledged: with `ack`, when too much to that node is not acknowledged yet; the message is not kept.
             UnknownLabel: this node has no such causal label.
             ValueError: `expiry` is not above 0, or it or `clock` is given without `ack`; or `key` with any of these; or

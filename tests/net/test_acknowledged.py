@@ -280,6 +280,16 @@ async def test_without_retransmission_a_message_is_sent_once() -> None:
         assert [message for _, message in b.kept] == [1]
 
 
+async def test_without_retransmission_a_message_to_a_member_that_is_away_is_refused_at_once() -> None:
+    async with cluster("a", "b", causal_labels=["default"]) as [a, b]:
+        await b.stop(grace=0.5)
+        await eventually(lambda: not a.is_connected(B))
+        for label in (None, "default"):
+            with pytest.raises(NotConnected):
+                a.forward_message(("sink", B), 1, ack=True, retransmission=False, causal_label=label)
+        assert a.unacknowledged(B) == 0
+
+
 async def test_what_waits_for_a_member_that_leaves_is_given_up() -> None:
     async with cluster("a", "b") as [a, b]:
         await b.stop(grace=0.5)
