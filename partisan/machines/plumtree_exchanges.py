@@ -7,7 +7,7 @@ peer, and only so many at once.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
 from typing import TYPE_CHECKING
 
 from partisan.machines.machine import Peer
@@ -36,9 +36,10 @@ def choose(trees: Trees, key: Hashable, selection: str, rng: Random) -> tuple[Na
 class Exchanges:
     """Those that run, by handler and peer."""
 
-    __slots__ = ("_running",)
+    __slots__ = ("_running", "_turn")
 
     def __init__(self) -> None:
+        self._turn = 0
         self._running: dict[tuple[str, Name], Exchange] = {}
 
     @property
@@ -46,13 +47,24 @@ class Exchanges:
         """All of them, the oldest first."""
         return tuple(self._running.values())
 
-    def due(self, mods: Collection[str], peer: Name, config: PlumtreeConfig, now: float) -> list[str]:
-        """The handlers that may begin an exchange with the peer now."""
+    def due(self, mods: Collection[str], peer: Name, config: PlumtreeConfig, now: float) -> Iterator[str]:
+        """The handlers that may begin an exchange with the peer now, one after the other while there is room.
+
+        Those that begin none take no room. If there may not be enough for all, another is the first each time.
+        """
         for key, exchange in list(self._running.items()):
             if exchange.job is None and now - exchange.since >= config.exchange_patience:
                 del self._running[key]
         limit = len(mods) if config.exchange_limit is None else config.exchange_limit
-        return [mod for mod in mods if (mod, peer) not in self._running][: max(limit - len(self._running), 0)]
+        order = list(mods)
+        if limit < len(self._running) + len(order):
+            self._turn = (self._turn + 1) % len(order)
+            order = order[self._turn :] + order[: self._turn]
+        for mod in order:
+            if len(self._running) >= limit:
+                return
+            if (mod, peer) not in self._running:
+                yield mod
 
     def add(self, mod: str, peer: Name, job: Hashable, now: float) -> None:
         """This one has begun."""

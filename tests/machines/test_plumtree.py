@@ -474,6 +474,28 @@ def test_only_so_many_exchanges_run_at_once():
     assert len(made.exchanges) == 3
 
 
+def test_every_handler_that_exchanges_has_its_turn_however_few_may_run():
+    shelves = {"none": Shelf(), **{f"s{n}": Shelf(begin=Talk(("hello",))) for n in range(3)}}
+    made = machine(config=replace(CONFIG, exchange_limit=1), **shelves)
+    begun = []
+    for _ in range(8):
+        begun += [
+            message.mod for _, message in sent(made.handle(TimedOut(EXCHANGE_TIMER), 10.0)) if type(message) is Say
+        ]
+        made.handle(CancelExchanges(), 10.0)
+    assert len(begun) == 8
+    assert set(begun) == {"s0", "s1", "s2"}
+
+
+def test_an_exchange_that_waits_for_its_answer_keeps_no_other_neighbor_waiting():
+    made = machine(none=Shelf(), shelf=Shelf(begin=Talk(("hello",))))
+    asked = set()
+    for _ in range(50):
+        said = sent(made.handle(TimedOut(EXCHANGE_TIMER), 10.0))
+        asked |= {peer for peer, message in said if type(message) is Say}
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(("selection", "partners"), [("optimized", {2}), ("normal", {1, 2, 3})])
 def test_an_exchange_is_rather_with_who_is_not_eager(selection, partners):
     config = replace(CONFIG, exchange_selection=selection, shared_tree=True)

@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 import pytest
-from scripted import dial
+from scripted import dial, member
 from support import Events, address_of, cluster, eventually, fully_meshed, inside, running
 
 import partisan
 from partisan import Atom, EncodeError, LocalProtocolError, Node, peer_service, plumtree, testing
-from partisan.plumtree import Delete, Found, LwwMap, Missing, Put, Running
+from partisan.plumtree import Delete, Found, LwwMap, Missing, Put, Running, Talk
 from partisan.runtime.broadcasting import Broadcasts
 from partisan.wire.monitor import name_to_term
 
@@ -182,6 +182,23 @@ async def test_an_exchange_brings_more_than_a_frame_may_have() -> None:
         await a.join(address_of(b))
         await eventually(lambda: len(second) == 5)
         assert second.vector == first.vector
+
+
+async def test_an_exchange_with_a_node_that_cannot_hear_of_it_is_over_at_once() -> None:
+    class Talks(Log):
+        asked = 0
+
+        def exchange(self, peer: Any) -> Any:
+            self.asked += 1
+            return Talk(("what do you have?",))
+
+    async with running("a", plumtree=QUICK) as (a,), member("b@127.0.0.1", {None: 1}) as b:
+        await b.joined_by(a)
+        await eventually(lambda: a.is_fully_connected(b.name))
+        log = Talks()
+        a.broadcasts.add_handler("log", log)
+        await eventually(lambda: log.asked >= 3)
+        assert a.broadcasts.exchanges() == ()
 
 
 async def test_a_handler_without_the_name_of_a_channel_is_refused_where_it_is_added() -> None:
