@@ -20,7 +20,8 @@ What holds, whatever comes:
   unless the sender has given these up; so while the sender is remembered (`most_nodes`);
 - each message of ours ends with a receipt, or is given up within its time, and never both;
 - a frame that is remembered is passed on once, to each neighbor once, and none goes over more than `max_ttl` nodes;
-- what is remembered is bounded by the options, whoever is forged.
+- what is remembered is bounded by the options, whoever is forged; what waits for a message that does not come within
+  the time-out is dropped: no receipt has told of it, so whoever still wants it to arrive sends it again.
 
 A neighbor that knows no frames gets what is for itself as a plain message; then the last relay sends the receipt.
 Where there are no other neighbors, such ones are asked to relay in their own way, and nobody knows what becomes of it.
@@ -110,6 +111,7 @@ class _Stream:
     octets: int = 0
     owing: int = 0  # messages since the last receipt
     wide: bool = False  # whether one of these came over all neighbors: the last receipt may be lost
+    stuck: int = 0  # the `next` at which something began to be held
 
 
 Hops = Callable[[Peer, Peer], Iterable[Peer]]
@@ -295,6 +297,8 @@ class Relays(Machine):
         if lane is not None:
             for number in list(lane.kept):
                 self._give_up(event.dest, self._release(event.dest, lane, number), event.reason)
+        for key in [key for key in self._streams if key[0] == event.dest]:
+            self._drop_held(key)
 
     def _release(self, dest: Peer, lane: _Lane, number: int) -> Relay:
         """A message need not be kept any more."""
@@ -501,6 +505,7 @@ class Relays(Machine):
             stream = _Stream(parcel.base)
             if len(self._streams) >= self.config.most_nodes:
                 oldest = next(iter(self._streams))
+                self._drop_held(oldest)
                 del self._streams[oldest]
                 self._stop_timer((PREFIX, "receipt", oldest))
         self._streams[key] = stream
@@ -520,6 +525,7 @@ class Relays(Machine):
         while stream.next in stream.held:
             self._hand_over(key, self._unhold(stream, stream.next))
             stream.next += 1
+        self._watch_held(key, stream)
         stream.wide |= frame.wide
         stream.owing += 1
         if stream.owing == 1:
@@ -527,6 +533,22 @@ class Relays(Machine):
         elif stream.owing >= _PROMPT:
             self._stop_timer((PREFIX, "receipt", key))
             self._send_receipt(key)
+
+    def _watch_held(self, key: tuple[Peer, int], stream: _Stream) -> None:
+        """See to it that nothing is held for ever: the time-out begins anew with each message that was missing."""
+        stuck = stream.next if stream.held else 0
+        if stuck != stream.stuck:
+            stream.stuck = stuck
+            if stuck:
+                self._start_timer((PREFIX, "held", key), self.config.timeout)
+            else:
+                self._stop_timer((PREFIX, "held", key))
+
+    def _drop_held(self, key: tuple[Peer, int]) -> None:
+        stream = self._streams[key]
+        stream.held.clear()
+        stream.octets = 0
+        self._watch_held(key, stream)
 
     def _unhold(self, stream: _Stream, number: int) -> Parcel:
         parcel = stream.held.pop(number)
@@ -549,5 +571,7 @@ class Relays(Machine):
         _, kind, which = cast(tuple[str, str, Any], event.timer)
         if kind == "retry":
             self._retry(which, now)
+        elif kind == "held":
+            self._drop_held(which)
         else:
             self._send_receipt(cast(tuple[Hashable, int], which))

@@ -159,6 +159,30 @@ def test_messages_wait_for_those_before_them():
     assert loads(lone) == [1, 2, 3, 5, 6]
 
 
+def test_what_waits_for_a_message_that_does_not_come_is_dropped_and_taken_when_it_comes_again():
+    lone = Lone()
+    for number in (1, 3, 4):
+        lone.get(1, parcel(number))
+    lone.wait(4.0)
+    lone.get(1, parcel(5))
+    assert lone.machine.sizes["held"] == 3
+    lone.wait(1.1)
+    assert lone.machine.sizes["held"] == 0
+    for number in (3, 4, 2):
+        lone.get(1, parcel(number, serial=100 + number))
+    assert loads(lone) == [1, 2, 3, 4]
+    assert not [timer for timer in lone.timers if timer[1] == "held"]
+
+
+def test_what_came_of_a_node_that_is_down_waits_no_longer():
+    lone = Lone()
+    for life in (1, 2):
+        lone.get(1, parcel(3, serial=life, life=life))
+    lone.get(1, parcel(3, origin=8))
+    lone.do(Abandon(9, "it is down"))
+    assert lone.machine.sizes["held"] == 1
+
+
 def test_what_is_over_is_skipped_and_what_was_held_comes_before():
     lone = Lone()
     for number, base in ((1, 1), (3, 1), (4, 1), (9, 8)):
