@@ -27,7 +27,7 @@ from typing import Any, Final, Literal
 from partisan import telemetry
 from partisan._core.process import Process
 from partisan._core.router import Origin, Router
-from partisan.errors import NotConnected, Overloaded
+from partisan.errors import EncodeError, NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.telemetry import Telemetry
 
@@ -64,7 +64,8 @@ class Delayed:
 
     Attributes:
         message: with which to go on.
-        after: seconds; with 0 it goes behind what is under way, as `{'$delay', Message}` in the reference.
+        after: seconds, to which those of other functions are added; with 0 it goes behind what is under way, as
+            `{'$delay', Message}` in the reference.
     """
 
     message: Any
@@ -160,7 +161,7 @@ class Interposition:
         def go_on_later(message: Any) -> None:
             try:
                 go_on(message)
-            except (NotConnected, Overloaded) as error:  # nobody is there to be told any more
+            except (NotConnected, Overloaded, EncodeError) as error:  # nobody is there to be told any more
                 log.info("%s cannot send a delayed message: %s", self._node, error)
                 self._dropped(FORWARD, node)
 
@@ -225,15 +226,17 @@ class Interposition:
         return outcome is not DROP
 
     def _interpose(self, kind: str, peer: str | None, message: Any) -> tuple[Any, float | None]:
-        """The message to go on with, or DROP, and by how much it is delayed, or None."""
+        """The message to go on with, or DROP, and by how much it is delayed in all, or None."""
+        delay: float | None = None
         for name, function in list(self._stages[kind, "interpose"].items()):
             outcome = self._call(name, function, message, kind, peer, message)
             if outcome is DROP or (outcome is None and message is not None):
                 return DROP, None
             if type(outcome) is Delayed:
-                return outcome.message, outcome.after
+                delay = (delay or 0.0) + outcome.after
+                outcome = outcome.message
             message = outcome
-        return message, None
+        return message, delay
 
     def _call(self, name: str, function: Interposed, otherwise: Any, *arguments: Any) -> Any:
         try:

@@ -99,6 +99,31 @@ async def test_a_delayed_message_is_overtaken_and_arrives(on: Any, after: float)
         assert await sink.has(2) == [2, (b"late", 1) if on == "forward" else ("late", 1)]
 
 
+@SIDES
+async def test_a_delayed_message_is_seen_by_the_functions_behind(on: Any) -> None:
+    async with cluster("a", "b") as (a, b):
+        sink = Sink(b)
+        node = a if on == "forward" else b
+        node.add_interposition("late", lambda kind, peer, message: Delayed(message, 0.01), on)
+        node.add_interposition("odd", lambda kind, peer, message: message if message % 2 else DROP, on)
+        node.add_interposition("more", lambda kind, peer, message: Delayed(message + 10, 0.01), on)
+        for message in (1, 2, 3):
+            a.send(("sink", b.name), message)
+        assert await sink.has(2) == [11, 13]
+
+
+async def test_a_delayed_message_that_is_no_term_is_dropped_and_counted() -> None:
+    async with cluster("a", "b") as (a, b):
+        sink, events = Sink(b), Events(a)
+        a.add_interposition(
+            "late", lambda kind, peer, message: Delayed(object()) if message == 1 else message, "forward"
+        )
+        for message in (1, 2):
+            a.send(("sink", b.name), message)
+        assert await sink.has(1) == [2]
+        await eventually(lambda: events.of("partisan.queue.dropped", interposition=True, node=b.name))
+
+
 async def test_a_delayed_message_to_a_node_that_has_gone_is_dropped_and_counted() -> None:
     async with cluster("a", "b") as (a, b):
         events = Events(a)
