@@ -22,12 +22,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from partisan import telemetry
 from partisan._core.process import Process
 from partisan._core.router import Origin, Router
-from partisan.errors import EncodeError, NotConnected, Overloaded
+from partisan.errors import NotAcknowledged, NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.telemetry import Telemetry
 
@@ -70,6 +70,16 @@ class Delayed:
 
     message: Any
     after: float = 0.0
+
+
+class Waiter(Protocol):
+    """Who waits to hear that a message has arrived: a future, or what does the same."""
+
+    def done(self) -> bool:
+        """Whether it need not be told any more."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """The message does not arrive."""
 
 
 Witness = Callable[[str, str | None, Any, Any], object]
@@ -155,21 +165,32 @@ class Interposition:
 
         self.pass_on(node, target, message, go_on)
 
-    def pass_on(self, node: str, target: Any, message: Any, go_on: Callable[[Any], None]) -> bool:
-        """Give what is sent to another node to the functions, and what they let pass to `go_on`; False if none is."""
+    def pass_on(
+        self, node: str, target: Any, message: Any, go_on: Callable[[Any], None], waiter: Waiter | None = None
+    ) -> None:
+        """Give what is sent to another node to the functions, and what they let pass to `go_on`.
+
+        Args:
+            waiter: is told if a function drops the message, or it cannot be sent when its delay is over.
+        """
+
+        def fail(error: Exception) -> None:
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
 
         def go_on_later(message: Any) -> None:
             try:
                 go_on(message)
-            except (NotConnected, Overloaded, EncodeError) as error:  # nobody is there to be told any more
+            except (NotConnected, Overloaded, ValueError) as error:  # its sender has gone on
                 log.info("%s cannot send a delayed message: %s", self._node, error)
                 self._dropped(FORWARD, node)
+                fail(error)
 
         go_on = self._witnessed(FORWARD, node, target, go_on)
         if self._is_system(target):
             go_on(message)
-            return True
-        return self._pass(FORWARD, node, message, go_on, go_on_later)
+        elif not self._pass(FORWARD, node, message, go_on, go_on_later):
+            fail(NotAcknowledged(node, "a function that was put between dropped it"))
 
     def _received(self, target: Any, message: Any, inbound: Origin | None) -> None:
         def go_on(message: Any) -> None:

@@ -11,7 +11,7 @@ from partisan import telemetry
 from partisan._core.bound import Bound
 from partisan._core.references import place_of
 from partisan._core.via import whereis_via
-from partisan.errors import AckUnsupported, DrainTimeout, NoProc, NotAcknowledged
+from partisan.errors import AckUnsupported, DrainTimeout, NoProc
 from partisan.etf import Atom, ImproperList, Pid, Reference
 from partisan.names import DEFAULT_CHANNEL
 from partisan.net.acknowledged import Acknowledged
@@ -165,14 +165,15 @@ class MessageCalls(NodePart):
         node, name = self._place(target)
         if node == self.name or self.table.is_connected(node):
             return False
+        _check_expiry(expiry)
 
         def go_on(message: object) -> None:
             self._relaying.send(node, name, message, channel=channel, out_links=out_links, expiry=expiry, tag=tag)
 
         if self.router.forwarding is None:
             go_on(message)
-        elif not self._interposition.pass_on(node, name, message, go_on) and tag is not None:
-            tag.set_exception(NotAcknowledged(node, "a function that was put between dropped it"))
+        else:
+            self._interposition.pass_on(node, name, message, go_on, tag)
         return True
 
     def _keep(
@@ -187,9 +188,7 @@ class MessageCalls(NodePart):
     ) -> None:
         """Send with acknowledgement, or in causal order; what stays on this node is delivered at once."""
         self._check()
-        expiry = options["expiry"]
-        if expiry is not None and not expiry > 0.0:
-            raise ValueError(f"expiry {expiry} is no time above 0 s")
+        _check_expiry(options["expiry"])
         if causal_label is not None:
             self._causal.check(causal_label)
         node, name = self._place(target)
@@ -209,8 +208,8 @@ class MessageCalls(NodePart):
 
         if self.router.forwarding is None:
             go_on(message)
-        elif not self._interposition.pass_on(node, name, message, go_on) and tag is not None:
-            tag.set_exception(NotAcknowledged(node, "a function that was put between dropped it"))
+        else:
+            self._interposition.pass_on(node, name, message, go_on, tag)
 
     def _place(self, target: Target) -> tuple[str, Pid | Atom]:
         """The node of a target, and what it is there. Raises NoProc if a registry has no such name, TypeError."""
@@ -333,3 +332,8 @@ class MessageCalls(NodePart):
             self.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, about)
         else:
             self.telemetry.count(telemetry.QUEUE_UNDELIVERED)
+
+
+def _check_expiry(expiry: float | None) -> None:
+    if expiry is not None and not expiry > 0.0:
+        raise ValueError(f"expiry {expiry} is no time above 0 s")

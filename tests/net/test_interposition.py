@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from support import Conversation, Events, Sink, cluster, eventually, fully_meshed, running
 
-from partisan import Atom, NotAcknowledged
+from partisan import Atom, EncodeError, NotAcknowledged
 from partisan.faults import DROP, Delayed
 
 FORWARD, RECEIVE = "forward_message", "receive_message"
@@ -214,3 +215,12 @@ async def test_functions_stand_between_whichever_way_a_message_is_acknowledged()
         await a.deliver(("sink", b.name), "x")
         a.forward_message(("sink", b.name), "y", ack=True, expiry=5.0)
         assert await sink.has(2) == [b"x!", b"y!"]
+
+
+@pytest.mark.parametrize("how", [{}, {"expiry": 5.0}, {"causal_label": "default"}])
+async def test_whoever_waits_for_a_delayed_message_hears_that_it_cannot_be_sent(how: dict[str, Any]) -> None:
+    async with cluster("a", "b", causal_labels=["default"]) as [a, b]:
+        a.add_interposition("late", lambda kind, peer, message: Delayed(object(), 0.01), on="forward")
+        async with asyncio.timeout(5.0):
+            with pytest.raises(EncodeError):
+                await a.deliver(("sink", b.name), 1, **how)

@@ -279,6 +279,9 @@ async def test_more_than_may_wait_is_refused() -> None:
         with pytest.raises(Overloaded):
             one.send(("sink", "nobody@127.0.0.1"), 3)
         await eventually(lambda: one.relays()["given_up"] == 3)
+        for expiry in (0.0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="expiry"):
+                one.forward_message(("sink", "nobody@127.0.0.1"), 4, transitive=True, expiry=expiry)
 
 
 async def test_a_node_that_is_cut_off_is_down_and_what_is_sent_there_an_error_until_it_is_back() -> None:
