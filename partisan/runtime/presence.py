@@ -37,7 +37,8 @@ GIVEN_UP = frozenset(("dropped", "dropped by the peer", "replaced", "left", "don
 """The reasons for which overlays give an edge up whose other end lives."""
 
 SOON = 0.1
-"""Seconds after a new edge until a heartbeat tells everybody of us (ours): in these many edges may come."""
+"""Seconds after a new edge, or a rumor that we are dead, until a heartbeat tells everybody of us (ours): in these many
+edges may come, and as many rumors as there are neighbors that have lost us."""
 
 
 def liveness_config(config: Config) -> LivenessConfig:
@@ -84,7 +85,7 @@ class Presence:
             NodeUp: lambda fact: self._tell(fact.node, True),
             NodeDown: self._down,
             Accuse: lambda fact: self.spreads.spread(Word(fact.node, fact.life, False)),
-            Refute: lambda fact: self._beat(),
+            Refute: lambda fact: self._beat_within(min(SOON, self._context.config.relay.refutation / 8.0)),
         }
         self._make()
 
@@ -153,8 +154,13 @@ class Presence:
             self._driver.handle(EdgeUp(node))
         else:
             self._driver.handle(EdgeDown(node, reason not in GIVEN_UP))
-        if up and self._on and self._soon is None:
-            self._soon = self._context.loop.call_later(SOON, self._beat_now)
+        if up and self._on:
+            self._beat_within(SOON)
+
+    def _beat_within(self, seconds: float) -> None:
+        """Have a heartbeat tell everybody of us: one for all that ask for it meanwhile."""
+        if self._soon is None:
+            self._soon = self._context.loop.call_later(seconds, self._beat_now)
 
     def _beat_now(self) -> None:
         self._soon = None

@@ -284,6 +284,24 @@ async def test_more_than_may_wait_is_refused() -> None:
                 one.forward_message(("sink", "nobody@127.0.0.1"), 4, transitive=True, expiry=expiry)
 
 
+async def test_many_who_take_a_node_for_dead_are_answered_by_few_heartbeats() -> None:
+    async with cluster("a", "b", broadcast=True) as (a, b):
+        sink, beats = Sink(b), b.broadcasts.heartbeats
+
+        def told() -> int:
+            latest = beats.latest(Atom(b.name))
+            return 0 if latest is None else latest[2]
+
+        await eventually(lambda: told() > 0 and b._presence._soon is None)
+        before = told()
+        for _ in range(100):
+            a._relaying.spread(Word(b.name, beats.epoch, False))
+        a.send(("sink", b.name), "behind them")
+        await sink.has(1)
+        await eventually(lambda: b._presence._soon is None)
+        assert 0 < told() - before < 50
+
+
 async def test_a_node_that_is_cut_off_is_down_and_what_is_sent_there_an_error_until_it_is_back() -> None:
     options = {"relay": {"timeout": 1.0, "silence": 4.0, "refutation": 0.3}, "connection_ping": {"idle_timeout": 0.3}}
     async with ring(*NAMES[:5], known=False, testing=True, **options) as nodes:
