@@ -52,7 +52,7 @@ from partisan.machines.machine import (
     Start,
     TimedOut,
 )
-from partisan.machines.plumtree_exchanges import Exchanges, choose
+from partisan.machines.plumtree_exchanges import Exchanges
 from partisan.machines.plumtree_messages import DEFAULT_CHANNEL as DEFAULT_CHANNEL
 from partisan.machines.plumtree_messages import (
     Broadcast,
@@ -66,6 +66,7 @@ from partisan.machines.plumtree_messages import (
     Graft,
     Handler,
     HandlerFailed,
+    Hearing,
     Id,
     IgnoredIHave,
     IHave,
@@ -256,6 +257,7 @@ class Plumtree(Machine):
         self._trees.remove(name)
         self._outstanding.pop(name, None)
         self._recent.lost(name)
+        self._exchanges.hearing(name, True)
         self._cancel(CancelExchanges(peer=name))
         for wanted in self._wanted.values():
             wanted.announcers.pop(name, None)
@@ -271,6 +273,10 @@ class Plumtree(Machine):
         if self.config.remember > 0.0:
             announcement = IHave(event.id, mod, 0, self._name, self._name, self._channels[mod])
             self._recent.add((mod, key), announcement, self._trees.neighbors, now)
+
+    def _on_hearing(self, event: Hearing, now: float) -> None:
+        if self._trees.find(event.peer) is not None:
+            self._exchanges.hearing(event.peer, event.hears)
 
     def _on_exchange_over(self, event: ExchangeOver, now: float) -> None:
         self._exchanges.over(event.job)
@@ -521,12 +527,9 @@ class Plumtree(Machine):
         """Let each handler that may exchange with one neighbor."""
         roots = [self._name, *self._trees.neighbors]
         key = self._key(self._rng.choice(roots), self._rng.choice([*self._channels.values(), DEFAULT_CHANNEL]))
-        chosen = choose(self._trees, key, self.config.exchange_selection, self._rng)
-        if chosen is None:
-            return
-        name, peer = chosen
-        for mod in self._exchanges.due(self.handlers, name, self.config, now):
-            begun = self._ask(mod, "exchange", peer)
+        drawn = self._exchanges.draw(self._trees, key, self.handlers, self.config, self._rng)
+        for mod, name in self._exchanges.due(drawn, self.handlers, self.config, now):
+            begun = self._ask(mod, "exchange", self._trees.find(name))
             if type(begun) is Running:
                 self._exchanges.add(mod, name, begun.job, now)
                 self._notify(ExchangeBegun(Exchange(mod, name, begun.job, now)))
@@ -580,6 +583,7 @@ _TAKES: dict[type, Callable[[Plumtree, Any, float], None]] = {
     NeighborDown: Plumtree._on_neighbor_down,
     TimedOut: Plumtree._on_timed_out,
     Broadcast: Plumtree._on_broadcast,
+    Hearing: Plumtree._on_hearing,
     ExchangeOver: Plumtree._on_exchange_over,
     CancelExchanges: Plumtree._on_cancel_exchanges,
 }
@@ -591,5 +595,5 @@ _HEARS: dict[type, Callable[[Plumtree, Peer, Any, float], None]] = {
     Graft: Plumtree._on_graft,
     Say: Plumtree._on_say,
 }
-Plumtree.TAKES = (Broadcast, ExchangeOver, CancelExchanges)
+Plumtree.TAKES = (Broadcast, Hearing, ExchangeOver, CancelExchanges)
 Plumtree.HEARS = tuple(_HEARS)

@@ -2,16 +2,16 @@
 
 Two kinds run: those of messages (`Talk`), which end with an answer, with the peer, or when nobody has said anything for
 too long; and those of the application (`Running`), which end when it says so. There is at most one for each handler and
-peer, and only so many at once.
+peer, and only so many at once. Neighbors that hear nothing of what handlers say, as nodes of the BEAM, are passed over
+by handlers that talk: to say something to nobody would keep others waiting until it is given up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Container, Hashable, Iterator, Mapping, Sized
 from typing import TYPE_CHECKING
 
-from partisan.machines.machine import Peer
-from partisan.machines.plumtree_messages import CancelExchanges, Exchange, Name, PlumtreeConfig
+from partisan.machines.plumtree_messages import CancelExchanges, Exchange, Handler, Name, PlumtreeConfig, Talker
 from partisan.machines.plumtree_trees import Trees
 
 if TYPE_CHECKING:
@@ -20,51 +20,73 @@ if TYPE_CHECKING:
 OPTIMIZED = "optimized"
 
 
-def choose(trees: Trees, key: Hashable, selection: str, rng: Random) -> tuple[Name, Peer] | None:
-    """Draw a neighbor to exchange with; None if there is none.
+def choose(trees: Trees, key: Hashable, selection: str, rng: Random, but: Container[Name] = ()) -> Name | None:
+    """Draw the name of a neighbor to exchange with; None if there is none.
 
     Args:
         key: of the tree whose eager neighbors are passed over, as they hear everything anyway.
         selection: `OPTIMIZED` does that, if anybody else is left; anything else does not.
+        but: who is not drawn.
     """
-    tree = trees.look(key)
-    candidates = list(tree.lazy.items()) if selection == OPTIMIZED else []
-    candidates = candidates or list(trees.neighbors.items())
+    lazy = trees.look(key).lazy if selection == OPTIMIZED else ()
+    candidates = [name for name in lazy if name not in but] or [name for name in trees.neighbors if name not in but]
     return rng.choice(candidates) if candidates else None
 
 
 class Exchanges:
     """Those that run, by handler and peer."""
 
-    __slots__ = ("_running", "_turn")
+    __slots__ = ("_deaf", "_running", "_turn")
 
     def __init__(self) -> None:
         self._turn = 0
         self._running: dict[tuple[str, Name], Exchange] = {}
+        self._deaf: tuple[Name, ...] = ()
 
     @property
     def running(self) -> tuple[Exchange, ...]:
         """All of them, the oldest first."""
         return tuple(self._running.values())
 
-    def due(self, mods: Collection[str], peer: Name, config: PlumtreeConfig, now: float) -> Iterator[str]:
-        """The handlers that may begin an exchange with the peer now, one after the other while there is room.
+    def hearing(self, name: Name, hears: bool) -> None:
+        """Whether the neighbor of that name hears what handlers say."""
+        others = tuple(each for each in self._deaf if each != name)
+        self._deaf = others if hears else (*others, name)
+
+    def draw(
+        self, trees: Trees, key: Hashable, handlers: Mapping[str, Handler], config: PlumtreeConfig, rng: Random
+    ) -> dict[str, Name]:
+        """Draw a neighbor for all handlers, and another for those that talk if that one is deaf; see `choose`."""
+        drawn = hearing = choose(trees, key, config.exchange_selection, rng)
+        if drawn in self._deaf:
+            hearing = choose(trees, key, config.exchange_selection, rng, self._deaf)
+        names = {mod: hearing if isinstance(each, Talker) else drawn for mod, each in handlers.items()}
+        return {mod: name for mod, name in names.items() if name is not None}
+
+    def due(
+        self, drawn: Mapping[str, Name], mods: Sized, config: PlumtreeConfig, now: float
+    ) -> Iterator[tuple[str, Name]]:
+        """The handlers that may begin an exchange now, and with whom, one after the other while there is room.
 
         Those that begin none take no room. If there may not be enough for all, another is the first each time.
+
+        Args:
+            drawn: with whom each is to exchange.
+            mods: all handlers: without an option as many may run at once.
         """
         for key, exchange in list(self._running.items()):
             if exchange.job is None and now - exchange.since >= config.exchange_patience:
                 del self._running[key]
         limit = len(mods) if config.exchange_limit is None else config.exchange_limit
-        order = list(mods)
-        if limit < len(self._running) + len(order):
+        order = list(drawn.items())
+        if order and limit < len(self._running) + len(order):
             self._turn = (self._turn + 1) % len(order)
             order = order[self._turn :] + order[: self._turn]
-        for mod in order:
+        for pair in order:
             if len(self._running) >= limit:
                 return
-            if (mod, peer) not in self._running:
-                yield mod
+            if pair not in self._running:
+                yield pair
 
     def add(self, mod: str, peer: Name, job: Hashable, now: float) -> None:
         """This one has begun."""

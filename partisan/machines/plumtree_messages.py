@@ -257,6 +257,18 @@ class Broadcast:
 
 
 @dataclass(slots=True)
+class Hearing:
+    """Whether a neighbor hears what handlers say in an exchange; it does until this says that it does not.
+
+    Attributes:
+        peer: name of the neighbor; forgotten when it is none any more.
+    """
+
+    peer: Name
+    hears: bool
+
+
+@dataclass(slots=True)
 class ExchangeOver:
     """The exchange that the application ran under this job has ended."""
 

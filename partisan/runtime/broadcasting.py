@@ -38,6 +38,7 @@ from partisan.machines.plumtree_messages import (
     GivenUp,
     Handler,
     HandlerFailed,
+    Hearing,
     PlumtreeConfig,
     Say,
 )
@@ -141,6 +142,7 @@ class Broadcasts:
         if up and node not in self._up:
             self._up.add(node)
             self._driver.handle(NeighborUp(node))
+            self._driver.handle(Hearing(node, node in self._python))
         elif not up and node in self._up:
             self._up.remove(node)
             self._driver.handle(NeighborDown(node, "closed"))
@@ -271,6 +273,7 @@ class Broadcasts:
 
     def _agreed(self, node: str, may: bool) -> None:
         (self._python.add if may else self._python.discard)(node)
+        self._driver.handle(Hearing(node, may))
 
     def _take_extra(self, message: tuple[Any, ...], link: Link) -> None:
         self._driver.handle(Received(link.peer, say_from_term(message, link.channel)))

@@ -38,6 +38,7 @@ from partisan.machines.plumtree_messages import (
     Graft,
     Handler,
     HandlerFailed,
+    Hearing,
     IgnoredIHave,
     IHave,
     Merged,
@@ -507,6 +508,34 @@ def test_an_exchange_is_rather_with_who_is_not_eager(selection, partners):
         chosen.add(made.exchanges[0].peer)
         made.handle(CancelExchanges(), 10.0)
     assert chosen == partners
+
+
+def partners(made, rounds=50):
+    """Whom each handler exchanges with in so many rounds."""
+    found = {mod: set() for mod in made.handlers}
+    for _ in range(rounds):
+        made.handle(TimedOut(EXCHANGE_TIMER), 10.0)
+        for exchange in made.exchanges:
+            found[exchange.mod].add(exchange.peer)
+        made.handle(CancelExchanges(), 10.0)
+    return found
+
+
+@pytest.mark.parametrize("selection", ["optimized", "normal"])
+def test_handlers_that_talk_pass_over_neighbors_that_hear_nothing_of_it(selection):
+    handlers = {"talks": Chatty(begin=Talk((3,))), "runs": Shelf(begin=Running("job"))}
+    made = machine(config=replace(CONFIG, exchange_selection=selection, shared_tree=True), **handlers)
+    told(made, Prune(ME, 1, "gossip"))
+    for deaf in (1, 3):
+        made.handle(Hearing(deaf, False), 1.0)
+    both = {1} if selection == "optimized" else {1, 2, 3}
+    assert partners(made) == {"talks": {2}, "runs": both}
+    made.handle(Hearing(2, False), 1.0)
+    assert partners(made)["talks"] == set()
+    made.handle(NeighborDown(3, "closed"), 1.0)
+    made.handle(Hearing(3, False), 1.0)
+    made.handle(NeighborUp(3), 1.0)
+    assert partners(made)["talks"] == {3}
 
 
 def test_what_makes_no_sense_in_an_exchange_is_a_violation():

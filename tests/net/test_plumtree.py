@@ -174,6 +174,29 @@ async def test_what_a_handler_says_and_cannot_be_sent_is_told_of_and_ends_no_con
         await eventually(lambda: second.get(b"apple") == 5)
 
 
+class Asked(LwwMap):
+    """A map that writes down with whom it was to exchange."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.peers: list[Any] = []
+
+    def exchange(self, peer: Any) -> plumtree.Talk:
+        self.peers.append(peer)
+        return super().exchange(peer)
+
+
+async def test_a_map_exchanges_with_python_nodes_alone() -> None:
+    async with cluster("a", "c", plumtree=QUICK) as (a, c), member("b@127.0.0.1", {None: 1}) as b:
+        await b.joined_by(a)
+        await eventually(lambda: {b.name, c.name} <= set(a.broadcasts.members()))
+        asked = Asked(actor=b"a", epoch=1)
+        a.broadcasts.add_handler("prices", asked)
+        with_maps(c)
+        await eventually(lambda: len(asked.peers) >= 10)
+        assert set(asked.peers) == {c.name}
+
+
 async def test_an_exchange_brings_more_than_a_frame_may_have() -> None:
     async with running("a", "b", plumtree=QUICK, max_frame_octets=3 << 20) as (a, b):
         first, second = with_maps(a, b)
