@@ -26,9 +26,11 @@ does around it) and differs on purpose in this:
   once more learns the news from its greeting; a real one from the `farewell` (`machines/farewells.py` says which).
 
 A node's first token is a digest of its spec: one that restarts without its saved state goes on under the token that it
-had, where the reference adds one at each restart. Every later token is random. Tokens are thus spent by departures and
-by changes of spec alone, and among Python nodes they are forgotten in time: `machines/tombstones.py` has the rule.
-An actor that begins with `ACTOR_PREFIX` says that its node follows that rule; to a real node it is as good as any.
+had, where the reference adds one at each restart. If that token is dead, as of one that was another value meanwhile,
+whoever has it for a member, and reaches it, gives it a fresh one. Every later token is random. Tokens are thus spent by
+departures and by changes of spec alone, and among Python nodes they are forgotten in time: `machines/tombstones.py` has
+the rule. An actor that begins with `ACTOR_PREFIX` says that its node follows that rule; to a real node it is as good as
+any.
 """
 
 from __future__ import annotations
@@ -185,29 +187,40 @@ class FullMembership(Membership):
         actor = b"" if greeting is None else greeting.actor
         if greeting is not None:
             self._hear(peer, actor, theirs, now)
-        if not joining and self._has_left(peer, theirs):
-            theirs = OrSet({peer: dict.fromkeys(self.state.tokens(peer), False)})
+        known = [each for each in dict.fromkeys((contact, peer)) if self._is_value_of(each, peer)]
+        left = not joining and self._has_left(known, theirs)
+        if left:
+            theirs = OrSet({each: dict.fromkeys(self.state.tokens(each), False) for each in known})
         state = self._merged(peer, actor, theirs)
-        if contact != peer and self.config.name(contact) == self.config.name(peer):
-            state = state.remove([contact])
-        for party in (peer, self.myself) if joining else ():
-            if party not in state:
-                state = state.add(party, self._fresh_token())
+        # Its own word replaces what we knew of it, even if that is what it was before, of which all tokens are dead.
+        moved = contact in known and contact != peer and not left
+        for party in (peer, self.myself) if joining else (peer,) if moved else ():
+            state = self._without_former(state if party in state else state.add(party, self._fresh_token()), party)
         changed = state is not self.state
         if not self._become(state):
             return
+        if left:
+            self._drop(peer, "left")  # as it was before it is dropped by now
         self._bring_up(peer, contact)
         if joining or changed:
             self._gossip(self.state, self._up)
         elif theirs.lacks(self.state, dead=not self._follows(actor)):
             self._gossip(self.state, [peer])
 
-    def _has_left(self, peer: Peer, theirs: OrSet[Peer]) -> bool:
-        """Whether the peer's own greeting says that it left the cluster in which we know it, and began again."""
-        told, ours = theirs.tokens(peer), self.state.tokens(peer)
-        if peer not in self.state or self.myself in theirs:
+    def _is_value_of(self, member: Peer, peer: Peer) -> bool:
+        """Whether it is a member of ours, of the peer's name."""
+        return member in self.state and self.config.name(member) == self.config.name(peer)
+
+    def _has_left(self, known: list[Peer], theirs: OrSet[Peer]) -> bool:
+        """Whether a peer's own greeting says that it left the cluster in which we know it, and began again.
+
+        Args:
+            known: as whom we know it.
+        """
+        if not known or self.myself in theirs:
             return False
-        return all(told.get(token) is False for token, active in ours.items() if active)
+        told = [(theirs.tokens(each), self.state.tokens(each)) for each in known]
+        return all(said.get(token) is False for said, ours in told for token, active in ours.items() if active)
 
     def _round(self, now: float) -> None:
         age, state = self.config.tombstone_age, self.state

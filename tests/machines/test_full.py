@@ -431,6 +431,40 @@ class TestReplacement:
         assert not [e for e in effects if type(e) in (Connect, Disconnect)]
         assert facts(effects) == [MemberReplaced(B, changed), MembersChanged((A, changed)), NeighborUp(changed)]
 
+    def test_a_member_that_is_again_what_it_was_before_stays_one(self):
+        machine, changed = member(node(), B), spec("b", data=ChannelOptions(4))
+        for former, value in ((B, changed), (changed, B), (B, changed)):
+            machine.handle(Disconnected(former, "closed"), 1.0)
+            greeting = node(value, seed=2).greeting  # it has started again, without memory
+            effects = machine.handle(Connected(value, former, greeting), 2.0)
+            assert machine.members == (A, value)
+            assert facts(effects) == [MemberReplaced(former, value), MembersChanged((A, value)), NeighborUp(value)]
+            assert sends(effects) == [(value, machine.state)]
+
+    def test_who_joins_as_what_it_was_before_is_there_once_at_both_ends(self):
+        machine, moved = member(node(), B), spec("b", 2000)
+        machine.handle(gossip(moved, OrSet({moved: {b"m": True}})), 1.0)
+        again = node(B, seed=2)
+        again.handle(Join(A), 2.0)
+        again.handle(Connected(A, A, machine.greeting), 2.0)
+        assert again.members == (A, B)
+        machine.handle(Join(B), 2.0)
+        machine.handle(Connected(B, B, alone(B)), 2.0)
+        assert machine.members == (A, B)
+
+    def test_who_left_and_then_changed_is_removed_by_its_greeting(self):
+        theirs, ours, changed = node(B, seed=2), node(A), spec("b", data=ChannelOptions(4))
+        ours.handle(Join(B), 0.0)
+        ours.handle(Connected(B, B, theirs.greeting), 0.0)
+        theirs.handle(gossip(A, ours.state), 0.5)
+        theirs.handle(Leave(), 1.0)
+        theirs.handle(Respec(changed), 1.0)
+        ours.handle(Disconnected(B, "closed"), 1.0)
+        effects = ours.handle(Connected(changed, B, theirs.greeting), 2.0)
+        assert ours.members == (A,)
+        assert Disconnect(changed, "left") in effects
+        assert not [fact for fact in facts(effects) if type(fact) is NeighborUp]
+
     def test_our_own_former_spec_is_removed_wherever_it_is_learnt(self):
         machine = node(spec("a", 2000))
         machine.handle(Join(B), 0.0)
