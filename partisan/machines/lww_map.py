@@ -292,6 +292,8 @@ class LwwMap:
         if type(writes) is not tuple or type(whole) is not bool or type(wanted) is not bool:
             raise ValueError("neither a digest nor writes")
         checked = [_write(each) for each in writes]
+        if len(dict(checked)) < len(checked):  # of two keys with one dot, one could never be written again
+            raise ValueError("two writes of one id")
         theirs, base = _vector(theirs), _vector(base)
         new = [each for each in checked if each[0] not in self._known]
         for dot, payload in new:

@@ -218,6 +218,7 @@ BAD = [
     (WRITES, (((b"z", 1, 1), (b"k", 1, 1, 1)),), (), (), True, True),
     (WRITES, (((b"z", 1, 1), (b"k", 1 << 60, True, 1)),), (), (), True, True),
     (WRITES, (((b"a", 1, 9), (b"k", 1, True, 1)),), (), (), True, True),
+    (WRITES, tuple(((b"z", 1, 1), (key, 1, True, 1)) for key in (b"k", b"l")), (), (), True, True),
 ]
 
 
@@ -229,6 +230,16 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(body):
     with pytest.raises(ValueError, match=r"\w"):
         replica.hear("b", body)
     assert (dict(replica.entries), replica.vector) == before
+
+
+def test_a_peer_that_gives_two_keys_one_id_spoils_neither():
+    replica = LwwMap(b"a", 1)
+    with pytest.raises(ValueError, match="two writes of one id"):
+        replica.hear("b", BAD[-1])
+    for value in (2, 3):
+        for key in (b"k", b"l"):
+            replica.broadcast_data(Put(key, value))
+    assert dict(replica.items()) == {b"k": 3, b"l": 3}
 
 
 def test_keys_writers_and_gaps_are_bounded():
