@@ -153,6 +153,10 @@ class Membership(Machine, ABC):
         """
         return [], []
 
+    def awaits(self, contact: Peer) -> bool:
+        """Whether an update of the members asked for a contact that has not been reached yet."""
+        return contact in self._update
+
     def hears(self, peer: Peer) -> bool:
         """Whether what is gossiped goes to the peer: its edge is up."""
         return peer in self._up

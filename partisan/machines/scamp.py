@@ -19,7 +19,7 @@ What holds, after every event:
 
 - we are not in our view, a name occurs in it once, and it has `max_members` - 1 peers at most;
 - members are the view and ourselves; an edge is kept to exactly them, to contacts of joins, and to peers for whom a
-  last word waits, who are forgotten when two rounds have passed;
+  last word waits, or who are dialled again, which are given up when two rounds have passed;
 - `NeighborUp` and `NeighborDown` alternate for each peer, and who is up is in the view;
 - as long as somebody is up, the last one who is stays, whatever its lease.
 
@@ -32,6 +32,10 @@ a tenth of a second makes a node isolated; there are leases. It differs from the
 subscriber is kept already renews the lease; a contact multiplies the subscriptions of one node once in half a lease,
 so that real nodes, which subscribe again in every round, cost little; the joiner's own former view hears of the
 contact, so that two clusters become one.
+
+A partition that outlasts leases leaves parts that know nothing of each other. So a node remembers some whose leases
+have ended while they could not be reached. Whenever it subscribes again, and in each round in which nobody is up, it
+dials one of them, in turns, and joins again through who answers, unless that has left.
 
 A node that lost its memory while others have it is found by a heartbeat, and subscribes through whoever sent it. Who
 left is not: its actor says so to whoever connects, by which it is dropped there. Real nodes do not read actors; what
@@ -64,6 +68,9 @@ MEMBER, AWAY = OURS + b"y", OURS + b"l"
 
 PATIENCE = 2
 """Rounds that a last word waits for its edge (ours)."""
+
+MOST_MISSED = 64
+"""Peers that are remembered whose leases have ended while they could not be reached (ours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +140,7 @@ class Scamp(PartialView):
         self._passed: dict[Hashable, int] = {}  # copies of a subscriber in this round
         self._spread: dict[Hashable, float] = {}  # whose subscription we have multiplied, and until when it counts
         self._former: dict[Hashable, None] = {}  # real nodes that we left
+        self._missed: dict[Hashable, Peer] = {}  # whose leases have ended while they were down
         self._heard = self._renewal = 0.0
         self._left = -math.inf
         ours = restored is not None and restored.actor.startswith(OURS)
@@ -264,6 +272,7 @@ class Scamp(PartialView):
         new = peer not in self._view
         self._view[peer] = now + self.config.lease
         self._named[name] = peer
+        self._missed.pop(name, None)
         if new:
             self._changed()
         self._kept(peer)
@@ -334,10 +343,13 @@ class Scamp(PartialView):
         who = message.subscriber
         if type(who) is not type(self.myself):
             self._violation(peer, "unsubscription: the subscriber is no peer")
-        elif self.config.name(who) == self._name:
+            return
+        if self.config.name(who) == self._name:
             if who == self.myself:
                 self._be_removed(now)
-        elif who in self._view:
+            return
+        self._missed.pop(self.config.name(who), None)
+        if who in self._view:
             self._spread.pop(self.config.name(who), None)
             self._lose(who, "left")
             self._dropped(who, peer)
@@ -389,9 +401,11 @@ class Scamp(PartialView):
         held = self._named.get(name)
         if held is not None and held != peer:
             self._replace(held, peer, now)
-        if joining:
+        away = greeting is not None and greeting.actor.startswith(AWAY)
+        missed = self._missed.pop(name, None) is not None and not away
+        if joining or missed:
             self._joined(peer, name, contact, now)
-        elif peer in self._view and greeting is not None and greeting.actor.startswith(AWAY):
+        elif peer in self._view and away:
             self._lose(peer, "left")
             return
         elif peer in self._view:
@@ -466,6 +480,7 @@ class Scamp(PartialView):
         self._named.clear()
         self._actors.clear()
         self._spread.clear()
+        self._missed.clear()
         self._left = now
         self.actor = self._fresh_actor(AWAY)
         self._save(self.greeting)
@@ -490,13 +505,32 @@ class Scamp(PartialView):
         for peer in self._some():
             self._send(peer, message)
         isolated = now - self._heard > self.config.silence * self.config.period
-        if self._view and (isolated or now >= self._renewal):
+        if isolated or now >= self._renewal or not self._up:
+            self._dial_missed()
             self._subscribe_again(now)
+
+    def _dial_missed(self) -> None:
+        """Try one of those who were given up while they could not be reached; `_greeted` hears if it answers."""
+        for name, peer in self._missed.items():
+            del self._missed[name]
+            self._missed[name] = peer  # the last of them now
+            if peer not in self._errands:
+                self._errands[peer] = (0, [])
+                self._keep(peer)
+            return
 
     def _end_leases(self, now: float) -> None:
         for peer in [peer for peer, until in self._view.items() if until <= now]:
+            if peer not in self._up:
+                self._miss(peer)
             if peer not in self._up or len(self._up) > 1:
                 self._lose(peer, "expired")
+
+    def _miss(self, peer: Peer) -> None:
+        """Remember whom a partition may keep from us."""
+        self._missed[self.config.name(peer)] = peer
+        if len(self._missed) > MOST_MISSED:
+            del self._missed[next(iter(self._missed))]
 
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a state unusable, as far as both versions have it."""

@@ -126,6 +126,7 @@ class ScampV2(Scamp):
             self._violation(peer, "replacement: no peer")
             return
         held = self._named.get(self.config.name(former))
+        self._missed.pop(self.config.name(former), None)
         if held is None:
             return
         name = self.config.name(new)

@@ -105,7 +105,8 @@ class PluggableManager(OverlayManager):
             super()._gone(name)
 
     def _unreachable(self, target: Target, error: Exception) -> None:
-        super()._unreachable(target, error)
+        if self._machine.awaits(target):  # else it is only dialled to be told something
+            super()._unreachable(target, error)
         self._driver.handle(Unreachable(target, str(error)))
 
     # The wire.

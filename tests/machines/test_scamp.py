@@ -274,6 +274,50 @@ class TestRounds:
         assert all(holders(net, peer) for peer in graph)
         assert not violations(net)
 
+    def test_parts_that_were_apart_for_longer_than_a_lease_find_each_other(self, network, kind):
+        for apart in (1, 10):
+            net = cluster(network, kind, 20, lease=60.0)
+            for peer in range(apart):
+                for other in range(apart, 20):
+                    net.cut(peer, other)
+            net.run(150.0)
+            assert len(reach(views(net), 0)) == apart
+            net.heal()
+            net.run(100.0)
+            assert all_reach_all(net)
+            assert not violations(net)
+
+    def test_who_was_missed_is_dialled_in_turns_and_joined_when_it_answers(self, network, kind):
+        machine = acquainted(kind, 1, 2, lease=30.0)
+        for peer in (1, 2):
+            machine.handle(Disconnected(peer, "closed"), 1.0)
+        rounds = [machine.handle(TimedOut(GOSSIP_TIMER), now) for now in (30.0, 40.0, 50.0, 60.0)]
+        assert machine.members == (0,)
+        dialled = [[effect.peer for effect in effects if type(effect) is Connect] for effects in rounds]
+        assert [peers[-1:] for peers in dialled] == [[1], [2], [1], [2]]
+        effects = machine.handle(Connected(2, 2, alone(kind, 2).greeting), 61.0)
+        assert machine.members == (0, 2)
+        assert sent(effects, Subscription) == [(2, Subscription(0))]
+        assert 1 in [effect.peer for effect in machine.handle(TimedOut(GOSSIP_TIMER), 100.0) if type(effect) is Connect]
+
+    def test_who_left_unheard_is_not_drawn_back_and_who_is_said_to_have_left_is_not_dialled(self, network, kind):
+        gone = acquainted(kind, 9, me=1)
+        gone.handle(Leave(), 1.0)
+        machine = acquainted(kind, 1, lease=30.0)
+        machine.handle(Disconnected(1, "closed"), 1.0)
+        machine.handle(TimedOut(GOSSIP_TIMER), 30.0)
+        effects = machine.handle(Connected(1, 1, gone.greeting), 31.0)
+        assert not sent(effects)
+        assert [effect.peer for effect in effects if type(effect) is Disconnect] == [1]
+        assert not [each for each in machine.handle(TimedOut(GOSSIP_TIMER), 40.0) if type(each) is Connect]
+        machine = acquainted(kind, 1, lease=30.0)
+        machine.handle(Disconnected(1, "closed"), 1.0)
+        machine.handle(TimedOut(GOSSIP_TIMER), 30.0)
+        machine.handle(Received(3, Unsubscription(1)), 31.0)
+        machine.handle(Connected(1, 1, alone(kind, 1).greeting), 32.0)
+        assert machine.members == (0,)
+        assert not [each for each in machine.handle(TimedOut(GOSSIP_TIMER), 40.0) if type(each) is Connect]
+
     def test_a_node_that_restarts_with_its_memory_has_its_view(self, network, kind):
         net = cluster(network, kind, 20)
         before = net.nodes[9].machine.view
@@ -542,3 +586,4 @@ def test_whatever_happens_views_stay_sound(kind, seed, events):
     restored = kind(0, config, random.Random(1), state)
     assert restored.members == machine.members
     assert len(machine._passed) <= 5 >= len(machine._spread)
+    assert not machine._missed.keys() & machine._named.keys()

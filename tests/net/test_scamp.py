@@ -24,9 +24,10 @@ from scripted import (
     spec_term,
     with_port,
 )
-from support import Sink, address_of, eventually, running
+from support import Events, Sink, address_of, eventually, running
 
 from partisan import Atom, Node
+from partisan.testing import cut
 
 VERSIONS = pytest.mark.parametrize("strategy", ["scamp_v1", "scamp_v2"])
 QUICK: dict[str, Any] = {"periodic_interval": 0.3, "periodic_enabled": True}
@@ -104,6 +105,23 @@ async def test_who_was_killed_is_forgotten_when_its_lease_ends(strategy: str, lo
             )
     finally:
         await victim.kill()
+
+
+@VERSIONS
+async def test_nodes_that_were_apart_for_longer_than_a_lease_find_each_other(
+    strategy: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    options: dict[str, Any] = {"membership_strategy": strategy, "scamp_lease": 1.0, **QUICK}
+    async with running("a", "b", **options) as (a, b):
+        await b.join(address_of(a))
+        await eventually(lambda: all_reach_all([a, b]))
+        fault = cut(a, b, close=True)
+        await eventually(lambda: a.members() == [a.name] and b.members() == [b.name])
+        errors = Events(a, "partisan.socket.error")
+        await eventually(lambda: len(errors.seen) >= 3)
+        assert "is to have the member" not in caplog.text
+        fault.remove()
+        await eventually(lambda: all_reach_all([a, b]) and len(a.members()) == 2)
 
 
 @VERSIONS
