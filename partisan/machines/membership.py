@@ -304,9 +304,14 @@ class Membership(Machine, ABC):
             return
         if event.peer in self._pending:
             self._give_up(event.peer, "left")
-        gone = [m for m in self.members if self.config.name(m) == name]
-        if gone:
-            self._remove(gone, now)
+        self._have_leave([m for m in self.members if self.config.name(m) == name], now)
+
+    def _have_leave(self, leavers: list[Peer], now: float) -> None:
+        for peer in leavers:
+            if peer in self._pending:
+                self._give_up(peer, "left")
+        if leavers:
+            self._remove(leavers, now)
 
     def _on_update_members(self, event: UpdateMembers, now: float) -> None:
         name = self.config.name
@@ -315,9 +320,8 @@ class Membership(Machine, ABC):
         if wanted and self._name not in wanted:
             self._leave_ourselves(now)
             return
-        for peer in self.members if wanted else ():
-            if name(peer) not in wanted:
-                self._on_leave(Leave(peer), now)
+        if wanted:  # at once, as what is told of it may be as long as the list of all members
+            self._have_leave([peer for peer in self.members if name(peer) not in wanted], now)
         for contact in list(self._update) if wanted else ():
             if contact not in event.members:
                 del self._update[contact]

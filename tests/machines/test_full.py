@@ -387,6 +387,12 @@ class TestUpdateMembers:
         assert Connect(contact) in effects
         assert machine.members == (A, B)
 
+    def test_several_that_leave_are_told_of_once(self):
+        machine = member(node(), B, C, D)
+        effects = machine.handle(UpdateMembers((A, B)), 1.0)
+        assert sends(effects) == [(peer, machine.state) for peer in (B, C, D)]
+        assert [fact for fact in facts(effects) if type(fact) is MembersChanged] == [MembersChanged((A, B))]
+
     def test_without_ourselves_we_leave(self):
         machine = member(node(), B, C)
         machine.handle(UpdateMembers((B, C)), 1.0)
