@@ -173,6 +173,7 @@ class HyParView(Neighborhood):
     def _on_join(self, event: Join, now: float) -> None:
         contact = event.contact
         self._away = False
+        self._update = tuple(asked for asked in self._update if asked != contact)  # whoever asks now gives it up, too
         name = self._key(contact)
         if self.config.name(contact) == self._name:
             self._notify(JoinFailed(contact, "self"))
@@ -212,16 +213,22 @@ class HyParView(Neighborhood):
         """Know these from now on: peers go to the passive view, and a node that is alone joins a contact.
 
         The first one by name, so that nodes which are given the same contacts together become one overlay and not
-        several; the next one at the next update, as that one may be gone.
+        several; the next one at the next update, as that one may be gone. One that was not reached, and is not named
+        any more, is given up.
         """
         name = self.config.name
         contacts = [peer for peer in event.members if type(peer) is not self._kind and name(peer) != self._name]
         for peer in event.members:
             if type(peer) is self._kind:
                 self._merge((peer,), ())
+        for former in [contact for contact in self._update if event.members and contact not in contacts]:
+            self._end_join(former, "left")
+        self._update = tuple(contact for contact in self._update if contact in self._joins)
         fresh = [contact for contact in contacts if contact not in self._joins]
         if fresh and not self._active:
-            self._on_join(Join(min(fresh, key=lambda contact: str(name(contact)))), now)
+            chosen = min(fresh, key=lambda contact: str(name(contact)))
+            self._on_join(Join(chosen), now)
+            self._update += (chosen,)
         if event.members and len(self._active) + 1 < self.config.active_min_size:
             self._refill(now)
 

@@ -106,6 +106,7 @@ class Neighborhood(Machine, ABC):
         "_requests",
         "_reserved",
         "_tried",
+        "_update",
         "_xbot",
     )
 
@@ -132,6 +133,7 @@ class Neighborhood(Machine, ABC):
         self._reserved: dict[str, Name | None] = {}  # tag -> who has the place
         self._edges: dict[Name, _Edge] = {}
         self._joins: dict[Peer, Name] = {}  # contact of a join -> the name of its edge
+        self._update: tuple[Peer, ...] = ()  # contacts that an update of the members had us join, done or not
         self._pending: dict[Name, object] = {}  # who is to be taken in once reached -> the message that says so
         self._asked: dict[Name, str] = {}  # whom we have asked -> with which priority
         self._tried: dict[Name, None] = {}  # whom we have asked since the last loss or round

@@ -230,6 +230,28 @@ class TestCommands:
         node.do(UpdateMembers(("somewhere",)))
         assert not node.connects()
 
+    def test_a_contact_that_was_not_reached_is_given_up_by_an_update_that_does_not_name_it(self):
+        node = Lone()
+        node.do(UpdateMembers((US, "here", "there")))
+        node.do(UpdateMembers((US, "there")))
+        assert node.disconnects() == ["here"]
+        assert node.facts(JoinFailed) == [JoinFailed("here", "left")]
+        assert node.connects() == ["there"]
+        node.do(UpdateMembers(()))
+        assert not node.disconnects()
+        node.befriend(1)
+        node.do(UpdateMembers((US, 1)))
+        assert node.disconnects() == ["there"]
+
+    def test_a_join_that_somebody_waits_for_is_not_given_up_by_an_update(self):
+        node = Lone()
+        node.do(UpdateMembers((US, "here")))
+        node.do(Join("here"))
+        node.do(Join("there"))
+        node.do(UpdateMembers((US, "elsewhere")))
+        assert not node.disconnects()
+        assert not node.facts(JoinFailed)
+
     def test_smaller_views_take_effect_at_once(self):
         node = Lone().befriend(1, 2, 3, 4, 5).know(*range(10, 20))
         node.do(Retune(HyParViewConfig(active_max_size=3, passive_max_size=4, shuffle_interval=100.0)))
