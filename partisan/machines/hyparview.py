@@ -306,7 +306,8 @@ class HyParView(Neighborhood):
         """Take a peer in as the message wants, once it is reached."""
         if self._has_room_for_edge(name, peer, type(message).__name__):
             edge = self._open(name, peer)
-            self._pending[name] = message
+            if type(self._pending.get(name)) is not JoinRequest:  # for whom walks are yet to go out
+                self._pending[name] = message
             if edge.up:
                 self._take_in(name, now)
                 self._settle(name)

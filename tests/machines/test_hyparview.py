@@ -10,6 +10,7 @@ import pytest
 from partisan.errors import LocalProtocolError
 from partisan.machines.hyparview import (
     EDGE_TIMER,
+    HIGH,
     PROMOTION_TIMER,
     SHUFFLE_TIMER,
     UNTAGGED,
@@ -42,7 +43,7 @@ from partisan.machines.machine import (
     Unreachable,
     Violation,
 )
-from tests.machines.lone import NEVER, US, Lone
+from tests.machines.lone import NEVER, US, Lone, request
 
 
 class TestStarting:
@@ -158,6 +159,18 @@ class TestAJoinRequest:
         walk = ForwardJoin(3, "blue", 9, 4, US)
         assert node.sent() == [(3, Neighbor(US, UNTAGGED, NEVER, 3)), (1, walk), (2, walk)]
         assert node.facts() == [NeighborUp(3), MembersChanged((1, 2, 3, US))]
+
+    @pytest.mark.parametrize(
+        "message", [ForwardJoin(7, UNTAGGED, 1, 0, 1), Neighbor(7, UNTAGGED, NEVER, US), request(7, HIGH)], ids=repr
+    )
+    def test_walks_go_out_for_a_joiner_of_whom_something_else_is_heard_before_it_is_reached(self, message):
+        node = Lone().befriend(1, 2)
+        node.hear(7, JoinRequest(7, UNTAGGED, 1))
+        node.hear(message.sender, message)
+        node.up(7)
+        assert node.machine.active == (1, 2, 7)
+        assert [peer for peer, _ in node.sent(ForwardJoin)] == [1, 2]
+        assert [peer for peer, _ in node.sent(Neighbor)] == [7]
 
     def test_a_full_active_view_drops_somebody_for_it_with_a_farewell(self):
         node = Lone().befriend(1, 2, 3, 4, 5)
