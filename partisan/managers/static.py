@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from partisan._core.connections import ConnectionTable
 from partisan.config import Config
+from partisan.errors import ConfigError
 from partisan.machines.static import Static, StaticConfig, StaticState
 from partisan.managers.audience import Audience
 from partisan.managers.star import StarGlue, StarManager
@@ -32,7 +33,7 @@ class StaticGlue(StarGlue):
         return StaticConfig(
             period=config.periodic_interval,
             max_members=config.max_members,
-            contacts=tuple(Contact.parse(contact, "contacts") for contact in config.contacts),
+            contacts=tuple(_contact_of(text) for text in config.contacts),
             key=spec_key,
         )
 
@@ -63,6 +64,13 @@ class StaticGlue(StarGlue):
     def message_from_term(self, term: object) -> tuple[NodeSpec | None, Any]:
         """There are no messages. Raises MalformedMessage."""
         malformed(NAME, term)
+
+
+def _contact_of(text: str) -> Contact:
+    contact = Contact.parse(text, "contacts")
+    if not contact.address.port:
+        raise ConfigError("contacts", f"{text!r}: nobody listens on port 0")
+    return contact
 
 
 class StaticManager(StarManager):

@@ -111,5 +111,6 @@ async def test_other_channels_follow_their_change_among_neighbors() -> None:
 
 
 async def test_a_contact_of_another_form_is_refused() -> None:
-    with pytest.raises(ConfigError, match="contacts"):
-        await Node("a@127.0.0.1", peer_service_manager="static", contacts=["somewhere"]).start()
+    for contact, why in (("somewhere", "has not the form"), ("b@127.0.0.1:0", "nobody listens on port 0")):
+        with pytest.raises(ConfigError, match=f"option contacts: .*{why}"):
+            await Node("a@127.0.0.1", peer_service_manager="static", contacts=[contact]).start()
