@@ -31,7 +31,8 @@ subscription, where in the reference whoever keeps one does; silence is measured
 a tenth of a second makes a node isolated; there are leases. It differs from the paper: a copy that ends where its
 subscriber is kept already renews the lease; a contact multiplies the subscriptions of one node once in half a lease,
 so that real nodes, which subscribe again in every round, cost little; the joiner's own former view hears of the
-contact, so that two clusters become one.
+contact, so that two clusters become one; and a contact that had to keep a subscriber because nobody of its view was up,
+as when many join at once, multiplies that subscription in a later round.
 
 A partition that outlasts leases leaves parts that know nothing of each other. So a node remembers some whose leases
 have ended while they could not be reached. Whenever it subscribes again, and in each round in which nobody is up, it
@@ -68,6 +69,9 @@ MEMBER, AWAY = OURS + b"y", OURS + b"l"
 
 PATIENCE = 2
 """Rounds that a last word waits for its edge (ours)."""
+
+MOST_INTRODUCED = 64
+"""Subscribers of whom a contact tells its view later in one round (ours)."""
 
 MOST_MISSED = 64
 """Peers that are remembered whose leases have ended while they could not be reached (ours)."""
@@ -139,6 +143,7 @@ class Scamp(PartialView):
         self._errands: dict[Peer, tuple[int, list[object]]] = {}  # rounds that they wait, and what for
         self._passed: dict[Hashable, int] = {}  # copies of a subscriber in this round
         self._spread: dict[Hashable, float] = {}  # whose subscription we have multiplied, and until when it counts
+        self._owed: dict[Hashable, None] = {}  # whom we keep, but could not multiply: nobody else was up
         self._former: dict[Hashable, None] = {}  # real nodes that we left
         self._missed: dict[Hashable, Peer] = {}  # whose leases have ended while they were down
         self._heard = self._renewal = 0.0
@@ -229,10 +234,28 @@ class Scamp(PartialView):
         near = self._near(name)
         if not near:
             self._take(subscriber, name, now)
+            self._owed[name] = None
             return
+        self._owed.pop(name, None)
         message = Subscription(subscriber)
         for peer in near + self._rng.choices(near, k=self.config.copies):
             self._send(peer, message)
+
+    def _introduce_owed(self) -> None:
+        """Send copies for those whom we had to keep ourselves, when nobody of our view was up; not all in one round.
+
+        As many as a contact has in its view on average: ours may hold all that came with them.
+        """
+        for name in list(self._owed)[:MOST_INTRODUCED]:
+            subscriber, near = self._named.get(name), self._near(name)
+            if subscriber is None:
+                del self._owed[name]
+            elif near:
+                del self._owed[name]
+                mean = round((self.config.copies + 1) * math.log(len(near) + 1))
+                chosen = self._rng.sample(near, min(mean, len(near)))
+                for peer in chosen + self._rng.choices(near, k=self.config.copies):
+                    self._send(peer, Subscription(subscriber))
 
     def _pass(self, subscriber: Peer, name: Hashable, now: float) -> None:
         """Keep the subscriber, or pass it on."""
@@ -480,6 +503,7 @@ class Scamp(PartialView):
         self._named.clear()
         self._actors.clear()
         self._spread.clear()
+        self._owed.clear()
         self._missed.clear()
         self._left = now
         self.actor = self._fresh_actor(AWAY)
@@ -499,6 +523,7 @@ class Scamp(PartialView):
         self._passed.clear()
         self._age_errands()
         self._end_leases(now)
+        self._introduce_owed()
         if self.config.fanout == 0:
             return
         message = Heartbeat(self.myself)

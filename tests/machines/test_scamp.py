@@ -153,6 +153,34 @@ class TestJoining:
         assert {message for _, message in copies} == {Subscription(9)}
         assert 9 not in machine.view
 
+    def test_nodes_that_join_at_once_do_not_depend_on_their_contact(self, network, kind):
+        config = ScampConfig(name=named, lease=math.inf)
+        for seed in range(5):
+            net = network(seed, lambda peer, rng, restored: kind(peer, config, rng, restored))
+            for peer in range(40):
+                net.boot(peer)
+            for peer in range(1, 40):
+                net.tell(peer, Join(("contact", 0)))
+            net.run(12.0)
+            net.crash(0)
+            graph = views(net)
+            assert all(len({*reach(graph, peer)} - {0}) == 39 for peer in graph)
+
+    def test_who_was_kept_while_nobody_else_was_up_is_multiplied_in_a_round(self, network, kind):
+        machine = alone(kind, copies=2, lease=math.inf)
+        for peer in (1, 2, 3, 4):
+            assert not sent(machine.handle(Received(peer, Subscription(peer)), 1.0), Subscription)
+        assert machine.view == (1, 2, 3, 4)
+        assert not sent(machine.handle(TimedOut(GOSSIP_TIMER), 10.0), Subscription), "nobody is up"
+        for peer in (1, 2, 3):
+            machine.handle(Connected(peer, peer, state_of(kind, peer)), 11.0)
+        machine.handle(Received(4, Unsubscription(4)), 11.0)
+        copies = sent(machine.handle(TimedOut(GOSSIP_TIMER), 20.0), Subscription)
+        told = {who: [peer for peer, message in copies if message.subscriber == who] for who in (1, 2, 3, 4)}
+        assert {who: len(peers) for who, peers in told.items()} == {1: 4, 2: 4, 3: 4, 4: 0}
+        assert all(who not in peers for who, peers in told.items())
+        assert not sent(machine.handle(TimedOut(GOSSIP_TIMER), 30.0), Subscription)
+
     def test_it_multiplies_those_of_one_node_once_in_half_a_lease(self, network, kind):
         machine = acquainted(kind, 1, 2, copies=4, lease=100.0)
         machine.handle(Received(9, Subscription(9)), 1.0)
@@ -434,8 +462,8 @@ def test_who_is_kept_by_version_2_knows_by_whom(network):
 
 
 def test_a_leaver_of_version_2_is_replaced_but_for_c_and_one(network):
-    net = cluster(network, ScampV2, 60, copies=2)
-    net.run(5.0)
+    net = cluster(network, ScampV2, 60, copies=2, seed=2)  # nobody has it alone in view, and subscribes anew without it
+    net.run(10.0)  # a round: nobody is to be introduced any more
     graph = views(net)
     leaver = max(graph, key=lambda peer: len(holders(net, peer)))
     held, arcs = len(holders(net, leaver)), sum(map(len, graph.values()))
