@@ -36,7 +36,8 @@ as when many join at once, multiplies that subscription in a later round.
 
 A partition that outlasts leases leaves parts that know nothing of each other. So a node remembers some whose leases
 have ended while they could not be reached. Whenever it subscribes again, and in each round in which nobody is up, it
-dials one of them, in turns, and joins again through who answers, unless that has left.
+dials one of them, in turns, and joins again through who answers, unless that has left. It remembers some of the views
+that greetings told, too, for when nobody is up: the only one that it had may have left, or died.
 
 A node that lost its memory while others have it is found by a heartbeat, and subscribes through whoever sent it. Who
 left is not: its actor says so to whoever connects, by which it is dropped there. Real nodes do not read actors; what
@@ -74,7 +75,7 @@ MOST_INTRODUCED = 64
 """Subscribers of whom a contact tells its view later in one round (ours)."""
 
 MOST_MISSED = 64
-"""Peers that are remembered whose leases have ended while they could not be reached (ours)."""
+"""Peers that are remembered whose leases have ended while they could not be reached, and that others told of (ours)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class Scamp(PartialView):
         self._owed: dict[Hashable, None] = {}  # whom we keep, but could not multiply: nobody else was up
         self._former: dict[Hashable, None] = {}  # real nodes that we left
         self._missed: dict[Hashable, Peer] = {}  # whose leases have ended while they were down
+        self._told: dict[Hashable, Peer] = {}  # whom those that we reached had in view; for when we have nobody
         self._heard = self._renewal = 0.0
         self._left = -math.inf
         ours = restored is not None and restored.actor.startswith(OURS)
@@ -372,6 +374,7 @@ class Scamp(PartialView):
                 self._be_removed(now)
             return
         self._missed.pop(self.config.name(who), None)
+        self._told.pop(self.config.name(who), None)
         if who in self._view:
             self._spread.pop(self.config.name(who), None)
             self._lose(who, "left")
@@ -425,8 +428,13 @@ class Scamp(PartialView):
         if held is not None and held != peer:
             self._replace(held, peer, now)
         away = greeting is not None and greeting.actor.startswith(AWAY)
-        missed = self._missed.pop(name, None) is not None and not away
-        if joining or missed:
+        asked = (name in self._missed or name in self._told) and held is None and not away
+        self._missed.pop(name, None)
+        self._told.pop(name, None)
+        if greeting is not None and not (away or self.is_away):
+            self._remember(self._told, greeting.view)
+            self._told.pop(name, None)
+        if joining or asked:
             self._joined(peer, name, contact, now)
         elif peer in self._view and away:
             self._lose(peer, "left")
@@ -505,6 +513,7 @@ class Scamp(PartialView):
         self._spread.clear()
         self._owed.clear()
         self._missed.clear()
+        self._told.clear()
         self._left = now
         self.actor = self._fresh_actor(AWAY)
         self._save(self.greeting)
@@ -535,27 +544,31 @@ class Scamp(PartialView):
             self._subscribe_again(now)
 
     def _dial_missed(self) -> None:
-        """Try one of those who were given up while they could not be reached; `_greeted` hears if it answers."""
-        for name, peer in self._missed.items():
-            del self._missed[name]
-            self._missed[name] = peer  # the last of them now
-            if peer not in self._errands:
-                self._errands[peer] = (0, [])
-                self._keep(peer)
-            return
+        """Try one of those who were given up while they could not be reached; `_greeted` hears if it answers.
+
+        Who has nobody tries one of whom it was told, too.
+        """
+        for others in (self._missed, {} if self._up else self._told):
+            for name in [name for name in others if name not in self._named][:1]:
+                peer = others[name] = others.pop(name)  # the last of them now
+                if peer not in self._errands:
+                    self._errands[peer] = (0, [])
+                    self._keep(peer)
 
     def _end_leases(self, now: float) -> None:
         for peer in [peer for peer, until in self._view.items() if until <= now]:
             if peer not in self._up:
-                self._miss(peer)
+                self._remember(self._missed, [peer])
             if peer not in self._up or len(self._up) > 1:
                 self._lose(peer, "expired")
 
-    def _miss(self, peer: Peer) -> None:
-        """Remember whom a partition may keep from us."""
-        self._missed[self.config.name(peer)] = peer
-        if len(self._missed) > MOST_MISSED:
-            del self._missed[next(iter(self._missed))]
+    def _remember(self, others: dict[Hashable, Peer], peers: Iterable[Peer]) -> None:
+        """Know these as well, to dial them when it is time for that."""
+        for peer in peers:
+            if self.config.name(peer) != self._name:
+                others[self.config.name(peer)] = peer
+        while len(others) > MOST_MISSED:
+            del others[next(iter(others))]
 
     def _problem_of_greeting(self, greeting: object) -> str | None:
         """Say what makes a state unusable, as far as both versions have it."""

@@ -127,6 +127,7 @@ class ScampV2(Scamp):
             return
         held = self._named.get(self.config.name(former))
         self._missed.pop(self.config.name(former), None)
+        self._told.pop(self.config.name(former), None)
         if held is None:
             return
         name = self.config.name(new)

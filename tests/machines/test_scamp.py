@@ -328,6 +328,25 @@ class TestRounds:
         assert sent(effects, Subscription) == [(2, Subscription(0))]
         assert 1 in [effect.peer for effect in machine.handle(TimedOut(GOSSIP_TIMER), 100.0) if type(effect) is Connect]
 
+    def test_who_has_nobody_dials_those_whom_its_last_peer_had(self, network, kind):
+        machine = alone(kind)
+        machine.handle(Join(1), 0.0)
+        machine.handle(Connected(1, 1, state_of(kind, 1, alone(kind, 1).actor, view=(5, 0))), 0.0)
+        assert not [each for each in machine.handle(TimedOut(GOSSIP_TIMER), 10.0) if type(each) is Connect]
+        machine.handle(Received(1, Unsubscription(1)), 11.0)
+        assert Connect(5) in machine.handle(TimedOut(GOSSIP_TIMER), 20.0)
+        effects = machine.handle(Connected(5, 5, state_of(kind, 5, alone(kind, 5).actor)), 21.0)
+        assert machine.members == (0, 5)
+        assert sent(effects, Subscription) == [(5, Subscription(0))]
+
+    def test_who_left_is_not_drawn_back_by_whom_it_tells(self, network, kind):
+        net = cluster(network, kind, 6, gap=0.05, copies=2, period=0.3)
+        net.run(5.0)
+        net.tell(0, Leave())
+        net.run(10.0)
+        assert net.nodes[0].machine.members == (0,)
+        assert not holders(net, 0)
+
     def test_who_left_unheard_is_not_drawn_back_and_who_is_said_to_have_left_is_not_dialled(self, network, kind):
         gone = acquainted(kind, 9, me=1)
         gone.handle(Leave(), 1.0)
@@ -615,3 +634,4 @@ def test_whatever_happens_views_stay_sound(kind, seed, events):
     assert restored.members == machine.members
     assert len(machine._passed) <= 5 >= len(machine._spread)
     assert not machine._missed.keys() & machine._named.keys()
+    assert 0 not in [*machine._missed, *machine._told]
