@@ -180,6 +180,10 @@ class HyParView(Neighborhood):
         elif name in self._active:
             self._notify(Joined(contact, self._active[name]))
         elif contact not in self._joins:
+            former = self._edges.get(name)
+            if former is not None and not former.up and former.peer != contact:
+                self._close(name, "replaced")  # nobody has answered there: what a join says of its address is news
+                self._forget(name)
             self._joins[contact] = name
             edge = self._open(name, contact)
             if edge.up:

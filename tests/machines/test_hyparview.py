@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from random import Random
 
 import pytest
 
@@ -17,6 +18,8 @@ from partisan.machines.hyparview import (
     Declined,
     Farewell,
     ForwardJoin,
+    HyParView,
+    HyParViewConfig,
     HyParViewState,
     JoinRequest,
     Neighbor,
@@ -25,7 +28,9 @@ from partisan.machines.hyparview import (
     Shuffle,
 )
 from partisan.machines.machine import (
+    Connect,
     Connected,
+    Disconnect,
     Disconnected,
     GiveUp,
     Join,
@@ -34,13 +39,16 @@ from partisan.machines.machine import (
     MembersChanged,
     NeighborDown,
     NeighborUp,
+    Notify,
     Received,
     Retune,
     Save,
+    Start,
     StartTimer,
     StopTimer,
     TimedOut,
     Unreachable,
+    UpdateMembers,
     Violation,
 )
 from tests.machines.lone import NEVER, US, Lone, request
@@ -112,6 +120,22 @@ class TestJoining:
         assert not node.disconnects()
         node.up(1)
         assert node.sent(JoinRequest)
+
+    @pytest.mark.parametrize("wish", [UpdateMembers(((US, "a"), (7, "old"))), Join((7, "old"))], ids=repr)
+    def test_a_join_dials_where_it_says_and_not_where_nobody_has_answered_yet(self, wish):
+        config = HyParViewConfig(name=lambda peer: peer[0])
+        machine = HyParView((US, "a"), config, Random(1))
+        machine.handle(Start(), 0.0)
+        machine.handle(wish, 0.0)
+        effects = machine.handle(Join((7, "new")), 1.0)
+        assert [e for e in effects if isinstance(e, Connect | Disconnect)] == [
+            Disconnect((7, "old"), "replaced"),
+            Connect((7, "new")),
+        ]
+        machine.handle(Connected((7, "new"), (7, "new")), 2.0)
+        effects = machine.handle(Received((7, "new"), Neighbor((7, "new"), UNTAGGED, NEVER, (US, "a"))), 2.0)
+        assert Notify(Joined((7, "new"), (7, "new"))) in effects
+        assert machine.active == ((7, "new"),)
 
     def test_giving_a_join_up_ends_its_edge(self):
         node = Lone()
