@@ -128,6 +128,8 @@ class ScampV2(Scamp):
         held = self._named.get(self.config.name(former))
         self._missed.pop(self.config.name(former), None)
         self._told.pop(self.config.name(former), None)
+        if self.config.name(new) != self.config.name(former):
+            self._in_view.pop(self.config.name(former), None)  # it leaves, and has nobody in view
         if held is None:
             return
         name = self.config.name(new)
@@ -137,6 +139,12 @@ class ScampV2(Scamp):
         self._lose(held, "left")
         if name != self._name and name not in self._named:
             self._take(new, name, now)
+
+    def _replace(self, former: Peer, peer: Peer, now: float) -> None:
+        super()._replace(former, peer, now)
+        name = self.config.name(peer)
+        if name in self._in_view:
+            self._in_view[name] = (peer, self._in_view[name][1])
 
     def _turn_away(self, peer: Peer) -> None:
         self._tell(peer, Unsubscription(self.myself))

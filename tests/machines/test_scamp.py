@@ -518,6 +518,23 @@ def test_nobody_else_can_replace_a_peer_or_speak_for_it(network):
     assert machine.view == (2, 9)
 
 
+def test_who_has_left_has_nobody_in_view_whether_it_names_another_or_not(network):
+    for farewell in (Replacement(1, 9), Unsubscription(1)):
+        machine = acquainted(ScampV2, 1, 2)
+        machine.handle(Received(1, Kept(1)), 1.0)
+        machine.handle(Received(1, farewell), 2.0)
+        assert machine.in_view == ()
+
+
+def test_who_has_us_in_view_is_known_by_its_latest_value(network):
+    here, moved = (1, "a"), (1, "b")
+    for news in (Replacement(here, moved), Heartbeat(moved)):
+        machine = acquainted(ScampV2, here, me=(0, "a"))
+        machine.handle(Received(here, Kept(here)), 1.0)
+        machine.handle(Received(here, news), 2.0)
+        assert machine.in_view == (moved,)
+
+
 def test_a_departure_is_for_who_is_named(network):
     machine = acquainted(ScampV2, 1, 2)
     assert machine.handle(Received(1, Departure(2)), 1.0) == []
