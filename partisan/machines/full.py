@@ -187,6 +187,12 @@ class FullMembership(Membership):
         actor = b"" if greeting is None else greeting.actor
         if greeting is not None:
             self._hear(peer, actor, theirs, now)
+        if joining and self._too_large(self.state.merge(theirs, dead=not self._follows(actor))):
+            for asked in (contact, peer):
+                self._give_up(asked, "full")
+            joining = False
+            if peer not in self._edges:
+                return
         known = [each for each in dict.fromkeys((contact, peer)) if self._is_value_of(each, peer)]
         left = not joining and self._has_left(known, theirs)
         if left:

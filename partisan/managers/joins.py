@@ -17,6 +17,7 @@ FAILURES = {
     "self": "that is this node's own name, and another node needs another",
     "greeting": "its membership state is none that this node understands",
     "left": "it was given up",
+    "full": "the members of both together, with those who left and are not forgotten, are more than max_members",
     "client": "its role is client, as that of this node, and clients join servers only",
     "role": "its role does not go with that of this node (clients join servers; with a tag, nobody joins who has none)",
     "unreachable": "it has introduced itself, but cannot be reached",

@@ -167,6 +167,18 @@ class TestJoin:
         assert Disconnect(B, "greeting") in effects
         assert machine.members == (A,)
 
+    def test_a_join_of_more_members_than_there_may_be_fails(self):
+        machine, contact = node(max_members=2), Contact.parse("127.0.0.1:1000")
+        machine.handle(Join(contact), 0.0)
+        theirs = FullState(b"actor", OrSet({B: {b"b": True}, C: {b"c": False}}))
+        effects = machine.handle(Connected(B, contact, theirs), 0.1)
+        assert facts(effects) == [JoinFailed(contact, "full")]
+        assert Disconnect(B, "full") in effects
+        assert machine.members == (A,)
+        machine.handle(Join(B), 1.0)
+        machine.handle(Connected(B, B, alone(B)), 1.1)
+        assert machine.members == (A, B)
+
     def test_a_peer_that_tells_no_state_is_added_by_the_join(self):
         machine = node()
         machine.handle(Join(B), 0.0)

@@ -183,6 +183,15 @@ async def test_a_member_to_be_that_cannot_be_reached_is_warned_of_once_told_each
             await eventually(lambda: fully_meshed(a, b))
 
 
+async def test_a_join_of_a_cluster_that_has_no_room_fails_and_leaves_both_as_they_were() -> None:
+    async with running("a", "b", max_members=2) as (a, b), running("c", max_members=2) as [c]:
+        await b.join(address_of(a))
+        with pytest.raises(ConnectFailed, match="more than max_members"):
+            await c.join(address_of(a))
+        assert c.members() == [C]
+        assert a.members() == [A, B]
+
+
 async def test_a_member_to_be_that_turns_out_to_be_somebody_else_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     async with running("a", "b") as (a, b):
         await a.update_members([A, f"c@{b.listen_addrs[0]}"])
