@@ -59,9 +59,10 @@ options that mean, and default to, what they do there.
     node.reconfigure(parallelism=2, channels={"data": {"max_queue_octets": 1 << 20}, "bulk": None})
 
 All that are given change, or none: an option that is unknown, wrong, or not live and given another value is a
-`ConfigError` that names it. Tables are merged with what is there, and a channel that is `None` is taken away (it must
-be there; the two that always exist go back to their defaults). `partisan.reconfigure` does the same to the current
-node. What it means to what runs already:
+`ConfigError` that names it. Tables are merged with what is there, groups too: `plumtree={"most_trees": 64}` leaves
+its other options as they are, while a group given as its class replaces all of them. A channel that is `None` is taken
+away (it must be there; the two that always exist go back to their defaults). `partisan.reconfigure` does the same to
+the current node. What it means to what runs already:
 """
 
 EFFECTS: tuple[tuple[str, str], ...] = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -547,11 +547,7 @@ class Config:
             ConfigError: an option is unknown or wrong, or may not change while a node runs.
         """
         layer = opened(Config, options)
-        values: dict[str, Any] = {entry.name: getattr(self, entry.name) for entry in options_of(Config)}
-        values["connection_ping"] = mapping_of(self.connection_ping)
-        values["codec"] = mapping_of(self.codec)
-        values["peer_discovery"] = mapping_of(self.peer_discovery)
-        values["hyparview"] = mapping_of(self.hyparview)
+        values = {name: mapping_of(each) if is_dataclass(each) else each for name, each in mapping_of(self).items()}
         values["channels"] = {
             name: mapping_of(channel) | ({"parallelism": 0} if name in self.inheriting else {})
             for name, channel in self.channels.items()

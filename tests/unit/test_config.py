@@ -321,6 +321,36 @@ def test_changed_options_are_named_and_the_others_stay() -> None:
     assert config.changed({}) == (config, frozenset())
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "change"),
+    [
+        ("connection_ping", {"timeout": 3.0, "max_attempts": 9}, {"idle_timeout": 7.0}),
+        ("hyparview", {"active_rwl": 4, "passive_rwl": 3}, {"patience": 2.0}),
+        ("plumtree", {"graft_after": 0.7, "most_trees": 9}, {"lazy_tick_period": 3.0}),
+        ("relay", {"timeout": 7.0, "max_waiting": 9}, {"retry": 3.0}),
+        ("causal", {"persist": False, "patience": 70.0}, {"max_waiting": 5}),
+        ("tls_client_options", {"certfile": "a.pem", "verify": "verify_none"}, {"cacertfile": "ca.pem"}),
+        (
+            "tls_server_options",
+            {"certfile": "a.pem", "cacertfile": "ca.pem", "verify": "verify_peer", "fail_if_no_peer_cert": True},
+            {"certfile": "b.pem"},
+        ),
+        ("peer_discovery", {"type": "list", "config": {"addresses": ["a@h:1"]}}, {"timeout": 2.0}),
+    ],
+)
+def test_a_change_in_a_group_keeps_its_other_options(name: str, given: dict[str, Any], change: dict[str, Any]) -> None:
+    made, differing = load({name: given}).changed({name: change})
+    assert differing == {f"{name}.{option}" for option in change}
+    assert getattr(made, name) == getattr(load({name: given | change}), name)
+
+
+def test_a_group_that_may_be_none_is_merged_too() -> None:
+    config = load({"distribution": {"cookie": "secret", "port": 4370}})
+    assert config.changed({"distribution": {"port": 4370}}) == (config, frozenset())
+    with pytest.raises(ConfigError, match=r"distribution\.port: it cannot change .* needs a restart"):
+        config.changed({"distribution": {"port": 4371}})
+
+
 def test_a_channel_that_is_none_is_taken_away_and_the_two_that_always_exist_begin_anew() -> None:
     config = load({"channels": {"a.b": {"parallelism": 2}, DEFAULT_CHANNEL: {"queue_policy": "error"}}})
     made, differing = config.changed({"channels": {"a.b": None, DEFAULT_CHANNEL: None}})
