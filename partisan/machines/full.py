@@ -18,7 +18,8 @@ does around it) and differs on purpose in this:
   learnt it, or will be when its edge comes up;
 - the greeting of every edge that comes up is merged, not only that of a join, and answered if it lacks something;
 - a join adds: if either side was removed from the other's set, it gets a fresh token there;
-- `UpdateMembers` compares names, where the reference compares specs: what a node says of itself stands;
+- `UpdateMembers` compares names, where the reference compares specs: what a node says of itself stands. A member that
+  is not connected is also tried where the update says, as if it were new: it may have moved while nobody saw it;
 - one node, one spec: a node's own word about its spec replaces what the set held under its name. The reference keeps
   both and dials the old address for ever;
 - who left stays away. A node that begins again keeps its dead tokens. By them it recognises gossip of members who have

@@ -326,11 +326,19 @@ class Membership(Machine, ABC):
             if contact not in event.members:
                 del self._update[contact]
                 self._give_up(contact, "left")
+        moved = dict.fromkeys(self._moved(event.members))
         for peer in event.members:
-            if name(peer) not in known:
+            if name(peer) not in known or peer in moved:
                 if peer not in self._pending:
                     self._update[peer] = None
                 self._on_join(Join(peer), now)
+
+    def _moved(self, contacts: Iterable[Peer]) -> list[Peer]:
+        """Those of the contacts that are members who cannot be reached, and are known as another value than this."""
+        members = {self.config.name(peer): peer for peer in self.members if peer != self.myself}
+        for peer in self._up:
+            members.pop(self.config.name(peer), None)
+        return [peer for peer in contacts if members.get(self.config.name(peer), peer) != peer]
 
     def _on_connected(self, event: Connected, now: float) -> None:
         peer, contact = event.peer, event.contact

@@ -56,13 +56,18 @@ class PartialView(Membership):
             self._try_contacts(others, now)
 
     def _try_contacts(self, contacts: list[Peer], now: float) -> None:
-        """Give up who is none of them any more; if we are alone, join one, unless one is being joined."""
+        """Give up who is none of them any more; if we are alone, join one, unless one is being joined.
+
+        So is who reaches none of its members, and is told that they are elsewhere.
+        """
         for former in [contact for contact in self._update if contact not in contacts]:
             del self._update[former]
             self._give_up(former, "left")
         self._silent = {contact: None for contact in self._silent if contact in self._update}
         fresh = [contact for contact in contacts if contact not in self._pending]
-        if fresh and len(self.members) == 1 and self._pending.keys() <= self._silent.keys():
+        if len(self.members) > 1:
+            fresh = [] if self._up else self._moved(fresh)
+        if fresh and self._pending.keys() <= self._silent.keys():
             chosen = min(fresh, key=lambda contact: str(self.config.name(contact)))
             self._update[chosen] = None
             self._on_join(Join(chosen), now)

@@ -291,13 +291,18 @@ class OverlayManager(ABC):
         self._driver.handle(UpdateMembers(members))
 
     def _member(self, target: Target) -> Target:
-        """The member that a contact means, by its name or else by its address; or the contact."""
-        if isinstance(target, NodeSpec):
+        """The member that a contact means, by its name or else by its address; or the contact.
+
+        That is also a member's that is not connected and is to be elsewhere than it was: both places are tried.
+        """
+        at = {*(target.listen_addrs if isinstance(target, NodeSpec) else target.addresses)}
+        if target.name is None:
+            return next((spec for spec in self._known.values() if not at.isdisjoint(spec.listen_addrs)), target)
+        known = self._known.get(target.name)
+        if known is None:
             return target
-        if target.name is not None:
-            return self._known.get(target.name, target)
-        at = {*target.addresses}
-        return next((spec for spec in self._known.values() if not at.isdisjoint(spec.listen_addrs)), target)
+        there = known == self._spec or self._is_connected(known.name) or not at.isdisjoint(known.listen_addrs)
+        return known if there else target
 
     async def join(self, contact: str | NodeSpec | Contact, timeout: float) -> str:
         """Join the contact's cluster; see `Node.join`."""

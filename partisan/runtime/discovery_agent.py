@@ -19,7 +19,7 @@ from typing import Final, Literal
 from partisan import telemetry
 from partisan.config import DiscoveryConfig
 from partisan.errors import ConfigError, DiscoveryDisabled, DiscoveryFailed, PartisanError
-from partisan.names import Contact, NodeSpec
+from partisan.names import Contact, ListenAddress, NodeSpec
 from partisan.net.context import Context
 from partisan.runtime.discovery_backend import Backend, Here, make_backend
 from partisan.runtime.membership_calls import Who
@@ -38,11 +38,22 @@ def name_of(who: Who) -> str | None:
     return who if isinstance(who, str) else who.name
 
 
+def addresses_of(who: Who) -> tuple[ListenAddress, ...]:
+    """Where a node that was found listens, as far as that is known."""
+    return () if isinstance(who, str) else who.listen_addrs if isinstance(who, NodeSpec) else who.addresses
+
+
+def has_moved(who: Who, member: NodeSpec) -> bool:
+    """Whether a member was found nowhere where it is known to listen."""
+    return not isinstance(who, str) and set(addresses_of(who)).isdisjoint(member.listen_addrs)
+
+
 def wanted(found: Iterable[Who], myself: NodeSpec, members: Sequence[NodeSpec], *, remove: bool) -> list[Who]:
     """Return whom to make the members: this node first; none at all where nothing is to change.
 
     Args:
-        found: what a lookup gave; of several of one name the first counts.
+        found: what a lookup gave; of several of one name the first counts. A member is the spec by which it is known,
+            or, if it was found elsewhere, what was found: nobody else may say where it listens now.
         members: who is one now, `myself` among them.
         remove: whether members that were not found leave.
     """
@@ -59,7 +70,7 @@ def wanted(found: Iterable[Who], myself: NodeSpec, members: Sequence[NodeSpec], 
         if name == myself.name:
             chosen[name] = myself
         elif name in known:
-            chosen.setdefault(name, known[name])
+            chosen.setdefault(name, who if has_moved(who, known[name]) else known[name])
         elif not isinstance(who, str):
             chosen.setdefault(key, who)
     if not chosen:
@@ -140,7 +151,7 @@ class DiscoveryAgent:
         if not isinstance(who, str | NodeSpec | Contact):
             self._skip(repr(who), "it is no Contact, NodeSpec or name")
             return False
-        addresses = () if isinstance(who, str) else who.listen_addrs if isinstance(who, NodeSpec) else who.addresses
+        addresses = addresses_of(who)
         if addresses and not any(address.port for address in addresses):
             self._skip(str(who), "nobody listens on port 0")
             return False

@@ -150,7 +150,8 @@ class MembershipCalls(ConnectionCalls):
     async def update_members(self, members: Iterable[Who]) -> None:
         """Make these the members: begin to join who is new, make leave who is missing.
 
-        This node must be among them, or it leaves itself. Nobody at all changes nothing. It returns as soon as host
+        This node must be among them, or it leaves itself. Nobody at all changes nothing. A member that is not
+        connected, and is given with another address than it had, is tried there too. It returns as soon as host
         names are looked up: joins go on in the background until they are done, or until an update without them. What
         keeps one is logged as a warning, at most once a minute, and told as `partisan.socket.error` each time.
 

@@ -317,6 +317,24 @@ class TestEdges:
             Connect(D),
         ]
 
+    def test_a_member_that_is_down_is_tried_where_an_update_says_and_one_that_is_up_is_not(self):
+        machine, elsewhere = member(node(), B), spec("b", 2000)
+        assert machine.handle(UpdateMembers((A, elsewhere)), 1.0) == []
+        machine.handle(Disconnected(B, "closed"), 2.0)
+        assert machine.handle(UpdateMembers((A, elsewhere)), 3.0) == [Connect(elsewhere)]
+        assert machine.handle(UpdateMembers((A, elsewhere)), 4.0) == []
+        effects = machine.handle(Connected(elsewhere, elsewhere, alone(elsewhere)), 5.0)
+        assert MemberReplaced(B, elsewhere) in facts(effects)
+        assert machine.members == (A, elsewhere)
+
+    def test_the_place_where_an_update_says_a_member_is_is_given_up_when_it_is_back(self):
+        machine, elsewhere = member(node(), B), spec("b", 2000)
+        machine.handle(Disconnected(B, "closed"), 1.0)
+        machine.handle(UpdateMembers((A, elsewhere)), 2.0)
+        machine.handle(Connected(B, B, alone(B)), 3.0)
+        assert Disconnect(elsewhere, "left") in machine.handle(UpdateMembers((A, B)), 4.0)
+        assert machine.members == (A, B)
+
     def test_an_edge_that_is_up_may_tell_its_state_again(self):
         machine = member(node(), B)
         effects = machine.handle(Connected(B, B, FullState(b"x", machine.state.remove([A]))), 1.0)

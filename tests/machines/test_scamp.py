@@ -234,6 +234,11 @@ class TestJoining:
         machine.handle(UpdateMembers((5, 6)), 1.0)
         assert machine.view == ()
 
+    def test_an_update_of_the_members_does_not_make_a_node_join_whose_members_are_where_they_were(self, network, kind):
+        machine = acquainted(kind, 1)
+        machine.handle(Disconnected(1, "closed"), 1.0)
+        assert machine.handle(UpdateMembers((0, 1, 5)), 2.0) == []
+
     def test_another_contact_is_joined_at_the_next_update_when_one_has_failed(self, network, kind):
         machine = alone(kind)
         machine.handle(UpdateMembers((0, 6, 5)), 1.0)

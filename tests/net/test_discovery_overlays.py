@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,3 +88,29 @@ async def test_a_listed_node_that_is_not_there_keeps_nobody_from_forming_an_over
             await stack.enter_async_context(node)
         await eventually(lambda: formed(*nodes), timeout=30.0)
     assert_nothing_left(*nodes)
+
+
+@contextlib.asynccontextmanager
+async def kept(overlay: str, directory: Path, remove: bool = True) -> AsyncIterator[list[Node]]:
+    """Three servers that keep their membership there, that listen where none did before and find each other."""
+    places = [f"{name}@127.0.0.1:{free_port()}" for name in "abc"]
+    found = found_by("list", {"addresses": places}, remove=remove, polling_interval=0.2)
+    tag = "server" if overlay == "client_server" else None
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = [
+            Node(place, **{**FAST, **OVERLAYS[overlay], **found}, tag=tag, persist_dir=str(directory / place[0]))
+            for place in places
+        ]
+        for node in nodes:
+            await stack.enter_async_context(node)
+        yield nodes
+
+
+@pytest.mark.parametrize("remove", [True, False])
+@pytest.mark.parametrize("overlay", sorted(OVERLAYS.keys() - {"static"}))
+async def test_nodes_that_remember_each_other_and_all_come_back_elsewhere_find_each_other(
+    overlay: str, remove: bool, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        async with kept(overlay, tmp_path, remove) as nodes:
+            await eventually(lambda nodes=nodes: formed(*nodes), timeout=30.0)

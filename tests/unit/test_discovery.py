@@ -82,7 +82,7 @@ def test_members_that_were_not_found_are_kept_only_with_remove_off(found: list[W
         ([spec(0)], [ME]),
         ([unnamed(0)], [ME]),
         ([named(1), unnamed(1), spec(1), "n1@h"], [ME, spec(1)]),
-        ([Contact(ListenAddress("10.0.0.1", 1), "n1@h")], [ME, spec(1)]),
+        ([Contact(ListenAddress("10.0.0.1", 1), "n1@h", spec(1).listen_addrs)], [ME, spec(1)]),
         ([unnamed(5), unnamed(5), named(6)], [ME, unnamed(5), named(6)]),
     ],
 )
@@ -90,6 +90,17 @@ def test_a_member_is_meant_by_its_name_or_its_address_and_stays_as_it_is_known(
     found: list[Who], chosen: list[Who]
 ) -> None:
     assert wanted(found, ME, [ME, spec(1)], remove=True) == chosen
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        Contact(ListenAddress("10.0.0.1", 1), "n1@h"),
+        NodeSpec("n1@h", (ListenAddress("10.0.0.1", 1),), ()),
+    ],
+)
+def test_a_member_that_was_found_elsewhere_is_given_as_it_was_found(elsewhere: Who) -> None:
+    assert wanted([elsewhere], ME, [ME, spec(1)], remove=True) == [ME, elsewhere]
 
 
 def configured(**options: Any) -> Config:
