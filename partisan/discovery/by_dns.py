@@ -60,6 +60,13 @@ def host_of(name: Any) -> str:
     return text.lower()
 
 
+def place_of(server: Any) -> tuple[Any, int]:
+    """Where a nameserver is asked, or who has given an answer."""
+    if isinstance(server, dns.resolver.Answer):
+        return server.nameserver, server.port or DNS_PORT
+    return getattr(server, "address", server), getattr(server, "port", DNS_PORT)
+
+
 def nameserver(text: str, option: str) -> dns.nameserver.Nameserver:
     """Read `ip`, `ip:port` or `[ip]:port`. Raises ConfigError."""
     try:
@@ -93,6 +100,7 @@ class DnsDiscovery:
 
     async def lookup(self) -> Sequence[Who]:
         """Ask for the records."""
+        self._resolver = self._make_resolver()  # anew: the system's nameservers change, as with its network
         if self._config.record_type == "srv":
             records = await self._ask(self._query, "SRV")
             found = targets_of(records)
@@ -109,8 +117,7 @@ class DnsDiscovery:
         return self._config.inet6 and self._config.record_type in ("srv", "fqdns")
 
     async def close(self) -> None:
-        """Nothing is held but what the system's resolvers are."""
-        self._resolver = None
+        """Nothing is held between lookups."""
 
     async def _all(self, ask: Any, places: Sequence[Any]) -> list[Who]:
         """What all of these give; addresses of one name belong to one node. Raises DiscoveryFailed if any does."""
@@ -173,12 +180,12 @@ class DnsDiscovery:
 
     async def _ask(self, name: dns.name.Name, kind: str) -> list[Any]:
         """The records of a name; there is at least one. Raises DiscoveryFailed."""
-        if self._resolver is None:
-            self._resolver = self._make_resolver()
+        resolver = self._resolver
+        assert resolver is not None  # the lookup has made it
         what = f"{kind} of {name.to_text(omit_final_dot=True)}"
         lifetime = self._here.config.peer_discovery.timeout
         try:
-            answer = await self._resolver.resolve(name, kind, lifetime=lifetime, raise_on_no_answer=True)
+            answer = await resolver.resolve(name, kind, lifetime=lifetime, raise_on_no_answer=True)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer) as error:
             raise DiscoveryFailed("dns", "not_found", f"{what}: {error}") from error
         except dns.resolver.LifetimeTimeout as error:
@@ -187,6 +194,8 @@ class DnsDiscovery:
             raise DiscoveryFailed("dns", "refused", f"{what}: {error}") from error
         except (dns.exception.DNSException, OSError) as error:
             raise DiscoveryFailed("dns", "malformed", f"{what}: {error!r}") from error
+        # One that is silent costs each question seconds: the others of this lookup begin with who has answered.
+        resolver.nameservers = sorted(resolver.nameservers, key=lambda each: place_of(each) != place_of(answer))
         return list(answer)
 
     def _make_resolver(self) -> dns.asyncresolver.Resolver:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
@@ -149,6 +151,40 @@ async def test_another_nameserver_is_asked_when_the_first_does_not_answer(server
         ) as node,
     ):
         assert len(await node.discovery.lookup()) == 3
+
+
+async def test_a_nameserver_that_is_silent_costs_a_lookup_of_many_nodes_its_patience_once(server: Dns) -> None:
+    hosts = [f"n{number}.test" for number in range(40)]
+    server.knows(*(f"127.0.0.1 {host}" for host in hosts))
+    services = [f"--srv-host=_shop._tcp.test,{host},{10200 + number}" for number, host in enumerate(hosts)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        first = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with (
+            serving(server, *services),
+            looking("srv", "_shop._tcp.test", server, nameservers=[first, server.address]) as node,
+        ):
+            assert len(await node.discovery.lookup()) == len(hosts)
+
+
+async def test_nameservers_of_the_system_that_change_are_asked_at_the_next_lookup(
+    server: Dns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "resolv.conf"
+
+    class Resolver(dns.asyncresolver.Resolver):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(str(file), **options)
+            self.port = server.port
+
+    monkeypatch.setattr(dns.asyncresolver, "Resolver", Resolver)
+    async with serving(server), looking("a", "shop.test", server, nameservers=[]) as node:
+        for _ in range(2):
+            file.write_text("nameserver 127.0.0.9\n")  # where nobody is
+            with pytest.raises(DiscoveryFailed):
+                await node.discovery.lookup()
+            file.write_text("nameserver 127.0.0.1\n")
+            assert len(await node.discovery.lookup()) == 3
 
 
 @pytest.mark.parametrize(
