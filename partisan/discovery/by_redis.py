@@ -143,13 +143,12 @@ class RedisDiscovery:
 
     def _connected(self) -> redis.asyncio.Redis:
         if self._client is None:
-            timeout = self._here.config.peer_discovery.timeout
             self._client = redis.asyncio.Redis.from_url(
                 url(self._config),
                 decode_responses=False,
                 protocol=2,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
+                socket_timeout=None,  # the time of a lookup is kept by whoever begins it, and may change
+                socket_connect_timeout=None,
                 retry=Retry(NoBackoff(), 1),  # as of a connection that has gone since the last lookup
             )
         return self._client

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -219,3 +221,14 @@ async def test_a_port_on_which_nobody_is_is_a_failed_lookup(server: Redis) -> No
         with pytest.raises(DiscoveryFailed) as caught:
             await a.discovery.lookup()
         assert caught.value.reason == "unreachable"
+
+
+async def test_a_time_out_that_is_changed_is_that_of_the_next_lookup(server: Redis) -> None:
+    async with serving(server), looking(server, timeout=0.3) as a:
+        await a.discovery.lookup()
+        server.signal(signal.SIGSTOP)
+        with pytest.raises(DiscoveryFailed, match="timeout"):
+            await a.discovery.lookup()
+        a.reconfigure(peer_discovery={"timeout": 30.0})
+        asyncio.get_running_loop().call_later(1.0, server.signal, signal.SIGCONT)  # longer than it had at first
+        assert await a.discovery.lookup() == [a.spec]
