@@ -49,7 +49,8 @@ an option decides. An unknown or wrong option is a `ConfigError` that names it.
     parallelism = 4
 
 In the environment, two underscores part a group from its option, and a channel's name in capitals is taken in small
-letters. A group or a list may also be one TOML value, as `PARTISAN_LISTEN_ADDRS=["127.0.0.1:10200"]`.
+letters. A group or a list may also be one TOML value, as `PARTISAN_LISTEN_ADDRS=["127.0.0.1:10200"]`. What Kubernetes
+says of services called `partisan` or `partisan-...` (`PARTISAN_WEB_SERVICE_HOST` and so on) is no option.
 
 Times are seconds, sizes octets. Options marked "live" are those that `reconfigure` may change. "partisan 5.0.3" marks
 options that mean, and default to, what they do there.

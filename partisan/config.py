@@ -528,9 +528,9 @@ class Config:
         file = file or variables.get(f"{PREFIX}CONFIG")
         layers = (from_file(file) if file else {}, from_environment(variables), arguments or {})
         merged: dict[str, Any] = {}
-        for layer in layers:
-            merged = merge(merged, opened(cls, layer))
         try:
+            for layer in layers:
+                merged = merge(merged, opened(cls, layer))
             check_default(merged.get("channels", {}).get(DEFAULT_CHANNEL, {}))
             return build(cls, merged)
         except ConfigError as error:

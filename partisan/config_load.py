@@ -13,7 +13,7 @@ import os
 import re
 import tomllib
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -26,11 +26,13 @@ Group = TypeVar("Group")
 PREFIX = "PARTISAN_"
 """What the names of environment variables that carry options begin with."""
 
-# Variables of the build, of tests and benchmarks, the place of the file, and the links that Kubernetes makes up for a
-# service that is itself called "partisan": all begin with the prefix and are no options.
-_NO_OPTION = re.compile(
-    r"CONFIG|BUILD|WERROR|DEBUG|ERL_LIBS|OTP28|TEST_.*|BENCH_.*|SERVICE_(HOST|PORT.*)|PORT|PORT_\d+_.*"
-)
+# Variables of the build, of tests and benchmarks, and the place of the file: they begin with the prefix, but are no
+# options.
+_NO_OPTION = re.compile(r"CONFIG|BUILD|WERROR|DEBUG|ERL_LIBS|OTP28|TEST_.*|BENCH_.*")
+
+# Nor are those that Kubernetes makes up, in each pod, for every service that is called "partisan" or "partisan-...".
+_SERVICE = re.compile(r"((?:[A-Z\d]+_)*)SERVICE_HOST")
+_OF_SERVICE = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_\w+")
 
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
@@ -422,9 +424,10 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     one TOML value: `PARTISAN_CHANNELS={data={parallelism=2}}`.
     """
     layer: dict[str, Any] = {}
-    for variable in sorted(environment):
-        name = variable.removeprefix(PREFIX)
-        if name == variable or _NO_OPTION.fullmatch(name):
+    names = {variable.removeprefix(PREFIX) for variable in environment if variable.startswith(PREFIX)}
+    for name in sorted(names - _of_services(names)):
+        variable = PREFIX + name
+        if _NO_OPTION.fullmatch(name):
             continue
         value: Any = Written(environment[variable])
         if value.startswith("{"):  # a table, which other variables may add to
@@ -435,6 +438,17 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             value = {group: value}
         layer = merge(layer, value)
     return layer
+
+
+def _of_services(names: Set[str]) -> set[str]:
+    """Those of the names that Kubernetes has made up: one of each service's is `..._SERVICE_HOST`."""
+    services = [found[1] for found in map(_SERVICE.fullmatch, names) if found]
+    return {
+        name
+        for name in names
+        for service in services
+        if name.startswith(service) and _OF_SERVICE.fullmatch(name, len(service))
+    }
 
 
 def variables_of(option: str, environment: Mapping[str, str]) -> list[str]:

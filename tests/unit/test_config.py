@@ -179,6 +179,30 @@ def test_variables_that_are_not_options_are_left_alone() -> None:
     assert load(environment=environment) == load()
 
 
+def test_what_kubernetes_says_of_services_whose_names_begin_as_options_do_is_left_alone() -> None:
+    environment = {
+        "PARTISAN_WEB_2_SERVICE_HOST": "10.0.0.1",
+        "PARTISAN_WEB_2_SERVICE_PORT": "80",
+        "PARTISAN_WEB_2_SERVICE_PORT_HTTP": "80",
+        "PARTISAN_WEB_2_PORT": "tcp://10.0.0.1:80",
+        "PARTISAN_WEB_2_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "PARTISAN_WEB_2_PORT_80_TCP_PROTO": "tcp",
+        "PARTISAN_METADATA__SERVICE_HOST": "h",
+        "PARTISAN_METADATA__PORT": "p",
+    }
+    assert load(environment=environment).metadata == {"service_host": "h", "port": "p"}
+    for name in ("PARTISAN_WEB_PORT", "PARTISAN_PORT", "PARTISAN_LISTEN_PORT"):
+        with pytest.raises(ConfigError, match="no such option") as caught:
+            load(environment={name: "10200", **environment})
+        assert caught.value.__notes__ == [f"the environment has {name}"]
+
+
+def test_a_variable_that_is_no_table_of_channels_is_named() -> None:
+    with pytest.raises(ConfigError, match="option channels: 'a,b' is no TOML value") as caught:
+        load(environment={"PARTISAN_CHANNELS": "a,b"})
+    assert caught.value.__notes__ == ["the environment has PARTISAN_CHANNELS"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
