@@ -34,7 +34,7 @@ Machine = TypeVar("Machine")
 
 
 class TraceFile:
-    """A file that a thread writes. One that is there already becomes PATH.old.
+    """A file that a thread writes. One that is there already becomes PATH.old; what is no file is left alone.
 
     Args:
         path: of the file; its directory must be there.
@@ -49,6 +49,8 @@ class TraceFile:
         self._waiting = 0
         self._wake = threading.Condition()
         self._ended = False
+        if path.exists() and not path.is_file():
+            raise ConfigError("trace_file", f"{path} is there, and is no file")
         try:
             if path.exists():
                 os.replace(path, path.with_name(path.name + ".old"))

@@ -353,10 +353,14 @@ def _replay(arguments: Sequence[str]) -> int:
     paths, forms = list(_files(chosen.traces)), _forms()
     status, path = 0, None
     try:
-        if chosen.events:
-            print_events(paths, forms)
+        moments: list[Moment] = []
+        for path in paths if chosen.events else ():
+            with path.open("rb") as file:
+                moments += moments_of(file, forms)
+        for moment in sorted(moments, key=lambda each: each.at):
+            print(moment)
         for path in paths:
-            with path.open() as file:
+            with path.open("rb") as file:  # of octets: those that are no text are a damaged line
                 status = max(status, _say_replayed(path, replay(file, MAKERS, forms=forms), len(paths) > 1))
     except (OSError, TraceError) as error:
         _say(f"partisan.sim: {error}" if path is None or len(paths) == 1 else f"partisan.sim: {path}: {error}")
@@ -374,16 +378,6 @@ def _say_replayed(path: Path, done: Replayed, named: bool) -> int:
     answer = f"raises {at.raised!r}" if at.raised is not None else f"answers {list(at.effects)!r}"
     print(f"{where}line {at.line}: node {at.peer!r} takes {at.event!r}, and now {answer}")
     return 1
-
-
-def print_events(paths: Sequence[Path], forms: Forms) -> None:
-    """Print what all machines took, in the order of time; of nodes' clocks, which may differ. Raises TraceError."""
-    moments: list[Moment] = []
-    for path in paths:
-        with path.open() as file:
-            moments += moments_of(file, forms)
-    for moment in sorted(moments, key=lambda each: each.at):
-        print(moment)
 
 
 def _memory() -> int | None:

@@ -46,7 +46,7 @@ class Moment:
         return " ".join(filter(None, (f"{self.at:.6f}", str(self.peer), self.machine, repr(self.event))))
 
 
-def moments_of(lines: Iterable[str], forms: Forms) -> Iterator[Moment]:
+def moments_of(lines: Iterable[str | bytes], forms: Forms) -> Iterator[Moment]:
     """Read the events of a trace. Raises TraceError."""
     epoch: float | None = None
     for number, text in enumerate(lines, 1):

@@ -286,7 +286,9 @@ class Replay:
         return (name, *args), lambda: getattr(machine, name)(*args)
 
 
-def replay(lines: Iterable[str], makers: Mapping[str, Make], strict: bool = True, forms: Forms = PLAIN) -> Replayed:
+def replay(
+    lines: Iterable[str | bytes], makers: Mapping[str, Make], strict: bool = True, forms: Forms = PLAIN
+) -> Replayed:
     """Run a trace again, as far as it goes as recorded.
 
     Args:

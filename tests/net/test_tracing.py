@@ -6,6 +6,7 @@ import ast
 import asyncio
 import contextlib
 import json
+import os
 import re
 import sys
 import textwrap
@@ -379,6 +380,27 @@ async def test_a_former_trace_is_kept_and_one_that_cannot_be_written_is_refused(
     with pytest.raises(ConfigError, match="trace_file"):
         await Node("a@127.0.0.1", trace_file=str(tmp_path / "none" / "a")).start()
     assert a.listen_addrs
+
+
+@pytest.mark.parametrize("place", ["a directory", "a pipe"])
+async def test_what_is_no_file_is_refused_and_stays_where_it_is(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "traces"
+    path.mkdir() if place == "a directory" else os.mkfifo(path)
+    with pytest.raises(ConfigError, match=r"trace_file: .*traces is there, and is no file"):
+        await Node("a@127.0.0.1", trace_file=str(path)).start()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("option", [[], ["--events"]])
+def test_octets_that_are_no_text_are_a_damaged_line(
+    cluster_traces: Path, tmp_path: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *others = (cluster_traces / "a").read_bytes().splitlines(keepends=True)
+    for name, lines in (("whole", [first, second]), ("zz", [first, second, b"\xb4\xff\n", *others])):
+        (tmp_path / name).write_bytes(b"".join(lines))
+    assert main(["replay", *option, str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert f"partisan.sim: {tmp_path / 'zz'}: line 3: " in said
 
 
 async def test_a_trace_that_cannot_go_on_ends_and_the_node_does_not(
