@@ -11,7 +11,7 @@ from partisan._core.process cimport Parked, Process, running_process
 from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request, Served
 from partisan._core.router cimport Router, current_router
 
-from partisan._core.router import NO_NODE
+from partisan._core.router import NO_CHANNEL, NO_NODE
 from partisan._core.references import place_of
 from partisan._core.via import whereis_via
 from partisan.errors import (
@@ -29,6 +29,7 @@ cdef object CALLING_SELF = Atom("calling_self")
 cdef object NODEDOWN = Atom("nodedown")
 cdef object NOCONNECTION = Atom("noconnection")
 cdef double DEFAULT_TIMEOUT = 5.0
+cdef str NO_TARGET = "{!r} is no target: a pid, a name, (name, node) or a remote reference to a process"
 
 
 cdef Router the_router():
@@ -52,7 +53,9 @@ cdef str node_of(Router router, object target):
     elif kind is str or kind is Atom:
         return None
     else:
-        raise TypeError(f"{target!r} is no target: a pid, a name, (name, node) or a remote reference to a process")
+        raise TypeError(NO_TARGET.format(target))
+    if type(node) is not str:
+        raise TypeError(NO_TARGET.format(target))
     return None if node is router.node or node == router.node else node
 
 
@@ -61,6 +64,8 @@ cdef object located(object target):
     kind = type(target)
     if kind is Pid or kind is str or kind is Atom or (kind is tuple and len(<tuple>target) == 2):
         return target
+    if target is None:
+        raise TypeError(NO_TARGET.format(target))
     place = place_of(target)
     if place is not None:
         return place
@@ -79,9 +84,25 @@ cdef Process process_here(Router router, object target):
     return <Process>found if type(found) is Process else None
 
 
-cdef str chosen(str channel, Process process):
+cdef str chosen(object channel, Process process):
     """The channel of what a process sends: as said, or else its own."""
-    return process.channel if channel is None and process is not None else channel
+    if channel is None:
+        return None if process is None else process.channel
+    if type(channel) is not str:
+        raise TypeError(NO_CHANNEL.format(channel))
+    return <str>channel
+
+
+cdef double patience(object timeout) except? -2.0:
+    """Seconds that a call waits; -1.0 for ever."""
+    cdef double seconds
+    if timeout is None:
+        return -1.0
+    try:
+        seconds = timeout
+    except TypeError as error:
+        raise TypeError(f"timeout {timeout!r} is no number of seconds (a float or int; None waits for ever)") from error
+    return seconds if seconds > 0.0 else 0.0
 
 
 cdef Request begin(Router router, Process caller, object target, object message, object label, str channel,
@@ -129,7 +150,8 @@ def request(target, message, *, label=GEN_CALL, channel=None, partition_key=None
     cdef Process caller = running_process()
     if caller is not None and router.scheduler.running is not caller:
         caller = None
-    cdef Request asked = begin(router, caller, located(target), message, label, channel, partition_key, False)
+    cdef Request asked = begin(router, caller, located(target), message, label, chosen(channel, None), partition_key,
+                                 False)
     if caller is not None:
         asked.mailed = mailed
         if asked.state == PENDING:
@@ -313,10 +335,11 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
     cdef Router router = the_router()
     cdef Process caller = running_process()
     cdef Response response
-    cdef str node
+    cdef str node, lane = chosen(channel, caller)
     cdef Peer peer
+    cdef double seconds = patience(timeout)
     if caller is None or router.scheduler.running is not caller:
-        return router.call_outside(target, message, timeout, chosen(channel, caller), partition_key, label, where)
+        return router.call_outside(target, message, timeout, lane, partition_key, label, where)
     place = located(target)
     node = None if place is None else node_of(router, place)
     if node is not None:
@@ -324,11 +347,11 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
         if peer is None or not peer.count:
             if router.call_unreached is not None:
                 reaching = router.call_unreached(
-                    place, message, timeout, chosen(channel, caller), partition_key, label, where)
+                    place, message, timeout, lane, partition_key, label, where)
                 if reaching is not None:
                     return reaching
-        elif not peer.watches(chosen(channel, caller)):
-            return router.call_monitored(place, message, timeout, chosen(channel, caller), partition_key, label, where)
+        elif not peer.watches(lane):
+            return router.call_monitored(place, message, timeout, lane, partition_key, label, where)
     response = Response.__new__(Response)
     response.process = caller
     response.router = router
@@ -339,11 +362,7 @@ def call(target, message, *, timeout=DEFAULT_TIMEOUT, channel=None, partition_ke
     response.channel = channel
     response.key = partition_key
     response.where = where
-    response.timeout = -1.0
-    if timeout is not None:
-        response.timeout = timeout
-        if response.timeout < 0.0:
-            response.timeout = 0.0
+    response.timeout = seconds
     return response
 
 

@@ -21,6 +21,7 @@ _Target = (
     Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
 )
 
+NO_CHANNEL: str
 NO_NODE: str
 """What is said where there is no current node."""
 

@@ -61,6 +61,8 @@ NO_NODE = (
     "node is not the current one, call `node.threadsafe(...)` or the node's own method"
 )
 
+NO_CHANNEL = "channel {!r} is no name of a channel: a str"
+
 cdef object current_router = PyContextVar_New("partisan_current_router", NULL)
 current_router_var = current_router
 
@@ -79,6 +81,8 @@ def send(target, message, *, channel=None, partition_key=None, key=None, bint ac
                                   causal_label=causal_label, clock=clock, transitive=transitive, out_links=out_links,
                                   broadcast=broadcast)
         return
+    if channel is not None and type(channel) is not str:
+        raise TypeError(NO_CHANNEL.format(channel))
     (<Router>router).post(target, message, channel, partition_key, key, ack)
 
 
@@ -165,6 +169,8 @@ cdef class Router:
                           causal_label=causal_label, clock=clock, transitive=transitive, out_links=out_links,
                           broadcast=broadcast)
             return
+        if channel is not None and type(channel) is not str:
+            raise TypeError(NO_CHANNEL.format(channel))
         self.post(target, message, channel, partition_key, key, ack)
 
     cdef int post(self, object target, object message, str channel, object partition_key, object key,

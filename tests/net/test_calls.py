@@ -14,7 +14,7 @@ import partisan
 from partisan import Atom, Node
 from partisan._core.calls import call, reply
 from partisan._core.requests import Served
-from partisan.gen.server import GenServer
+from partisan.gen.server import GenServer, send_request
 from partisan.runtime.errand import Errand
 from partisan.testing import within
 
@@ -463,3 +463,34 @@ async def test_a_node_that_says_again_and_again_that_it_wants_nothing_of_before_
         for pid in waiting:
             a.exit(pid, KILL)
         await eventually(lambda: not served())
+
+
+# Arguments that cannot be meant.
+
+
+WRONG: list[tuple[Any, dict[str, Any], str]] = [
+    (None, {}, "None is no target"),
+    (("answerer", 5), {}, r"\('answerer', 5\) is no target"),
+    ("answerer", {"timeout": "5"}, "timeout '5' is no number of seconds"),
+    ("answerer", {"channel": 5}, "channel 5 is no name of a channel"),
+    (("answerer", "b@127.0.0.1"), {"channel": Atom("data")}, "channel Atom.*data.* is no name of a channel"),
+]
+
+
+@pytest.mark.parametrize(("target", "options", "problem"), WRONG)
+async def test_an_argument_that_cannot_be_meant_is_named_in_a_process_and_outside(
+    target: Any, options: dict[str, Any], problem: str
+) -> None:
+    async with pair() as (a, b, _):
+        a.spawn(answerer, name="answerer")
+
+        async def ask() -> None:
+            with pytest.raises(TypeError, match=problem):
+                await partisan.call(target, Atom("silence"), **options)
+            for tell in (partisan.send, partisan.cast, send_request) if "timeout" not in options else ():
+                with pytest.raises(TypeError, match=problem):
+                    tell(target, Atom("silence"), **options)
+
+        await within(a, ask)
+        await asyncio.wrap_future(a.threadsafe(ask))
+        assert left(a, b) == []
