@@ -11,6 +11,8 @@ from partisan._core.process cimport Parked, Process, running_process
 from partisan._core.requests cimport ANSWERED, DROPPED, FAILED, PENDING, Request, Served
 from partisan._core.router cimport Router, current_router
 
+from warnings import warn
+
 from partisan._core.router import NO_CHANNEL, NO_NODE
 from partisan._core.references import place_of
 from partisan._core.via import whereis_via
@@ -256,6 +258,12 @@ cdef class Response(Parked):
     cdef object place           # the target, found: None is nobody
     cdef str channel
     cdef object outside         # the coroutine that calls for a task that the process started, or None
+    cdef bint begun             # somebody awaits it, or has given it up
+
+    def __del__(self):
+        """Nothing is asked before somebody awaits it: say so where nobody did, as Python does of coroutines."""
+        if not self.begun:
+            warn(f"a call of {self.target!r} was never awaited: it asked nothing", RuntimeWarning)
 
     cdef object advance_outside(self):
         """Go on in a task that the process started: that cannot be suspended as the process is, so it has the call made
@@ -278,6 +286,7 @@ cdef class Response(Parked):
         raise StopIteration(found)
 
     cdef object advance(self):
+        self.begun = True
         if self.process.scheduler.running is not self.process:
             return self.advance_outside()
         if self.request is None:
@@ -305,6 +314,7 @@ cdef class Response(Parked):
 
     def throw(self, kind, value=None, traceback=None):
         """Raise at the await: the answer is not wanted any more."""
+        self.begun = True
         if self.outside is not None:
             self.instead = self.outside.throw(kind if value is None else value)
             return self.instead
@@ -313,6 +323,7 @@ cdef class Response(Parked):
 
     def close(self):
         """The caller ends: the answer is not wanted any more."""
+        self.begun = True
         if self.outside is not None:
             self.outside.close()
         self.stop_timer()

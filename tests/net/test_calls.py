@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from support import address_of, cluster, eventually, fully_meshed, killed_unstepped, running, soon
@@ -465,7 +466,26 @@ async def test_a_node_that_says_again_and_again_that_it_wants_nothing_of_before_
         await eventually(lambda: not served())
 
 
-# Arguments that cannot be meant.
+# What is easily done wrong.
+
+
+async def test_a_call_that_nobody_awaits_is_warned_of_where_it_is_made() -> None:
+    async with pair() as (a, b, far):
+        a.spawn(answerer, name="answerer")
+
+        async def ask() -> None:
+            for target in ("answerer", far):
+                with pytest.warns(RuntimeWarning, match="call .* was never awaited") as caught:
+                    partisan.call(target, Atom("silence"))
+                assert [each.filename for each in caught] == [__file__]
+            echo = (Atom("echo"), 1)
+            partisan.call(far, echo).close()
+            given_up = asyncio.ensure_future(partisan.call(far, echo))
+            given_up.cancel()
+            assert await asyncio.gather(partisan.call(far, echo), given_up, return_exceptions=True) == [1, ANY]
+
+        await within(a, ask)
+        assert left(a, b) == []
 
 
 WRONG: list[tuple[Any, dict[str, Any], str]] = [
