@@ -7,12 +7,14 @@ raised. The exchanges of the broadcast tree come with it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
 
 from partisan.etf import Reference
 from partisan.machines.client_server import ClientServerState
 from partisan.machines.full import FullState
 from partisan.machines.hyparview import HyParViewState
+from partisan.machines.scamp_v1 import ScampV1State
+from partisan.machines.scamp_v2 import ScampV2State
 from partisan.machines.static import StaticState
 from partisan.names import NodeSpec
 from partisan.runtime.broadcasting import selection, text
@@ -49,6 +51,9 @@ __all__ = [
     "sync_join",
     "update_members",
 ]
+
+State: TypeAlias = FullState | ScampV1State | ScampV2State | HyParViewState | ClientServerState | StaticState
+"""What `get_local_state` gives, unless the strategy is one of your own."""
 
 
 async def join(contact: Who, *, timeout: float = 10.0) -> str:
@@ -94,15 +99,24 @@ def get_local_state() -> Any:
     return node().get_local_state()
 
 
-def decode(state: FullState | HyParViewState | ClientServerState | StaticState | Iterable[NodeSpec]) -> list[str]:
-    """Names of the members in the state of a membership, or in a list of specs."""
+def decode(state: State | Iterable[NodeSpec]) -> list[str]:
+    """Names of the members in the state of a membership, or in a list of specs.
+
+    Raises TypeError: it is neither; as the state of a strategy of your own, of which only that knows the members.
+    """
+    specs: Any = state
     if isinstance(state, FullState):
-        state = state.state.members
+        specs = state.state.members
+    elif isinstance(state, ScampV1State | ScampV2State):
+        specs = state.view
     elif isinstance(state, HyParViewState):
-        state = state.active
+        specs = state.active
     elif isinstance(state, ClientServerState | StaticState):
-        state = state.members
-    return [spec.name for spec in state]
+        specs = state.members
+    found = list(specs) if isinstance(specs, Iterable) else [specs]
+    if not all(isinstance(each, NodeSpec) for each in found):
+        raise TypeError(f"{state!r:.200} is neither the state of a membership nor a list of specs")
+    return [spec.name for spec in found]
 
 
 def manager() -> str:

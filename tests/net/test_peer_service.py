@@ -80,6 +80,30 @@ async def test_the_functions_of_the_module_act_on_the_current_node() -> None:
         assert not a.is_alive()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"membership_strategy": "scamp_v1"},
+        {"membership_strategy": "scamp_v2"},
+        {"peer_service_manager": "hyparview"},
+        {"peer_service_manager": "client_server", "tag": "server"},
+        {"peer_service_manager": "static"},
+    ],
+    ids=lambda options: "-".join(options.values()) or "full",
+)
+async def test_the_members_are_read_from_the_state_of_every_membership(options: dict[str, Any]) -> None:
+    async with cluster("a", "b", **options) as (a, b):
+        assert a.members() == b.members() == [A, B]
+        assert sorted(peer_service.decode(a.get_local_state())) == [A, B]
+
+
+@pytest.mark.parametrize("wrong", [None, 5, A, [A], [5]])
+def test_what_is_no_state_of_a_membership_is_an_error_that_shows_it(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="is neither the state of a membership nor a list of specs"):
+        peer_service.decode(wrong)
+
+
 async def test_a_member_that_is_made_to_leave_is_disconnected_from_all_and_can_join_again() -> None:
     async with cluster("a", "b", "c") as (a, b, c):
         await a.leave(C)
