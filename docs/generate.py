@@ -157,9 +157,9 @@ once and detached. No event is emitted for a single message, except for one that
 waits is counted by the connections themselves, and told every `telemetry_interval`, only while somebody listens to one
 of the events that are told so. Attach before `start()` to hear what happens there.
 
-`log_events` logs each event at the level in the table; of warnings that are alike (event, peer, kind of error) it logs
-the first and then at most one a minute, with how many there were between. The package's own logs about what peers do
-wrong are held to the same measure, by the peer's address where a stranger could vary its name.
+`log_events` logs each event at the level in the table; of warnings that are alike (event, peer, reason, class of
+error) it logs the first and then at most one a minute, with how many there were between. The package's own logs about
+what peers do wrong are held to the same measure, by the peer's address where a stranger could vary its name.
 
 ## Counters
 

@@ -373,8 +373,8 @@ def log_events(
 ) -> None:
     """Log every event from now on: changes of state at INFO, traffic at DEBUG, trouble at WARNING.
 
-    Trouble of one kind, by event, peer and reason, is logged once and then at most once a minute, with how many there
-    were between.
+    Trouble of one kind, by event, peer, reason and class of error, is logged once and then at most once a
+    minute, with how many there were between.
     """
     throttled = ThrottledLog(clock)
 
@@ -384,7 +384,8 @@ def log_events(
             return
         facts = " ".join(f"{key}={value}" for key, value in {**measurements, **metadata}.items())
         if level >= _TROUBLE:
-            kind = (event, metadata.get("node"), metadata.get("over"), type(metadata.get("error")))
+            alike = (metadata.get(name) for name in ("node", "over", "reason"))
+            kind = (event, *alike, type(metadata.get("error")))
             throttled(target, level, kind, "%s %s", event, facts)
         else:
             target.log(level, "%s %s", event, facts)

@@ -149,6 +149,16 @@ def test_trouble_of_one_kind_is_logged_once_a_minute(caplog: pytest.LogCaptureFi
     assert len([record for record in caplog.records if record.levelname == "INFO"]) == 10
 
 
+def test_trouble_with_the_same_peer_for_another_reason_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    telemetry, target = Telemetry(), logging.getLogger("partisan.test")
+    log_events(telemetry, target, clock=lambda: 0.0)
+    with caplog.at_level(logging.INFO, "partisan.test"):
+        for reason in ("full", "late", "full", "restarted"):
+            telemetry.emit(events.CAUSAL_REFUSED, {"count": 1}, {"node": "a@h", "label": "x", "reason": reason})
+    said = [record.getMessage().rpartition("=")[2] for record in caplog.records]
+    assert said == ["full", "late", "restarted"]
+
+
 def test_whoever_owns_the_events_hears_when_somebody_begins_and_ceases_to_listen() -> None:
     telemetry, wanted = Telemetry(), []
     telemetry.changed = lambda: wanted.append(telemetry.wants(events.SOCKET_SEND))
