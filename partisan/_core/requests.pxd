@@ -4,7 +4,7 @@ from partisan._core.awaitable cimport Awaitable
 from partisan._core.identities cimport Pid
 from partisan._core.process cimport Process
 from partisan._core.scheduler cimport Scheduler
-from partisan._core.watch cimport Watch
+from partisan._core.watch cimport Watch, Watched
 
 
 cdef enum RequestState:
@@ -33,12 +33,23 @@ cdef class Request(Watch):
     cdef int wake(self) except -1
 
 
+cdef class Tally:
+    """How many requests that came from one node wait for their answer here."""
+    cdef dict tallies                   # node -> its own, which is there as long as any waits
+    cdef object node
+    cdef Py_ssize_t waiting
+
+
 cdef class Served(Watch):
     """Of another node: it stands for the tag in the `From` of a request that came from there."""
+    cdef Tally tally                    # that counts it while it is on a process; or None
     cdef readonly object caller         # a pid, or (name, node)
     cdef readonly object tag            # as it came
     cdef readonly str channel           # on which it came
     cdef object refuse                  # callable(caller, tag, channel, reason): whom it is for has ended
+
+    cdef int attach(self, Watched of) except -1
+    cdef int detach(self) except -1
 
 
 cdef bint is_alias(object term)

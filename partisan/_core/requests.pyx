@@ -101,6 +101,19 @@ cdef class Request(Watch):
 
 cdef class Served(Watch):
 
+    cdef int attach(self, Watched of) except -1:
+        if self.tally is not None:
+            self.tally.waiting += 1
+        return Watch.attach(self, of)
+
+    cdef int detach(self) except -1:
+        cdef Tally tally = self.tally
+        if self.of is not None and tally is not None:
+            tally.waiting -= 1
+            if tally.waiting == 0:
+                tally.tallies.pop(tally.node, None)
+        return Watch.detach(self)
+
     cdef object term(self):
         return self.tag
 

@@ -21,6 +21,9 @@ _Target = (
     Pid | Process | Atom | str | tuple[str | Atom, str | Atom] | tuple[str | Atom, Any, Any] | ImproperList | bytes
 )
 
+MOST_SERVED: int
+"""Requests that one node has sent and that wait for their answer here, at most."""
+
 NO_CHANNEL: str
 NO_NODE: str
 """What is said where there is no current node."""

@@ -23,7 +23,7 @@ from partisan._core.pids cimport write_pid
 from partisan._core.places cimport CLAIMED
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
-from partisan._core.requests cimport Served, is_alias
+from partisan._core.requests cimport Served, Tally, is_alias
 from partisan._core.sendqueue cimport SendQueue
 
 from partisan._core.references import place_of, read_target
@@ -39,6 +39,12 @@ cdef object NOPROC = Atom("noproc")
 cdef object PYTHON = Atom("partisan_python")
 cdef object CAUSAL = Atom("causal")
 cdef object GEN_CALL = Atom("$gen_call")
+cdef object TOO_MANY = (Atom("system_limit"), Atom("max_served"))
+
+MOST_SERVED = 1 << 17
+"""Requests that one node has sent and that wait for their answer here, at most (ours)."""
+
+cdef Py_ssize_t most_served = MOST_SERVED
 
 
 cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_t* target, size_t size) noexcept:
@@ -121,6 +127,7 @@ cdef class Router:
     def __cinit__(self, str node not None, *, Codec codec not None, Scheduler scheduler not None,
                   ConnectionTable table not None, clock, call_soon, undeliverable):
         self.foreign_parts = frozenset()
+        self.tallies = {}
         self.node = node
         self.outside = Pid(node, 0)
         self.codec = codec
@@ -411,6 +418,8 @@ cdef class Router:
         """Deliver what came from another node."""
         if inbound is not None and type(message) is tuple and len(<tuple>message) == 3:
             message = self.serve(<tuple>message, process, inbound)
+            if message is None:
+                return 0
         return process.deliver(message)
 
     cdef int give_nobody(self, object target, object message, Origin inbound) except -1:
@@ -429,8 +438,11 @@ cdef class Router:
 
         Args:
             process: whom it is for; None if there is nobody: a node that watches calls is told so.
+        Returns:
+            None if too many wait already of the node that it came from, whoever is said to ask: it is refused.
         """
         cdef Served served
+        cdef Tally tally
         caller = message[1]
         if type(caller) is not tuple or len(<tuple>caller) != 2:
             return message
@@ -454,6 +466,15 @@ cdef class Router:
             if process is None:
                 served.fire(NOPROC)
                 return message
+            node = getattr(inbound.link, "peer", None)
+            tally = self.tallies.get(node)
+            if tally is None:
+                tally = self.tallies[node] = Tally.__new__(Tally)
+                tally.tallies, tally.node = self.tallies, node
+            elif tally.waiting >= most_served:
+                served.fire(TOO_MANY)
+                return None
+            served.tally = tally
             served.attach(process)
         return (message[0], (served.caller, served), message[2])
 

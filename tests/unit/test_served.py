@@ -11,7 +11,7 @@ from partisan._core.framedqueue import MonotonicQueue
 from partisan._core.process import receive
 from partisan._core.references import place_of
 from partisan._core.requests import Served
-from partisan._core.router import current_router_var
+from partisan._core.router import MOST_SERVED, current_router_var
 from partisan.errors import Exit
 from partisan.etf import Atom, ImproperList, Pid
 from tests.unit.hollow import Core, sent
@@ -19,6 +19,7 @@ from tests.unit.hollow import Core, sent
 OTHER = "b@127.0.0.1"
 KILL = Atom("kill")
 FULL = (Atom("system_limit"), Atom("max_mailbox"))
+TOO_MANY = (Atom("system_limit"), Atom("max_served"))
 GEN_CALL, ALIAS = Atom("$gen_call"), Atom("$alias")
 
 
@@ -210,3 +211,40 @@ def test_a_call_of_a_process_of_this_node_whose_mailbox_is_full_fails(core: Core
     assert caller.done()
     assert server.watches() == []
     server.release()
+
+
+# What a peer can make wait.
+
+
+def asks(core: Core, server: Any, numbers: Any, *, sender: str = OTHER) -> None:
+    """A node sends requests in the names of others, which are not connected and never take an answer."""
+    core.peer = sender  # type: ignore[attr-defined]  # the core is its own link
+    inbound = core.inbound()
+    for number in numbers:
+        core.router.deliver(server.pid, (GEN_CALL, (Pid(f"x{number % 9}@h", 1), (ALIAS, number)), "?"), inbound)
+    core.run()
+
+
+def test_no_node_makes_more_requests_wait_than_it_may_whoever_it_says_asks(core: Core) -> None:
+    asked: list[Any] = []
+    server, other = core.spawn(keep(asked)), core.spawn(keep([]))
+    refused = core.refused  # type: ignore[attr-defined]
+    asks(core, server, range(MOST_SERVED))
+    assert len(server.watches()) == len(asked) == MOST_SERVED
+    assert refused == []
+    asks(core, other, range(3))
+    assert [(tag[1], reason) for _, tag, _, reason in refused] == [(number, TOO_MANY) for number in range(3)]
+    assert other.watches() == []
+    del refused[:]
+    asks(core, other, [3], sender="c@127.0.0.1")
+    reply(asked[0][1], "answer")
+    asks(core, other, [4])
+    assert refused == []
+    asks(core, other, [5])
+    assert [tag[1] for _, tag, _, _ in refused] == [5]
+    server.signal(KILL, server.pid)
+    core.run()
+    del refused[:]
+    asks(core, other, range(6, 9))
+    assert refused == []
+    assert len(other.watches()) == 5
