@@ -181,6 +181,21 @@ def test_what_was_not_measured_is_not_reproduced_and_says_why(status: str) -> No
     assert math.isnan(verdict.ratio)
 
 
+def test_a_point_at_which_ours_alone_has_failed_is_not_excused_by_a_smaller_one() -> None:
+    gone = replace(micro("partisan", 17.0), status="failed", reason="the senders were killed")
+    smaller = [micro("disterl", 130.0, actors=64), micro("partisan", 10.0, actors=64)]
+    outcomes = [micro("disterl", 250.0), gone, *smaller]
+    verdict = the(outcomes, HIGH_LATENCY)
+    assert (verdict.word, verdict.point) == ("not reproduced", "128 actors, 512 KiB, 20 ms")
+    assert verdict.note == "partisan has failed: the senders were killed"
+    assert the(outcomes, HIGH_LATENCY, actors=64).word == "reproduced"
+    aims = {goal.title: goal for goal in verdicts.goals(outcomes)}
+    least = aims["every point of figures 1 to 8: the least against disterl"]
+    assert (least.found, least.reached) == (0.0, False)
+    assert least.spread.endswith("128 actors, 512 KiB, 20 ms: it has failed, the senders were killed")
+    assert not aims["512 KiB at 20 ms, affinity: median lower than disterl's"].reached
+
+
 def test_partisan_itself_stands_beside_the_claim() -> None:
     outcomes = [micro("disterl", 250.0), micro("partisan", 17.0), micro("partisan-erlang", 30.0)]
     assert the(outcomes, HIGH_LATENCY).real == pytest.approx(30.0)

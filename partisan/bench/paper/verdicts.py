@@ -64,7 +64,9 @@ class Pair:
         return value(self.theirs, metric), value(self.ours, metric)
 
     def ratio(self, metric: str) -> float:
-        """How many times better the second is; NaN if either was not measured."""
+        """How many times better the second is; 0 if that one alone has failed, NaN if either was not measured."""
+        if self.lost:
+            return 0.0
         theirs, ours = self.values(metric)
         above, below = (ours, theirs) if metric == RATE else (theirs, ours)
         return above / below if below else math.nan
@@ -73,6 +75,11 @@ class Pair:
     def measured(self) -> bool:
         """Whether both were."""
         return self.theirs.status == self.ours.status == "measured"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the second has failed where the first was measured: that counts, and no smaller point excuses it."""
+        return self.theirs.status == "measured" and self.ours.status == "failed"
 
     @property
     def link_bound(self) -> bool:
@@ -150,7 +157,7 @@ def distance(claim: Claim, cell: Cell) -> tuple[float, float]:
 def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
     """Set a claim beside what was measured."""
     found = [pair for pair in pairs(outcomes, claim) if is_below(claim, pair.ours.cell)]
-    measured = [pair for pair in found if pair.measured]
+    measured = [pair for pair in found if pair.measured or pair.lost]
     if not measured:
         return _missing(outcomes, claim, found)
     best, full = _decisive(measured, claim)
@@ -166,7 +173,9 @@ def judge(outcomes: Sequence[Outcome], claim: Claim) -> Verdict:
         notes.append(f"{beside}: {against(full.ours)}")
     if distance(claim, best.ours.cell) != (0.0, 0.0):
         notes.append(f"judged at {point(best.ours.cell)}, the nearest below it that was measured")
-    if word != "reproduced" and claim.experiment != "scale":
+    if best.lost:
+        notes.append(f"{best.ours.cell.transport} has failed: {best.ours.reason}")
+    elif word != "reproduced" and claim.experiment != "scale":
         notes.append(f"what stood against it: {against(best.ours)}")
     note = "; ".join(dict.fromkeys(notes))
     return Verdict(claim, point(best.ours.cell), theirs, ours, real, ratio, word, note, beside)
@@ -279,7 +288,9 @@ def _never_below(outcomes: Sequence[Outcome], rival: str) -> Iterable[Goal]:
         if chosen:
             least = min(chosen, key=lambda pair: pair.ratio(_metric(pair.ours.cell)))
             where = f"{least.ours.cell.experiment}, {point(least.ours.cell)}"
-            if room(least) < ROOM:
+            if least.lost:
+                where += f": it has failed, {least.ours.reason}"
+            elif room(least) < ROOM:
                 where += f"; a network and a store without any cost of their own would allow {room(least):.2f}x"
             yield Goal(f"{title} against {rival}", least.ratio(_metric(least.ours.cell)), bound, spread=where)
 
@@ -312,13 +323,14 @@ def every_ratio(outcomes: Sequence[Outcome], rival: str) -> Iterator[tuple[float
 
 
 def every_pair(outcomes: Sequence[Outcome], rival: str) -> Iterator[Pair]:
-    """The rival and ours, at each place and in each group that both have measured.
+    """The rival and ours, at each place and in each group that the rival has measured, and ours has or has failed at.
 
     The distribution of Erlang has one group, which is set against each of ours.
     """
-    measured = [each for each in outcomes if each.status == "measured" and each.cell.experiment in FIGURES_1_TO_8]
-    for ours in (each for each in measured if each.cell.transport == OURS):
-        for theirs in (each for each in measured if each.cell.transport == rival):
+    chosen = [each for each in outcomes if each.cell.experiment in FIGURES_1_TO_8]
+    for ours in (each for each in chosen if each.cell.transport == OURS):
+        for theirs in (each for each in chosen if each.cell.transport == rival):
             same = rival == ERLANG or theirs.cell.group == ours.cell.group
-            if same and theirs.cell.place == ours.cell.place:
-                yield Pair(theirs, ours)
+            pair = Pair(theirs, ours)
+            if same and theirs.cell.place == ours.cell.place and (pair.measured or pair.lost):
+                yield pair
