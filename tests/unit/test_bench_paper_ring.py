@@ -1,0 +1,81 @@
+"""The workloads on a ring of three nodes do the same on every transport, and are timed alike."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+import uvloop
+
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Group
+from partisan.bench.paper.workloads.base import Amount
+from partisan.bench.paper.workloads.ring import SERVICE_SECONDS, Ring
+from partisan.bench.paper.workloads.ring_python import serve
+from partisan.bench.places import LOOPBACK
+
+WAIT = 20.0
+STORE_MICROS = SERVICE_SECONDS * 1e6
+
+
+@pytest.fixture(params=["disterl", "partisan", "pyzmq", "raw"])
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def cell(workload: str, transport: str, actors: int, octets: int, variant: str = "") -> Cell:
+    group: Group = {"disterl": DISTERL, "partisan": AFFINITY}.get(transport, PARTISAN)
+    experiment = {"echo": "echo-perf", "kvs": "fsm-perf"}[workload]
+    return Cell(experiment, workload, transport, group, actors, octets, 0.0, variant)
+
+
+def started(first: Cell) -> Ring:
+    if (reason := Ring.why_not(first)) is not None:
+        pytest.skip(reason)
+    ring = Ring(first, LOOPBACK)
+    try:
+        ring.start()
+    except BaseException:
+        ring.stop()
+        raise
+    return ring
+
+
+def test_an_echo_goes_around_on_every_transport(transport: str) -> None:
+    ring = started(cell("echo", transport, 2, 1024))
+    try:
+        for actors, octets in ((2, 1024), (3, 1 << 20)):
+            found = ring.run(cell("echo", transport, actors, octets), Amount(4, WAIT))
+            assert found.operations == len(found.micros) == 3 * 4 * actors
+            assert 0 < found.seconds < WAIT
+            assert not found.extra
+    finally:
+        ring.stop()
+
+
+@pytest.mark.parametrize("transport", ["disterl", "partisan"])
+def test_an_operation_of_the_store_takes_the_time_of_a_partition_at_least(transport: str) -> None:
+    ring = started(cell("kvs", transport, 1, 1024, "50/50"))
+    try:
+        found = ring.run(cell("kvs", transport, 1, 1024, "50/50"), Amount(20, WAIT))
+        assert found.operations == 3 * 20
+        assert min(found.micros) >= STORE_MICROS
+    finally:
+        ring.stop()
+
+
+def test_a_partition_of_ours_is_no_quicker_than_its_time_beside_others() -> None:
+    async def turn() -> None:
+        while True:
+            await asyncio.sleep(0)  # a loop that does not wait sees its timers as soon as they are due
+
+    async def times() -> list[float]:
+        busy, found = asyncio.create_task(turn()), []
+        for _ in range(30):
+            start = time.perf_counter()
+            await serve()
+            found.append(time.perf_counter() - start)
+        busy.cancel()
+        return found
+
+    assert min(uvloop.run(times())) >= SERVICE_SECONDS
