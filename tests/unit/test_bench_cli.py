@@ -19,12 +19,14 @@ from partisan.bench.__main__ import main, parser
         (["micro", "--repeat", "0"], "argument --repeat: '0' is no whole number"),
         (["memory", "--repeat", "x"], "argument --repeat: 'x' is no whole number"),
         (["micro", "--loud"], "unrecognized arguments: --loud"),
+        (["paper", "--rtt", "20000"], "argument --rtt: 20000 has what is not within 0 and 10000"),
+        (["paper", "--only", ","], "argument --only: ',' names no experiment"),
         (["marathon"], "'marathon'"),
     ],
 )
 def test_a_bad_flag_is_named(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(arguments)
+        parser().parse_args(arguments)
     assert ended.value.code == 2
     assert says in capsys.readouterr().err
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from partisan import etf
-from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell
+from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, writes_of
 from partisan.bench.paper.experiments import (
     ALL,
     NAMES,
@@ -22,6 +22,7 @@ from partisan.bench.paper.experiments import (
 )
 from partisan.bench.paper.nodes import configuration, options_of, spec_text
 from partisan.bench.paper.workloads import scale_node
+from partisan.bench.paper.workloads.ring import is_write
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -88,12 +89,34 @@ def test_a_simulation_keeps_its_places_whatever_payload_and_network_are_wished()
         (lambda: cell_of("echo-perf"), "no cell of the form EXPERIMENT/"),
         (lambda: cell_of("echo-perf/disterl/disterl/1x1@1:0"), "no cell of the form EXPERIMENT/"),
         (lambda: experiment_of("zzz"), "one of microbenchmarks"),
+        (lambda: cell_of("head-of-line/partisan/partisan/1x16@1/three chanels"), "did you mean 'three channels'"),
+        (lambda: cell_of("scale/partisan/partisan/32x0@0/hyparvew"), "did you mean 'hyparview'"),
+        (lambda: cell_of("scale/partisan/partisan/32x5@0/hyparview"), "what is simulated is written Nx0@0"),
+        (lambda: cell_of("echo-perf/raw/partisan/1x0@1"), "all else has a payload"),
+        (lambda: cell_of("echo-perf/raw/partisan/0x1@1"), "no cell of the form EXPERIMENT/"),
+        (lambda: cell_of("echo-perf/raw/partisan/1x1@1/90/10"), "echo-perf has no variants: '90/10'"),
+        (lambda: cell_of("echo-perf/disterl/partisan/1x1@1"), "disterl has but one configuration group, 'disterl'"),
+        (lambda: cell_of("echo-perf/partisan/disterl/1x1@1"), "partisan has no configuration group 'disterl'"),
+        (lambda: cell_of("echo-perf/raw/partisan/1x1@10001"), "no round trip is longer than 10000 ms"),
+        (lambda: cell_of("fsm-perf/partisan/partisan/1x1@1/90/20"), "no ratio of reads and writes that make 100"),
+        (lambda: tasks_of(Wish(ratio="half")), "'half' is no ratio of reads and writes"),
+        (lambda: tasks_of(Wish(only=("echo-perf",), ratio="50/50")), "is of fsm-perf and kvs-latency, and neither"),
+        (lambda: tasks_of(Wish(cells=("scale/partisan/partisan/32x0@0",), actors=(1,))), "nothing chooses among cells"),
     ],
 )
 def test_an_unknown_name_suggests_the_nearest(call: object, says: str) -> None:
     assert callable(call)
     with pytest.raises(UnknownName, match=says):
         call()
+
+
+def test_a_ratio_is_kept_by_every_hundred_operations_and_its_writes_are_spread() -> None:
+    assert [writes_of(each) for each in ("100/0", "90/10", "33/67", "0/100")] == [0, 10, 67, 100]
+    for writes in (0, 1, 10, 33, 40, 50, 67, 100):
+        chosen = [count for count in range(1, 101) if is_write(count, writes)]
+        assert len(chosen) == writes
+        assert all(b - a <= math.ceil(100 / writes) for a, b in itertools.pairwise(chosen))
+    assert [count for count in range(1, 31) if is_write(count, 10)] == [10, 20, 30]
 
 
 def test_the_parallelism_of_a_group_is_part_of_a_cells_name() -> None:

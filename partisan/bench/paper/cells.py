@@ -6,6 +6,7 @@ Groups have the names of the published harness, which its tables and scripts use
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -51,6 +52,17 @@ AFFINITY_MONOTONIC = Group(
     parallelism=16,
     affinity=True,
 )
+
+
+RATIO = re.compile(r"(\d{1,3})/(\d{1,3})")
+
+
+def writes_of(ratio: str) -> int:
+    """How many of a hundred operations of a store write: 10 of "90/10". Raises ValueError."""
+    found = RATIO.fullmatch(ratio)
+    if found is None or int(found[1]) + int(found[2]) != 100:
+        raise ValueError(f"{ratio!r} is no ratio of reads and writes that make 100, such as 90/10")
+    return int(found[2])
 
 
 Spot: TypeAlias = tuple[str, str, int, int, float, int]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from . import report
 from .cells import Cell
 from .compare import compare
-from .experiments import ALL, NAMES, TRANSPORTS, UnknownName, Wish, known, tasks_of, text_of
+from .experiments import ALL, MOST_RTT_MS, NAMES, TRANSPORTS, UnknownName, Wish, known, tasks_of, text_of
 from .facts import facts_of, preflight
 from .networks import Networks
 from .progress import Lines, Progress
@@ -31,6 +30,8 @@ OUT = Path("partisan-paper")
 def _names(names: Sequence[str], kind: str) -> Callable[[str], tuple[str, ...]]:
     def read(text: str) -> tuple[str, ...]:
         chosen = tuple(name.strip() for name in text.split(",") if name.strip())
+        if not chosen:
+            raise argparse.ArgumentTypeError(f"{text!r} names no {kind}")
         try:
             return tuple(known(name, names, kind) for name in chosen)
         except UnknownName as error:
@@ -44,8 +45,8 @@ def _milliseconds(text: str) -> tuple[float, ...]:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of milliseconds") from None
-    if not all(math.isfinite(each) and each >= 0 for each in found):
-        raise argparse.ArgumentTypeError(f"{text} has what is below 0 or no number")
+    if not all(0 <= each <= MOST_RTT_MS for each in found):
+        raise argparse.ArgumentTypeError(f"{text} has what is not within 0 and {MOST_RTT_MS:g}")
     return found
 
 

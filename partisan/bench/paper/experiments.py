@@ -22,6 +22,7 @@ from .cells import (
     PARTITIONED,
     Cell,
     Group,
+    writes_of,
 )
 
 KIB, MIB = 1024, 1024 * 1024
@@ -32,9 +33,12 @@ PARTISANS = ("partisan-erlang", "partisan")
 SIZES = ("quick", "default", "full")
 GROUPS = (DISTERL, PARTISAN, PARALLELISM, CHANNELLED, MONOTONIC, PARTITIONED, AFFINITY, AFFINITY_MONOTONIC)
 
+MOST_RTT_MS = 10_000.0
+"""The longest round trip that a network is emulated with."""
+
 CELL = re.compile(
     r"(?P<experiment>[^/]+)/(?P<transport>[^/]+)/(?P<group>[a-z_]+)(?:\*(?P<parallelism>\d+))?"
-    r"/(?P<actors>\d+)x(?P<octets>\d+)@(?P<rtt>\d+(?:\.\d+)?)(?::(?P<scale>[1-9]\d{0,3}))?(?:/(?P<variant>.+))?"
+    r"/(?P<actors>[1-9]\d*)x(?P<octets>\d+)@(?P<rtt>\d+(?:\.\d+)?)(?::(?P<scale>[1-9]\d{0,3}))?(?:/(?P<variant>.+))?"
 )
 
 
@@ -306,9 +310,36 @@ def cell_of(text: str) -> Cell:
     group = _group(known(found["group"], [each.name for each in GROUPS], "configuration group"))
     if found["parallelism"]:
         group = group.with_parallelism(int(found["parallelism"]))
-    variant = found["variant"] or experiment.variants[0]
+    _check_group(transport, group)
+    variant = _checked_variant(experiment, found["variant"] or experiment.variants[0])
     sizes = int(found["actors"]), int(found["octets"]), float(found["rtt"])
+    if sizes[2] > MOST_RTT_MS:
+        raise UnknownName(f"{text!r}: no round trip is longer than {MOST_RTT_MS:g} ms")
+    if experiment.simulated != (sizes[1:] == (0, 0.0)) or not (experiment.simulated or sizes[1]):
+        raise UnknownName(f"{text!r}: what is simulated is written Nx0@0, and all else has a payload")
     return Cell(experiment.name, experiment.workload, transport, group, *sizes, variant, int(found["scale"] or 1))
+
+
+def _check_group(transport: str, group: Group) -> None:
+    """Raise UnknownName if a transport has no such group: its figures would be told as those of another."""
+    alone = {"disterl": DISTERL, "pyzmq": PARTISAN, "raw": PARTISAN}.get(transport)
+    if alone is not None and group != alone:
+        raise UnknownName(f"{transport} has but one configuration group, {alone.name!r}")
+    if alone is None and group.name == DISTERL.name:
+        raise UnknownName(f"{transport} has no configuration group {group.name!r}")
+
+
+def _checked_variant(experiment: Experiment, variant: str) -> str:
+    """Return a variant that an experiment has; of a store's, any ratio is one. Raises UnknownName."""
+    if experiment.workload == "kvs":
+        try:
+            writes_of(variant)
+        except ValueError as error:
+            raise UnknownName(str(error)) from None
+        return variant
+    if not any(experiment.variants) and variant:
+        raise UnknownName(f"{experiment.name} has no variants: {variant!r}")
+    return known(variant, experiment.variants, f"variant of {experiment.name}")
 
 
 def _group(name: str) -> Group:
@@ -320,8 +351,15 @@ def tasks_of(wish: Wish) -> list[Task]:
     for name in wish.transports:
         known(name, TRANSPORTS, "transport")
     if wish.cells:
+        if wish.only or wish.transports or wish.actors or wish.octets or wish.rtts or wish.ratio:
+            raise UnknownName("a cell says by itself what it is: nothing chooses among cells that are named")
         return [_task(wish, cell) for cell in map(cell_of, wish.cells)]
     chosen = [experiment_of(name) for name in wish.only] or list(ALL)
+    if wish.ratio:
+        stores = [each for each in chosen if each.workload == "kvs"]
+        if not stores:
+            raise UnknownName(f"the ratio {wish.ratio} is of fsm-perf and kvs-latency, and neither is measured")
+        _checked_variant(stores[0], wish.ratio)
     return [
         _task(wish, cell) for experiment in chosen for part in _parts(experiment, wish) for cell in _cells(part, wish)
     ]

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import sys
 from dataclasses import replace
 from importlib.util import find_spec
@@ -26,7 +25,7 @@ from typing import Any, ClassVar
 
 from partisan.bench.erlang import Erlang
 from partisan.bench.measure import MeasurementFailed
-from partisan.bench.paper.cells import Cell, Group, Repetition
+from partisan.bench.paper.cells import Cell, Group, Repetition, writes_of
 from partisan.bench.paper.networks import FREE, Line
 from partisan.bench.paper.nodes import configuration, free_port, libs, options_of, spec_text, why_no_erlang
 from partisan.bench.places import Place
@@ -81,14 +80,9 @@ def group_of(cell: Cell) -> Group:
     )
 
 
-def writes_of(variant: str) -> int:
-    """Every so many-th operation writes: 10 for "90/10", 2 for "50/50", 0 for none. Raises MeasurementFailed."""
-    if not variant or not variant[0].isdigit():
-        return 0
-    found = re.fullmatch(r"(\d+)/(\d+)", variant)
-    if found is None or int(found[1]) + int(found[2]) != 100:
-        raise MeasurementFailed(f"{variant!r} is no ratio of reads and writes such as 90/10")
-    return round(100 / int(found[2])) if int(found[2]) else 0
+def is_write(count: int, writes: int) -> bool:
+    """Whether a client's operation of this number, from 1 on, is one of the `writes` of a hundred: evenly spread."""
+    return count * writes % 100 < writes
 
 
 class Ring(Workload):
@@ -168,7 +162,8 @@ class Ring(Workload):
                 child.write_line(f"peers {' '.join(facts['listening'].values())}")
 
     def run(self, cell: Cell, amount: Amount) -> Repetition:
-        words = (cell.actors, cell.octets, amount.messages, math.ceil(amount.seconds * 1000), writes_of(cell.variant))
+        writes = writes_of(cell.variant) if cell.workload == "kvs" else 0
+        words = (cell.actors, cell.octets, amount.messages, math.ceil(amount.seconds * 1000), writes)
         line = f"run {cell.workload} {' '.join(map(str, words))} {SAMPLES}"
         for child in self._nodes.values():
             child.write_line(line)

@@ -171,7 +171,7 @@ objects(Job, Ring, Count, Times, Late) ->
         Start < Job#job.until; Count =:= 0 ->
             Key = "object" ++ integer_to_list(trunc((rand:normal() + 1) * 5000)),
             Writes = Job#job.writes,
-            Value = if Writes > 0, (Count + 1) rem Writes =:= 0 -> Job#job.payload; true -> none end,
+            Value = if (Count + 1) * Writes rem 100 < Writes -> Job#job.payload; true -> none end,
             Self = self(),
             Worker = spawn(fun() -> Self ! {self(), operation(Key, Value, Ring)} end),
             case receive {Worker, Answer} -> Answer end of

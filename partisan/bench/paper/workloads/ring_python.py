@@ -39,6 +39,7 @@ from .ring import (
     STREAM_OCTETS,
     STREAM_WINDOW,
     TIMEOUT,
+    is_write,
 )
 
 TICK = 0.001
@@ -61,7 +62,7 @@ class Job:
     Attributes:
         most: operations of each, at most.
         until: when no more are begun, on the clock of `time.perf_counter_ns`.
-        writes: every so many-th operation of a store is one; 0 for none.
+        writes: how many of a hundred operations of a store write, evenly spread.
     """
 
     payload: bytes
@@ -137,7 +138,7 @@ class Ring:
         while count < job.most and ((start := clock()) < job.until or not count):
             count += 1
             key = f"object{int((rng.gauss(0.0, 1.0) + 1.0) * 5000)}"
-            value = job.payload if job.writes and not count % job.writes else None
+            value = job.payload if is_write(count, job.writes) else None
             self.node.spawn(self._operation, me, key, value)
             if await partisan.receive() is LATE:
                 failed += 1
