@@ -8,6 +8,7 @@ import time
 import pytest
 import uvloop
 
+from partisan.bench.memory import resident_octets
 from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Group
 from partisan.bench.paper.workloads.base import Amount
 from partisan.bench.paper.workloads.ring import SERVICE_SECONDS, Ring
@@ -60,6 +61,21 @@ def test_an_operation_of_the_store_takes_the_time_of_a_partition_at_least(transp
         found = ring.run(cell("kvs", transport, 1, 1024, "50/50"), Amount(20, WAIT))
         assert found.operations == 3 * 20
         assert min(found.micros) >= STORE_MICROS
+    finally:
+        ring.stop()
+
+
+@pytest.mark.parametrize("transport", ["disterl", "partisan"])
+def test_nodes_that_wait_for_their_next_turn_keep_no_objects(transport: str) -> None:
+    large = cell("kvs", transport, 4, 1 << 20, "0/100")
+    ring = started(large)
+    try:
+        before = sum(resident_octets(child.pid) for child in ring._nodes.values())
+        assert ring.run(large, Amount(8, WAIT)).operations == 3 * 4 * 8
+        written = 3 * 3 * 4 * 8 * large.octets
+        after = sum(resident_octets(child.pid) for child in ring._nodes.values())
+        assert after - before < written / 2
+        assert ring.run(large, Amount(1, WAIT)).operations == 3 * 4
     finally:
         ring.stop()
 

@@ -31,7 +31,7 @@ from partisan.bench.paper.nodes import configuration, free_port, libs, options_o
 from partisan.bench.places import Place
 from partisan.bench.procs import Child, gather
 
-from .base import SAMPLES, START_SECONDS, Amount, Workload, bound, selected
+from .base import SAMPLES, SLACK_SECONDS, START_SECONDS, Amount, Workload, bound, selected
 from .ring_erlang import MODULE, SOURCE
 
 PARTITIONS = 1024
@@ -164,16 +164,23 @@ class Ring(Workload):
     def run(self, cell: Cell, amount: Amount) -> Repetition:
         writes = writes_of(cell.variant) if cell.workload == "kvs" else 0
         words = (cell.actors, cell.octets, amount.messages, math.ceil(amount.seconds * 1000), writes)
-        line = f"run {cell.workload} {' '.join(map(str, words))} {SAMPLES}"
-        for child in self._nodes.values():
-            child.write_line(line)
-        failures: list[str] = []
-        nodes = list(self._nodes.values())
-        seconds = bound(replace(cell, actors=cell.actors * len(nodes)), amount.seconds)
-        lines = gather(nodes, '"done"', seconds, lambda child, fate: failures.append(f"the {child.title} {fate}"))
+        order = f"run {cell.workload} {' '.join(map(str, words))} {SAMPLES}"
+        seconds = bound(replace(cell, actors=cell.actors * len(self._nodes)), amount.seconds)
+        lines = self._all(order, '"done"', seconds)
+        if cell.workload == "kvs":
+            # Nodes that wait for their next turn must not keep the memory that others have theirs in.
+            self._all("forget", '"forgotten"', SLACK_SECONDS)
+        return merged([_parsed(child, line) for child, line in lines.items()])
+
+    def _all(self, order: str, mark: str, seconds: float) -> dict[Child, str]:
+        """Give every node an order; return the line of each that has the mark. Raises MeasurementFailed."""
+        nodes, failures = list(self._nodes.values()), list[str]()
+        for child in nodes:
+            child.write_line(order)
+        lines = gather(nodes, mark, seconds, lambda child, fate: failures.append(f"the {child.title} {fate}"))
         if failures:
             raise MeasurementFailed("; ".join(failures))
-        return merged([_parsed(child, lines[child]) for child in nodes])
+        return {child: lines[child] for child in nodes}
 
     def stop(self) -> None:
         nodes, erlang = list(self._nodes.values()), self._erlang

@@ -60,10 +60,23 @@ until(Test) ->
 
 orders(Ring, Mine) ->
     Line = case io:get_line("") of eof -> halt(); Text -> Text end,
-    ["run", Kind | Words] = string:lexemes(Line, " \n"),
+    case string:lexemes(Line, " \n") of
+        ["run", Kind | Words] -> run(Kind, Words, Ring, Mine);
+        ["forget"] -> forget(Mine)
+    end,
+    orders(Ring, Mine).
+
+%% Processes that wait collect no garbage by themselves, and would keep what they have forgotten.
+forget(Mine) ->
+    Self = self(),
+    [partition(P) ! {forget, Self} || P <- Mine],
+    [receive {forgotten, P} -> ok end || P <- Mine],
+    io:format("{\"forgotten\": true}~n").
+
+run(Kind, Words, Ring, Mine) ->
     [Actors, Octets, Most, Milliseconds, Writes, Samples] = [list_to_integer(Word) || Word <- Words],
     Keep = max(1, ?KEEP_OCTETS div max(1, Octets)),
-    [partition(P) ! {clear, Keep} || P <- Mine],
+    [partition(P) ! {keep, Keep} || P <- Mine],
     %% The payload is there before the clock runs: eight random MiB take a twentieth of a second at first.
     Payload = crypto:strong_rand_bytes(Octets),
     Start = os:perf_counter(nanosecond),
@@ -76,8 +89,7 @@ orders(Ring, Mine) ->
     Micros = lists:append([Times || {Times, _} <- Results]),
     Failed = lists:sum([Late || {_, Late} <- Results]),
     io:format("{\"done\": true, \"operations\": ~b, \"failed\": ~b, \"seconds\": ~.6f, \"micros\": [~s], "
-              "\"more\": ~s}~n", [length(Micros), Failed, Seconds, selected(Micros, Samples), Beside()]),
-    orders(Ring, Mine).
+              "\"more\": ~s}~n", [length(Micros), Failed, Seconds, selected(Micros, Samples), Beside()]).
 
 parallel(Works) ->
     Self = self(),
@@ -128,8 +140,12 @@ partition(P, Objects, Order, Keep, Ring) ->
         {echo, Sender, Number, _Name, Value} ->
             send(Sender, {Number, Value}, requests, P, Ring),
             partition(P, Objects, Order, Keep, Ring);
-        {clear, Now} ->
-            partition(P, #{}, [], Now, Ring);
+        {keep, Now} ->
+            partition(P, Objects, Order, Now, Ring);
+        {forget, From} ->
+            erlang:garbage_collect(),
+            From ! {forgotten, P},
+            partition(P, #{}, [], Keep, Ring);
         {put, Sender, Number, Name, Value} ->
             timer:sleep(?SERVICE_MILLISECONDS),
             Order1 = [Name | lists:delete(Name, Order)],

@@ -5,11 +5,15 @@ One of three nodes, which hold the partitions of a ring in turn. Facts are JSON:
 
 run KIND ACTORS OCTETS MESSAGES MILLISECONDS WRITES SAMPLES
     -> {"done": true, "operations": N, "failed": N, "seconds": S, "micros": [...], "more": {...}}
+forget
+    -> {"forgotten": true}: partitions have no objects any more
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -46,7 +50,7 @@ TICK = 0.001
 """The timers of uvloop count whole milliseconds from the last one that is over, those of the BEAM from the next: with
 one more both serve as long, SERVICE_SECONDS at least."""
 
-ECHO, GET, PUT, CLEAR = Atom("echo"), Atom("get"), Atom("put"), Atom("clear")
+ECHO, GET, PUT, FORGET = Atom("echo"), Atom("get"), Atom("put"), Atom("forget")
 OK, NOT_FOUND, LATE = Atom("ok"), Atom("not_found"), Atom("late")
 
 
@@ -81,8 +85,9 @@ class Ring:
         self.channels: dict[str, str | None] = facts["channels"]
         self.gossips = 0
         self.keep = 1
-        me = self.names.index(node.name)
-        for partition in range(me, PARTITIONS, len(self.names)):
+        self.mine = range(self.names.index(node.name), PARTITIONS, len(self.names))
+        self.forgotten: asyncio.Queue[int] = asyncio.Queue()
+        for partition in self.mine:
             node.spawn(self._partition, partition, name=f"partition_{partition}")
         node.spawn(self._taker, name="store")
         node.spawn(self._listener, name="gossip")
@@ -91,11 +96,19 @@ class Ring:
         """The process that holds a partition."""
         return f"partition_{partition}", self.names[partition % len(self.names)]
 
-    def clear(self, octets: int) -> None:
-        """Forget all objects; those that come have so many octets."""
+    def expect(self, octets: int) -> None:
+        """Make ready for objects of so many octets."""
         self.keep = max(1, KEEP_OCTETS // max(1, octets))
-        for partition in range(self.names.index(self.node.name), PARTITIONS, len(self.names)):
-            partisan.send(f"partition_{partition}", (CLEAR, None, 0, None, None))
+
+    async def forget(self) -> None:
+        """Forget all objects."""
+        for partition in self.mine:
+            partisan.send(f"partition_{partition}", (FORGET, None, 0, None, None))
+        for _ in self.mine:
+            await self.forgotten.get()
+        with contextlib.suppress(OSError, AttributeError):
+            # glibc keeps what was freed, in case it is wanted again here.
+            ctypes.CDLL(None).malloc_trim(0)
 
     async def _ask(self, partition: int, request: object) -> None:
         await send(self.node, self.place(partition), request, self.channels["requests"])
@@ -108,8 +121,9 @@ class Ring:
             kind, sender, number, name, value = await partisan.receive()
             if kind is ECHO:
                 await send(self.node, sender, (number, value), channel)
-            elif kind is CLEAR:
+            elif kind is FORGET:
                 objects.clear()
+                self.forgotten.put_nowait(partition)
             else:
                 await serve()
                 if kind is PUT:
@@ -239,9 +253,14 @@ async def hold(facts: dict[str, Any]) -> None:
         while not all(node.is_fully_connected(name) for name in ring.others):
             await asyncio.sleep(POLL)
         announce()
-        async for _, kind, *words in orders():
-            actors, octets, most, milliseconds, writes, samples = map(int, words)
-            ring.clear(octets)
+        async for order, *words in orders():
+            if order == "forget":
+                await ring.forget()
+                say(forgotten=True)
+                continue
+            kind = words[0]
+            actors, octets, most, milliseconds, writes, samples = map(int, words[1:])
+            ring.expect(octets)
             gc.collect()
             payload = os.urandom(octets)
             until = time.perf_counter_ns() + milliseconds * 1_000_000
