@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import threading
 import time
 
 import pytest
@@ -10,6 +13,7 @@ import uvloop
 
 from partisan.bench.memory import resident_octets
 from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Group
+from partisan.bench.paper.workloads import ring_raw
 from partisan.bench.paper.workloads.base import Amount
 from partisan.bench.paper.workloads.ring import SERVICE_SECONDS, Ring
 from partisan.bench.paper.workloads.ring_python import serve
@@ -63,6 +67,35 @@ def test_an_operation_of_the_store_takes_the_time_of_a_partition_at_least(transp
         assert min(found.micros) >= STORE_MICROS
     finally:
         ring.stop()
+
+
+def test_raw_clients_keep_their_sockets_and_send_a_frame_in_one_piece() -> None:
+    pieces: list[int] = []
+    accepted: list[socket.socket] = []
+
+    def answer(connection: socket.socket) -> None:
+        while piece := connection.recv(1 << 16):
+            pieces.append(len(piece))
+            connection.sendall(piece)
+
+    def accept(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                accepted.append(listener.accept()[0])
+                threading.Thread(target=answer, args=(accepted[-1],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        here = f"127.0.0.1:{listener.getsockname()[1]}"
+        clients = ring_raw.Clients(["a", "b", "c"], 0, [here] * 3)
+        for actors in (1, 2, 2):
+            clients.connect(actors)
+            found = clients.run(actors, b"x" * 100, 20, time.perf_counter_ns() + int(WAIT * 1e9))
+            assert len(found) == 20 * actors
+        assert len(accepted) == 2 * 2
+        assert set(pieces) == {104}
+        for connection in [*accepted, *(each for mine in clients.sockets for each in mine.values())]:
+            connection.close()
 
 
 @pytest.mark.parametrize("transport", ["disterl", "partisan"])

@@ -1,8 +1,9 @@
 """Raw sockets beside the echo on a ring: `python -m partisan.bench.paper.workloads.ring_raw FACTS`.
 
 Each client is a thread with a blocking socket of its own to each of the other nodes, and each socket has a thread at
-its other end: frames of a 4-byte length, no names, no terms. A bound, rather than a rival. Takes the orders of
-`ring_python`.
+its other end: frames of a 4-byte length, no names, no terms. Sockets are kept from one repetition to the next, as the
+connections of the other transports are. With few clients a bound, rather than a rival; with many, it is threads that
+wait for one interpreter. Takes the orders of `ring_python`.
 """
 
 from __future__ import annotations
@@ -50,9 +51,13 @@ def _fill(connection: socket.socket, view: memoryview) -> bool:
 
 
 def send(connection: socket.socket, body: bytes | memoryview) -> None:
-    """Send a frame."""
-    connection.sendall(LENGTH.pack(len(body)))
-    connection.sendall(body)
+    """Send a frame: the length is in one packet with the beginning of the body."""
+    head = LENGTH.pack(len(body))
+    sent = connection.sendmsg([head, body])
+    if sent < len(head):
+        connection.sendall(head[sent:])
+    if (sent := max(0, sent - len(head))) < len(body):
+        connection.sendall(memoryview(body)[sent:])
 
 
 def echo(connection: socket.socket) -> None:
@@ -73,10 +78,25 @@ def accept(listener: socket.socket) -> None:
 
 
 class Clients:
-    """The clients of one node."""
+    """The clients of one node, and their sockets.
+
+    Attributes:
+        sockets: for each client, one to each of the other nodes by its number.
+    """
 
     def __init__(self, names: list[str], me: int, addresses: list[str]) -> None:
         self.names, self.me, self.addresses = names, me, addresses
+        self.sockets: list[dict[int, socket.socket]] = []
+
+    def connect(self, actors: int) -> None:
+        """Have sockets for so many clients."""
+        while len(self.sockets) < actors:
+            mine: dict[int, socket.socket] = {}
+            for owner in set(range(len(self.names))) - {self.me}:
+                host, _, port = self.addresses[owner].rpartition(":")
+                mine[owner] = socket.create_connection((host, int(port)))
+                mine[owner].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sockets.append(mine)
 
     def run(self, actors: int, payload: bytes, most: int, until: int) -> list[float]:
         """Run them; return the latencies in microseconds. Raises OSError if one of them met one."""
@@ -100,20 +120,15 @@ class Clients:
 
     def _client(self, number: int, payload: bytes, most: int, until: int, micros: list[float]) -> None:
         rng, clock, buffer = random.Random(f"{self.me} {number}"), time.perf_counter_ns, bytearray()
-        with contextlib.ExitStack() as stack:
-            sockets: dict[int, socket.socket] = {}
-            for owner in set(range(len(self.names))) - {self.me}:
-                host, _, port = self.addresses[owner].rpartition(":")
-                connection = sockets[owner] = stack.enter_context(socket.create_connection((host, int(port))))
-                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            while len(micros) < most and ((start := clock()) < until or not micros):
-                owner = rng.randrange(PARTITIONS) % len(self.names)
-                if owner != self.me:
-                    send(sockets[owner], payload)
-                    if (body := receive(sockets[owner], buffer)) is None:
-                        raise ConnectionError(f"{self.names[owner]} has closed")
-                    body.release()
-                micros.append((clock() - start) / 1000)
+        sockets = self.sockets[number]
+        while len(micros) < most and ((start := clock()) < until or not micros):
+            owner = rng.randrange(PARTITIONS) % len(self.names)
+            if owner != self.me:
+                send(sockets[owner], payload)
+                if (body := receive(sockets[owner], buffer)) is None:
+                    raise ConnectionError(f"{self.names[owner]} has closed")
+                body.release()
+            micros.append((clock() - start) / 1000)
 
 
 def hold(facts: dict[str, Any]) -> None:
@@ -132,8 +147,9 @@ def hold(facts: dict[str, Any]) -> None:
                 announce()
                 continue
             actors, octets, most, milliseconds, _, samples = map(int, words[1:])
-            start = time.perf_counter_ns()
-            micros = clients.run(actors, os.urandom(octets), most, start + milliseconds * 1_000_000)
+            clients.connect(actors)
+            payload, start = os.urandom(octets), time.perf_counter_ns()
+            micros = clients.run(actors, payload, most, start + milliseconds * 1_000_000)
             seconds = (time.perf_counter_ns() - start) / 1e9
             kept = [round(each, 1) for each in selected(micros, samples)]
             say(done=True, operations=len(micros), failed=0, seconds=seconds, micros=kept, more={})
