@@ -1,8 +1,15 @@
 """The command line of the experiments: a bad flag is named, and said in words."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from partisan.bench.__main__ import main, parser
+from partisan.bench.paper import cli
+from partisan.bench.paper.experiments import cell_of, tasks_of
+from partisan.bench.paper.results import read_json
+from partisan.bench.paper.runner import Runner
 
 
 @pytest.mark.parametrize(
@@ -42,3 +49,36 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
 ) -> None:
     assert main(["micro", "--json", "/nowhere/at/all/rows.json"]) == 1
     assert "/nowhere/at/all" in capsys.readouterr().err
+
+
+def test_a_cell_is_measured_again_in_a_directory_of_its_own(tmp_path: Path) -> None:
+    options = parser().parse_args(["paper", "--quick", "--repeat", "3", "--seconds", "0.5", "--out", str(tmp_path)])
+    cell = cell_of("fsm-perf/partisan/partisan_with_partitioned_parallelism_and_channels*8/2x16@1.5/50/50")
+    words = shlex.split(cli.again(options)(cell))
+    again = parser().parse_args(words[3:])
+    assert again.out == tmp_path / "again"
+    (task,) = tasks_of(cli.wish_of(again))
+    assert (task.cell, task.repetitions, task.seconds) == (cell, 3, 0.5)
+
+
+@pytest.mark.parametrize("earlier", ["", '{"outcomes": []}'])
+def test_a_run_that_is_ended_before_anything_was_measured_leaves_the_results_of_an_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, earlier: str
+) -> None:
+    (tmp_path / "results.json").write_text(earlier)
+
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Runner, "run", pressed)
+    assert main(["paper", "--loopback", "--only", "microbenchmarks", "--out", str(tmp_path)]) == 130
+    assert (tmp_path / "results.json").read_text() == earlier or not earlier
+    assert read_json(tmp_path / "results.json").outcomes == []
+
+
+def test_an_unwritable_directory_is_said_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "results.csv").mkdir()
+    assert main(["paper", "--loopback", "--only", "microbenchmarks", "--out", str(tmp_path)]) == 1
+    assert "results.csv" in capsys.readouterr().err

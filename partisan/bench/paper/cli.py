@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m partisan.bench paper"
 OUT = Path("partisan-paper")
+RESULTS, TABLE = "results.json", "results.csv"
 
 
 def _names(names: Sequence[str], kind: str) -> Callable[[str], tuple[str, ...]]:
@@ -107,7 +108,9 @@ def wish_of(options: argparse.Namespace) -> Wish:
 
 def again(options: argparse.Namespace) -> Callable[[Cell], str]:
     """Make what says how a cell is measured again."""
-    words = [f"--{name}" for name in ("quick", "full", "loopback") if getattr(options, name)]
+    # In a directory of its own: the results of this run must stay.
+    words = ["--out", str(options.out / "again")]
+    words += [f"--{name}" for name in ("quick", "full", "loopback") if getattr(options, name)]
     for name in ("repeat", "seconds"):
         if getattr(options, name) is not None:
             words += [f"--{name}", f"{getattr(options, name):g}"]
@@ -132,21 +135,29 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
         print(f"{PROGRAM}: {found.fatal}", file=sys.stderr)
         return 1
     outcome = Run(facts=facts_of(), command=shlex.join([*PROGRAM.split(), *sys.argv[2:]]))
-    _write(options, outcome)  # before anything is measured: a wrong path must not cost the run
+    _try(options)
     try:
         Runner(networks, progress, again(options), found.refused).run(tasks, outcome)
     finally:
         with undisturbed():
-            _write(options, outcome)
-            report.write(outcome, options.out)
+            if outcome.outcomes or not (options.out / RESULTS).stat().st_size:
+                _write(options, outcome)
+                report.write(outcome, options.out)
     say(f"the report is {options.out / 'report.html'}")
     if old is not None:
         say(compare(old, outcome))
     return 0
 
 
+def _try(options: argparse.Namespace) -> None:
+    """Raise OSError if results cannot be written; those of an earlier run stay until there are others."""
+    for path in (options.out / RESULTS, options.out / TABLE, options.json):
+        if path is not None:
+            path.open("a").close()
+
+
 def _write(options: argparse.Namespace, outcome: Run) -> None:
-    write_json(options.out / "results.json", outcome)
-    write_csv(options.out / "results.csv", outcome.outcomes)
+    write_json(options.out / RESULTS, outcome)
+    write_csv(options.out / TABLE, outcome.outcomes)
     if options.json is not None:
         write_json(options.json, outcome)
