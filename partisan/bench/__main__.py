@@ -16,6 +16,7 @@ from . import actors, beam, cluster, demo, goals, memory, micro, tls, transports
 from .cluster.run import FIGURES
 from .measure import MeasurementFailed
 from .paper import cli as paper
+from .procs import ENDING
 from .report import Row, write_json
 
 SIZE = re.compile(r"(\d+)\s*(B|KiB|MiB)?", re.IGNORECASE)
@@ -274,7 +275,9 @@ def _terminated(number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status."""
     options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in set(ENDING) - {signal.SIGINT}:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _terminated)
     commands = {
         "micro": _micro,
         "actors": _actors,

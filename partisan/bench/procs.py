@@ -16,6 +16,9 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a run to end: Ctrl-C, `kill`, and a terminal that is closed."""
+
 GRACE = 2.0
 """How long a child may take to end by itself, in seconds."""
 

@@ -349,7 +349,10 @@ def test_a_network_that_cannot_be_opened_fails_its_cells_and_is_tried_once(monke
     assert not Noted.log
 
 
-def test_ctrl_c_leaves_no_process_and_writes_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_ctrl_c_and_the_end_of_the_terminal_leave_no_process_and_write_what_was_measured(
+    tmp_path: Path, number: int, status: int
+) -> None:
     words = ["-m", "partisan.bench", "paper", "--loopback", "--only", "microbenchmarks", "--transports", "partisan"]
     words += ["--actors", "1,2", "--octets", "16", "--repeat", "1", "--seconds", "0.1", "--out", str(tmp_path)]
     # Enough of them that it cannot be done before the signal comes.
@@ -357,10 +360,10 @@ def test_ctrl_c_leaves_no_process_and_writes_what_was_measured(tmp_path: Path) -
     try:
         command.read_until("[1/", WAIT * 2)
         children = [int(each) for each in Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()]
-        os.kill(command.pid, signal.SIGINT)
+        os.kill(command.pid, number)
         while command.read_available():
             pass
-        assert command.fate().startswith("ended with status 130")
+        assert command.fate().startswith(f"ended with status {status}")
     finally:
         command.stop()
     for pid in children:
@@ -370,6 +373,35 @@ def test_ctrl_c_leaves_no_process_and_writes_what_was_measured(tmp_path: Path) -
     assert run.outcomes[0].status == "measured"
     assert json.loads((tmp_path / "results.json").read_text())["interrupted"] is True
     assert (tmp_path / "results.csv").read_text().startswith("partisan,partisan,1,1,false,1,false,0.015625,1,0,")
+
+
+def test_ctrl_c_ends_the_check_of_a_network_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Checked(Networks):
+        def check(self, hosts: Sequence[str], rtt_ms: float, scale: int = 1) -> None:
+            signal.raise_signal(signal.SIGINT)
+            self._say("it goes on")
+
+    said: list[str] = []
+    runner = Runner(
+        Checked(said.append, emulate=False), Lines(lambda text: None), lambda cell: "", {}, lambda name: Noted
+    )
+    with pytest.raises(KeyboardInterrupt):
+        runner.run([Task(cell("disterl", rtt=1.0), 9, 1.0, 1)], Run())
+    assert not said
+    assert not Noted.log
+
+
+def test_an_output_that_is_gone_loses_nothing_that_was_measured() -> None:
+    class Gone(Lines):
+        def done(self, outcome: object) -> None:
+            raise BrokenPipeError
+
+    run = Run()
+    runner = Runner(Networks(print, emulate=False), Gone(lambda text: None), lambda cell: "", {}, lambda name: Noted)
+    with pytest.raises(BrokenPipeError):
+        runner.run([Task(cell(name), 9, 1.0, 1) for name in ("disterl", "partisan")], run)
+    assert [each.status for each in run.outcomes] == ["measured"] * 2
+    assert Noted.log[-2:] == ["stop disterl", "stop partisan"]
 
 
 def _is_gone(pid: int) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "python -m partisan.bench paper"
 OUT = Path("partisan-paper")
+AGAIN = "again"
 RESULTS, TABLE = "results.json", "results.csv"
 
 
@@ -109,7 +110,8 @@ def wish_of(options: argparse.Namespace) -> Wish:
 def again(options: argparse.Namespace) -> Callable[[Cell], str]:
     """Make what says how a cell is measured again."""
     # In a directory of its own: the results of this run must stay.
-    words = ["--out", str(options.out / "again")]
+    out = options.out if options.out.name == AGAIN else options.out / AGAIN
+    words = ["--out", str(out)]
     words += [f"--{name}" for name in ("quick", "full", "loopback") if getattr(options, name)]
     for name in ("repeat", "seconds"):
         if getattr(options, name) is not None:
@@ -143,7 +145,7 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
             if outcome.outcomes or not (options.out / RESULTS).stat().st_size:
                 _write(options, outcome)
                 report.write(outcome, options.out)
-    say(f"the report is {options.out / 'report.html'}")
+                say(f"the report is {options.out / 'report.html'}")
     if old is not None:
         say(compare(old, outcome))
     return 0

@@ -100,14 +100,29 @@ class Networks:
             self._open = wanted
         return self._hosts or LOOPBACK
 
+    def check(self, hosts: Sequence[str], rtt_ms: float, scale: int = 1) -> None:
+        """Find what the network of a place can carry, which takes seconds: so it may be interrupted, unlike `place`.
+
+        Raises MeasurementFailed; a network that has failed is not tried again.
+        """
+        if not hosts or rtt_ms <= 0 or self.missing or (rtt_ms, scale) in self._limits:
+            return
+        if reason := self._broken.get((tuple(hosts), rtt_ms, scale)):
+            raise MeasurementFailed(reason)
+        self.close()
+        try:
+            self._check(CAPACITY_RTT, 1)
+            self._check(rtt_ms, scale)
+        except MeasurementFailed as error:
+            self._broken[tuple(hosts), rtt_ms, scale] = str(error)
+            raise
+
     def _enter(self, hosts: tuple[str, ...], rtt_ms: float, line: Line, scale: int) -> None:
-        """Check and open a network; one that has failed is not tried again."""
+        """Open a network; one that has failed is not tried again."""
         if reason := self._broken.get((hosts, rtt_ms, scale)):
             raise MeasurementFailed(reason)
         bounds = {"bandwidth": line.bandwidth, "queue": line.queue, "settings": smaller_windows(scale)}
         try:
-            self._check(CAPACITY_RTT, 1)
-            self._check(rtt_ms, scale)
             network = self._stack.enter_context(_netem().Network(len(hosts), rtt=rtt_ms / 1000, **bounds))
         except MeasurementFailed as error:
             self._broken[hosts, rtt_ms, scale] = str(error)

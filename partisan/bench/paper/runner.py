@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TypeAlias
 
 from partisan.bench.measure import MeasurementFailed
-from partisan.bench.procs import ChildFailed
+from partisan.bench.procs import ENDING, ChildFailed
 
 from .cells import Cell, Group, Outcome, Repetition
 from .experiments import Task
@@ -112,11 +112,10 @@ class Runner:
                         self._measure(trial, first=not index)
         finally:
             # What was measured counts also if there was to be more of it.
-            for trial in trials:
-                if trial.repetitions or trial.skipped or trial.failed:
-                    outcome = self._outcome(trial)
-                    into.outcomes.append(outcome)
-                    self._progress.done(outcome)
+            outcomes = [self._outcome(each) for each in trials if each.repetitions or each.skipped or each.failed]
+            into.outcomes += outcomes
+            for outcome in outcomes:
+                self._progress.done(outcome)
 
     def _why_not(self, cell: Cell) -> str:
         try:
@@ -157,6 +156,7 @@ class Runner:
         if (running := self._running.get(key)) is not None:
             return running
         kind = self._find(cell.workload)
+        self._networks.check(kind.HOSTS, cell.rtt_ms, cell.scale)
         with undisturbed():
             place = self._networks.place(kind.HOSTS, cell.rtt_ms, kind.line(cell), cell.scale)
         # Known before it is started, so that whatever happens it is stopped.
@@ -209,7 +209,7 @@ def _key(cell: Cell) -> Key:
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM while networks are made and things are ended, which takes a bounded time."""
+    """Put off Ctrl-C and its like while networks are made and things are ended, which takes a bounded time."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -218,12 +218,11 @@ def undisturbed() -> Iterator[None]:
     def note(number: int, _frame: FrameType | None) -> None:
         caught.append(number)
 
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, note) for number in numbers]
+    before = [signal.signal(number, note) for number in ENDING]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
+        for number, handler in zip(ENDING, before, strict=True):
             signal.signal(number, handler)
         # As if it had come now; an exception that is on its way says the same already.
         if caught and sys.exc_info()[0] is None:
