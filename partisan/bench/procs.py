@@ -99,6 +99,11 @@ class Child:
         del self._buffer[: end + 1]
         return line
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
+
     def fate(self) -> str:
         """Say how a child whose output has ended did end: `was killed (signal 9)`, `ended with status 1: why`."""
         try:

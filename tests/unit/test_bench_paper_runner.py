@@ -298,6 +298,50 @@ def test_pairs_on_an_emulated_network_wait_for_its_way_and_say_how_full_it_was(m
     assert {link["rtt_ms"] for link in run.links} == {1.0, 10.0}
 
 
+def test_a_network_whose_relay_is_killed_fails_one_cell_and_the_next_has_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    networks = emulated(monkeypatch, said)
+
+    class Killing(Noted):
+        def run(self, cell: Cell, amount: Amount) -> Repetition:
+            found = super().run(cell, amount)
+            if self.log.count("run 1 disterl 2") == 2 and networks.relay is not None:
+                os.kill(networks.relay, signal.SIGKILL)
+                assert _is_gone(networks.relay)
+                self.log[-1] = "killed"
+                raise MeasurementFailed("it said nothing")
+            return found
+
+    tasks = [Task(cell(name, actors, rtt=5.0), 9, 1.0, 2) for actors in (2, 3) for name in ("partisan", "disterl")]
+    run = Run()
+    Runner(networks, Lines(said.append), lambda cell: "", {}, lambda name: Killing).run(tasks, run)
+    assert [(each.status, each.reason) for each in run.outcomes] == [
+        ("measured", ""),
+        ("failed", "the relay of the emulated network was killed (signal 9)"),
+        ("measured", ""),
+        ("measured", ""),
+    ]
+    after = Noted.log[Noted.log.index("killed") + 1 :]
+    assert after[:4] == ["stop disterl", "stop partisan", "start partisan 3", "run 0.3 partisan 3"]
+    assert after[5] == "start disterl 3"
+
+
+def test_nodes_that_are_started_anew_are_warmed_again() -> None:
+    class Stopped(Networks):
+        def fate(self) -> str:
+            return "was killed (signal 9)"
+
+    Noted.faults["run 2 disterl 1"] = MeasurementFailed("it broke")
+    tasks = [Task(cell(name), 9, 2.0, 2) for name in ("partisan", "disterl")]
+    said: list[str] = []
+    Runner(Stopped(said.append, emulate=False), Lines(said.append), lambda cell: "", {}, lambda name: Noted).run(
+        tasks, Run()
+    )
+    assert Noted.log[-4:] == ["start partisan 1", "run 0.3 partisan 1", "run 2 partisan 1", "stop partisan"]
+
+
 def test_windows_are_smaller_in_the_hosts_of_a_scaled_cell_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     networks = emulated(monkeypatch, said)

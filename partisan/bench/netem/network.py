@@ -160,6 +160,10 @@ class Network:
         """The process id of the relay."""
         return self._entered().pid
 
+    def fate(self) -> str:
+        """Say how the relay ended before its time: `was killed (signal 9)`; empty while it carries packets."""
+        return self._entered().fate() if self._entered().ended else ""
+
     def address(self, host: int) -> str:
         """Return the IPv4 address of a host, 0 being the first."""
         if not 0 <= host < self.hosts:

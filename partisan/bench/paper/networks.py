@@ -64,6 +64,10 @@ class Hosts:
         """The process id of what carries the packets."""
         return int(self._network.relay)
 
+    def fate(self) -> str:
+        """How the relay ended before its time; empty while it carries packets."""
+        return str(self._network.fate())
+
     def octets(self) -> int:
         """How many octets the network has carried so far, all hosts together."""
         return int(self._network.counters().octets)
@@ -141,6 +145,10 @@ class Networks:
     def relay(self) -> int | None:
         """The process id of the open network's relay; None of loopback."""
         return self._hosts.relay if self._hosts is not None else None
+
+    def fate(self) -> str:
+        """How the open network ended before its time; empty while it is there, and of loopback."""
+        return self._hosts.fate() if self._hosts is not None else ""
 
     def octets(self) -> int:
         """How many octets the open network has carried so far; 0 of loopback."""

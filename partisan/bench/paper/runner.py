@@ -132,8 +132,9 @@ class Runner:
         task, key = trial.task, _key(trial.task.cell)
         amount = Amount(task.messages, task.seconds)
         try:
+            fresh = key not in self._running
             workload = self._workload(task.cell, key)
-            if first and workload.WARM:
+            if (first or fresh) and workload.WARM:
                 workload.run(task.cell, replace(amount, seconds=min(WARM_SECONDS, amount.seconds)))
             octets, began, load = self._networks.octets(), time.perf_counter(), look(self._networks.relay)
             repetition = workload.run(task.cell, amount)
@@ -149,6 +150,12 @@ class Runner:
         # Not while the error is handled: then a signal that comes meanwhile would be lost.
         if trial.failed:
             self._stop(key)
+            if fate := self._networks.fate():
+                # Nothing that runs in it can go on; what comes next gets another one.
+                trial.failed = f"the relay of the emulated network {fate}"
+                with undisturbed():
+                    self._stop_all()
+                    self._networks.close()
         else:
             self._progress.measured(task, trial.repetitions[-1])
 
