@@ -278,9 +278,24 @@ def test_a_run_from_before_windows_could_be_scaled_is_read_and_compared(tmp_path
     assert "1.00x" in compare.compare(old, RUN)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"outcomes": [{"cell": 1}]}', '{"outcomes": [], "more": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"outcomes": [{"cell": 1}]}', '{"outcomes": [], "more": 1}', '{"outcomes": [], "facts": []}'],
+)
 def test_a_file_without_results_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(results.NoResults, match=r"bad\.json holds no results"):
+        results.read_json(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("part", [{"micros": ["soon"]}, {"seconds": None}, {"extra": {"octets": "many"}}])
+def test_a_file_whose_figures_are_no_numbers_is_refused_before_a_run_and_not_after_it(
+    tmp_path: Path, part: dict[str, object]
+) -> None:
+    results.write_json(tmp_path / "bad.json", RUN)
+    found = json.loads((tmp_path / "bad.json").read_text())
+    found["outcomes"][0]["repetitions"][0] |= part
+    (tmp_path / "bad.json").write_text(json.dumps(found))
     with pytest.raises(results.NoResults, match=r"bad\.json holds no results"):
         results.read_json(tmp_path / "bad.json")
 
@@ -322,13 +337,29 @@ def test_markup_in_what_was_measured_stays_text() -> None:
 
 
 def test_a_run_is_compared_with_an_earlier_one() -> None:
-    earlier = results.Run(outcomes=[micro("disterl", 250.0), micro("partisan", 34.0), micro("partisan", 1.0, actors=1)])
+    earlier = results.Run(
+        outcomes=[
+            *(micro("disterl", 250.0), micro("partisan", 34.0, link_share=0.1)),
+            micro("partisan", 1.0, actors=1, link_share=0.1),
+        ]
+    )
     text = compare.compare(earlier, RUN)
     assert "partisan 4/16/T             2.00x  better" in text
     assert "disterl             1.00x    same" in text
     assert "measured only then: 1" in text
     assert "measured only now: 6" in text
     assert "no cell in common" in compare.compare(results.Run(), RUN)
+
+
+def test_a_run_on_plain_loopback_is_not_compared_with_one_on_emulated_networks() -> None:
+    far = results.Run({"machine": "old", "python": "3.11"}, outcomes=[micro("partisan", 34.0, link_share=0.2)])
+    near = results.Run({"machine": "new", "python": "3.11"}, outcomes=[micro("partisan", 2.0)])
+    assert compare.compare(far, near).splitlines() == [
+        "the two runs have no cell in common",
+        "measured only then: 1",
+        "measured only now: 1",
+        "machine: old then, new now",
+    ]
 
 
 def test_every_figure_has_a_claim_or_was_published_without_numbers() -> None:

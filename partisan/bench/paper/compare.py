@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 from partisan.bench.report import table
 
@@ -11,6 +12,9 @@ from .plots import label
 from .published import MEDIAN, OCTETS, RATE
 from .results import Run
 from .verdicts import Pair, point, value
+
+Place: TypeAlias = tuple[Cell, bool]
+"""A cell, and whether its network was emulated: without that its round trip is a name alone."""
 
 STEADY = 0.1
 """A change within this part is none: machines are not steadier than that."""
@@ -25,16 +29,24 @@ def ratio(earlier: Outcome, later: Outcome) -> float:
 
 
 def compare(earlier: Run, later: Run) -> str:
-    """A table: better above 1; what only one of the runs has measured is counted below it."""
-    before = {each.cell: each for each in earlier.outcomes if each.status == "measured"}
-    after = {each.cell: each for each in later.outcomes if each.status == "measured"}
-    lines = [_line(cell, ratio(before[cell], after[cell])) for cell in after if cell in before]
+    """A table: better above 1; what only one of the runs has measured is counted below it, then what else differed."""
+    before, after = _measured(earlier), _measured(later)
+    lines = [_line(key[0], ratio(before[key], after[key])) for key in after if key in before]
     text = table(("experiment", "point", "configuration", "now against then", ""), lines) if lines else ""
     alone = [f"measured only {word}: {count}" for word, count in _alone(before, after) if count]
-    return "\n".join([*([text] if text else ["the two runs have no cell in common"]), *alone])
+    return "\n".join([text or "the two runs have no cell in common", *alone, *_changes(earlier.facts, later.facts)])
 
 
-def _alone(before: dict[Cell, Outcome], after: dict[Cell, Outcome]) -> list[tuple[str, int]]:
+def _measured(run: Run) -> dict[Place, Outcome]:
+    return {(each.cell, each.link_share is not None): each for each in run.outcomes if each.status == "measured"}
+
+
+def _changes(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """What the machine and the versions were and are, where that differs: a ratio is of those, too."""
+    return [f"{name}: {then[name]} then, {now[name]} now" for name in then if now.get(name, then[name]) != then[name]]
+
+
+def _alone(before: dict[Place, Outcome], after: dict[Place, Outcome]) -> list[tuple[str, int]]:
     return [("then", len(before.keys() - after.keys())), ("now", len(after.keys() - before.keys()))]
 
 

@@ -51,19 +51,34 @@ def read_json(path: Path) -> Run:
     """Read a run. Raises NoResults."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return Run(**found | {"outcomes": [_outcome(each) for each in found["outcomes"]]})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return Run(**found | {"outcomes": [_outcome(each) for each in found["outcomes"]]} | {"facts": _facts(found)})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise NoResults(f"{path} holds no results of `paper`: {error}") from error
+
+
+def _facts(found: dict[str, Any]) -> dict[str, str]:
+    return {str(name): str(fact) for name, fact in found.get("facts", {}).items()}
 
 
 def _outcome(found: dict[str, Any]) -> Outcome:
     cell = Cell(**found["cell"] | {"group": Group(**found["cell"]["group"])})
-    times = tuple(Repetition(**each | {"micros": tuple(each["micros"])}) for each in found["repetitions"])
+    times = tuple(
+        Repetition(
+            int(each["operations"]),
+            float(each["seconds"]),
+            tuple(map(float, each["micros"])),
+            {name: float(value) for name, value in each["extra"].items()},
+        )
+        for each in found["repetitions"]
+    )
     return Outcome(**found | {"cell": cell, "repetitions": times})
 
 
 def write_csv(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write the harness's eleven columns, an operation a line and no heading, so that its scripts can read them.
+
+    Of the operations of a repetition those whose time was kept (`workloads.base.SAMPLES`): enough for its plots of
+    latencies, and for those of throughput, which count lines, where there were no more of them.
 
     App, Transport, Concurrency, Channels, Monotonic, Parallelism, Affinity, Size (KB), Num (of the operation), Latency
     (the round trip's label, in ms), Time (µs). Transports that the harness has not go by their own names.
