@@ -93,6 +93,17 @@ def test_a_point_whose_link_was_full_for_the_loser_gives_way_to_a_smaller_one() 
     assert "64 KiB for 512; judged at 128 actors, 64 KiB, 20 ms" in verdict.note
 
 
+def test_a_payload_of_another_order_says_nothing_of_a_claim_however_full_the_link_was() -> None:
+    outcomes = [
+        *(micro("disterl", 250.0, link_share=0.9), micro("partisan", 200.0, link_share=0.9)),
+        *(micro("disterl", 60.0, octets=KIB), micro("partisan", 1.0, octets=KIB)),
+    ]
+    verdict = the(outcomes, HIGH_LATENCY)
+    assert (verdict.point, verdict.word) == ("128 actors, 512 KiB, 20 ms", "same direction")
+    assert "the emulated link was 90% full" in verdict.note
+    assert the(outcomes[2:], HIGH_LATENCY).word == "not measured"
+
+
 def test_a_link_that_is_full_for_the_winner_alone_makes_no_claim_easier() -> None:
     outcomes = [
         *(micro("disterl", 250.0, link_share=0.1), micro("partisan", 20.0, link_share=0.8)),

@@ -35,6 +35,9 @@ STEADY = 0.95
 NODES = 3
 """Of a ring."""
 
+FARTHEST = 16
+"""A claim is judged at a payload at most so many times smaller: packets decide at 1 KiB, and octets at 512."""
+
 ROOM = 4.0
 """Where a rival has less than one part in so many of what waiting allows, it is not waiting that it is measured by."""
 
@@ -139,11 +142,11 @@ def pairs(outcomes: Sequence[Outcome], claim: Claim, winner: str = OURS) -> Iter
 
 
 def is_below(claim: Claim, cell: Cell) -> bool:
-    """Whether a claim may be judged at a cell: at most its payload and actors, and the same network."""
+    """Whether a claim may be judged at a cell: at most its payload and actors, of one regime, and the same network."""
     if claim.experiment == "scale":
         return cell.actors == claim.actors
     octets = cell.scale * cell.octets
-    below = octets <= claim.octets and cell.actors <= claim.actors and cell.rtt_ms == claim.rtt_ms
+    below = octets <= claim.octets <= FARTHEST * octets and cell.actors <= claim.actors and cell.rtt_ms == claim.rtt_ms
     return below or claim.experiment == "head-of-line"
 
 
