@@ -269,7 +269,17 @@ RUN = results.Run(
         *(blocked("one connection", 100.0), blocked("three channels", 4.0)),
         *(scaled("client-server", 32, 43e6), scaled("hyparview", 32, 90e6)),
     ],
-    [{"rtt_ms": 20.0, "measured_rtt_ms": 20.1, "octets_per_second": 4.5e8}],
+    [
+        {
+            "rtt_ms": 20.0,
+            "rtt": 0.02,
+            "rtt_measured": 0.0201,
+            "bandwidth": None,
+            "streams": 9123456789.123,
+            "tcp_rmem": [4096, 131072, 33554432],
+            "counters": {"packets": 156896, "lost": 0},
+        }
+    ],
     75.0,
 )
 
@@ -325,12 +335,27 @@ def test_the_report_holds_claims_aims_cells_and_pictures(tmp_path: Path) -> None
     page = (tmp_path / "report.md").read_text()
     for part in ("13.40x", "14.71x", "reproduced", "PARTISAN_ERL_LIBS names nothing", "again --cell 1", "two cores"):
         assert part in page
+    assert "| 20 | 20.100 ms | - | 9.12 Gbit/s | 4096 131072 33554432 | packets 156,896 |" in page
     assert "9 cells: 8 measured, 1 skipped, 0 failed, in 1.2 minutes." in page
     html = (tmp_path / "report.html").read_text()
     assert '<td class="good">reproduced</td>' in html
     if plots.can_draw():
         assert len([name for name in written if name.endswith(".png")]) == 4
         assert html.count("data:image/png;base64,") == 4
+
+
+def test_payloads_of_one_experiment_have_pictures_of_their_own(tmp_path: Path) -> None:
+    if not plots.can_draw():
+        pytest.skip("matplotlib is not here: pip install 'partisan[bench]'")
+    for outcomes in (
+        [replace(blocked("three channels", 4.0), cell=replace(blocked("three channels", 4.0).cell, octets=octets))
+         for octets in (16, KIB)],
+        [ring("partisan", 5, octets, 20.0) for octets in (KIB, MIB)],
+        [micro("partisan", 5, octets=octets) for octets in (KIB, MIB)],
+    ):  # fmt: skip
+        ((_, drawn),) = plots.draw(outcomes, tmp_path).items()
+        assert len({path for path, _ in drawn}) == 2
+        assert all(plots.size(each.cell.octets) in caption for each, (_, caption) in zip(outcomes, drawn, strict=True))
 
 
 def test_a_report_of_nothing_says_so(tmp_path: Path) -> None:

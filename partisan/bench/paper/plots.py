@@ -83,9 +83,9 @@ def _by_round_trip(experiment: str, outcomes: Sequence[Outcome], directory: Path
 
 def _blocking(experiment: str, outcomes: Sequence[Outcome], directory: Path) -> Iterator[tuple[Path, str]]:
     """All variants in one picture: they are what is compared."""
-    for rtt_ms in dict.fromkeys(each.cell.rtt_ms for each in outcomes):
-        chosen = [each for each in outcomes if each.cell.rtt_ms == rtt_ms]
-        title = _title(experiment, 0, rtt_ms, "")
+    for octets, rtt_ms in dict.fromkeys((each.cell.octets, each.cell.rtt_ms) for each in outcomes):
+        chosen = [each for each in outcomes if (each.cell.octets, each.cell.rtt_ms) == (octets, rtt_ms)]
+        title = _title(experiment, octets, rtt_ms, "")
         yield _box_plot(title, chosen, directory, lambda cell: cell.actors, "actors")
 
 
@@ -170,10 +170,11 @@ def _ticks(axes: Any, places: Sequence[int]) -> None:
 def _save(pyplot: Any, canvas: Any, axes: Any, directory: Path, title: str) -> tuple[Path, str]:
     axes.set_title(title)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize="small")
+    # Below the picture: within it, it would lie on what is drawn.
+    columns = 2 if max(map(len, axes.get_legend_handles_labels()[1])) > 24 else 4
+    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=columns, frameon=False)
     path = directory / f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
-    canvas.tight_layout()
-    canvas.savefig(path, dpi=110)
+    canvas.savefig(path, dpi=110, bbox_inches="tight")
     pyplot.close(canvas)
     return path, title
 

@@ -64,14 +64,30 @@ counts as not reproduced. A ratio is of one run: absolute figures are of this ma
 def _facts(run: Run) -> list[Block]:
     blocks: list[Block] = [Table(("fact", "here"), list(run.facts.items()))]
     if run.links:
-        names = list(dict.fromkeys(name for link in run.links for name in link))
-        rows = [[_told(link.get(name, "")) for name in names] for link in run.links]
+        names = [name for name in dict.fromkeys(name for link in run.links for name in link) if name != "rtt"]
+        rows = [[_told(name, link.get(name, "")) for name in names] for link in run.links]
         blocks += [Paragraph("What the emulated networks can do by themselves:"), Table(names, rows)]
     return blocks
 
 
-def _told(value: object) -> str:
-    return f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+RATES = ("bandwidth", "one_stream", "streams")
+TIMES = ("rtt_measured", "rtt_least", "rtt_most", "echo", "jitter")
+
+
+def _told(name: str, value: object) -> str:
+    """A figure of a network's own check, with its unit where that is not in the name."""
+    match value:
+        case None:
+            return "-"
+        case dict():
+            return ", ".join(f"{each} {_told(each, found)}" for each, found in value.items() if found)
+        case list() | tuple():
+            return " ".join(map(str, value))
+        case int() | float() if name in RATES:
+            return f"{value / 1e9:,.2f} Gbit/s"
+        case int() | float() if name in TIMES:
+            return f"{1000 * value:,.3f} ms"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _claims(found: Sequence[Verdict]) -> list[Block]:
