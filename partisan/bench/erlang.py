@@ -39,15 +39,17 @@ class Erlang:
         module: the module's name.
         source: its text.
         place: where they run.
+        title: what messages call the nodes.
     Attributes:
         cookie: what the nodes know.
         environment: of the nodes, and of others that look for them.
     """
 
-    def __init__(self, module: str, source: str, place: Place = LOOPBACK) -> None:
+    def __init__(self, module: str, source: str, place: Place = LOOPBACK, title: str = "disterl") -> None:
         self._module = module
         self._source = source
         self._place = place
+        self._title = title
         self._directory: Path | None = None
         self._epmds: dict[str, Child] = {}
         self.cookie = secrets.token_hex(16)
@@ -125,7 +127,7 @@ class Erlang:
         command += ["-start_epmd", "false", "-kernel", "inet_dist_use_interface", interface]
         command += ["-pa", str(self._directory), "-s", self._module, function, *more]
         run = self._place.command(host, command) if host else command
-        return Child(f"disterl {function}", run, {**self.environment, **(environment or {})})
+        return Child(f"{self._title} {function}", run, {**self.environment, **(environment or {})})
 
     def stop(self) -> None:
         """End the EPMDs; the nodes are their owner's to end."""

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -170,6 +172,14 @@ def test_a_group_is_the_same_to_our_nodes_and_to_real_ones() -> None:
     assert "vnode=>#{parallelism=>16,monotonic=>false,compression=>false}" in text
     assert "{peer_ip,{10,0,0,1}}" in text
     assert "undefined=>#{parallelism=>16" in spec_text("a@10.0.0.1", 10200, AFFINITY)
+
+
+def test_runs_at_one_time_take_other_ports_for_their_nodes() -> None:
+    ask = "from partisan.bench.paper.nodes import free_port; print([free_port() for _ in range(20)])"
+    runs = [subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True) for _ in range(2)]
+    mine, theirs = ([int(each) for each in run.stdout.strip()[1:-1].split(",")] for run in runs)
+    assert len(set(mine)) == len(set(theirs)) == 20
+    assert len(set(mine) & set(theirs)) < 5, "of 22,568"
 
 
 def test_counters_are_merged_node_by_node() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
+import random
 import socket
 from pathlib import Path
 from typing import Any
 
 from partisan.bench import erlang
+from partisan.bench.measure import MeasurementFailed
 
 from .cells import CHANNELS, Group
 
@@ -17,15 +18,24 @@ LIBS_VARIABLE = "PARTISAN_ERL_LIBS"
 """Names a directory of compiled Erlang applications, Partisan and what it needs among them."""
 
 
-_PORTS = itertools.count(10200)
+PORTS = range(10200, 32768)
+"""Below those that the system gives to who connects."""
+
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that no node of this run has, nor anybody on this machine: real nodes are told theirs."""
-    for port in _PORTS:
+    """A port that no node of this run has, nor anybody on this machine: real nodes are told theirs.
+
+    At random, as another run may look at the same time, and nodes take theirs a second later. Raises MeasurementFailed.
+    """
+    for port in random.sample(PORTS, 200):
+        if port in _given:
+            continue
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            _given.add(port)
             return port
-    raise AssertionError("a count has no end")
+    raise MeasurementFailed(f"of 200 ports from {PORTS.start} to {PORTS.stop - 1} none is free")
 
 
 def channels_of(group: Group) -> dict[str, dict[str, Any]]:

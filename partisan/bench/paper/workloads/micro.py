@@ -52,7 +52,7 @@ class Micro(Workload):
         answer(self._senders, '"ready"', START_SECONDS, [self._receivers])
 
     def _start_disterl(self) -> None:
-        erlang = self._erlang = Erlang(MODULE, SOURCE, self.place)
+        erlang = self._erlang = Erlang(MODULE, SOURCE, self.place, self.cell.transport)
         erlang.prepare()
         flags = ["-by", "disterl", "-affinity", "false"]
         self._receivers = erlang.node("b", "receivers", flags, host="b")
@@ -60,7 +60,7 @@ class Micro(Workload):
         self._senders = erlang.node("a", "senders", [*flags, "-peer", node], host="a")
 
     def _start_real(self) -> None:
-        erlang = self._erlang = Erlang(MODULE, SOURCE, self.place)
+        erlang = self._erlang = Erlang(MODULE, SOURCE, self.place, self.cell.transport)
         erlang.prepare()
         group = self.cell.group
         names = {host: erlang.name(host, host) for host in self.HOSTS}

@@ -126,7 +126,8 @@ class Ring(Workload):
 
     def _start_erlang(self, real: bool) -> None:
         definitions = "\n".join(f"-define({name}, {value})." for name, value in CONSTANTS.items())
-        erlang = self._erlang = Erlang(MODULE, SOURCE.replace("%% DEFINITIONS", definitions), self.place)
+        source = SOURCE.replace("%% DEFINITIONS", definitions)
+        erlang = self._erlang = Erlang(MODULE, source, self.place, self.cell.transport)
         erlang.prepare()
         group = group_of(self.cell)
         names = {host: erlang.name(host, host) for host in self.HOSTS}
