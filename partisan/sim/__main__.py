@@ -9,6 +9,7 @@ import argparse
 import gc
 import multiprocessing
 import os
+import shlex
 import signal
 import sys
 import time
@@ -28,6 +29,12 @@ from partisan.sim.scenario import Codec, InTurn, Options, Runner, Scenario
 from partisan.sim.scenarios import SCENARIOS
 
 PROGRAM = "python -m partisan.sim"
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that ask a run to end: Ctrl-C, `kill`, and a terminal that is closed."""
+
+WAIT = 0.5
+"""How long a wait for results may last at a time, in seconds: a signal just before it is not seen until it is over."""
 
 State = TypeVar("State")
 Point = TypeVar("Point")
@@ -84,10 +91,15 @@ class Forked:
                     number, point = waiting.pop(0)
                     here, there = fork.Pipe(duplex=False)
                     child = fork.Process(target=_measure, args=(there, measure, state, point), daemon=daemon)
-                    child.start()
+                    # What a signal raises within the hooks of a fork is lost.
+                    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+                    try:
+                        child.start()
+                        running[here] = (number, child)
+                    finally:
+                        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
                     there.close()
-                    running[here] = (number, child)
-                for done in wait(list(running)):
+                for done in wait(list(running), WAIT):
                     number, child = running.pop(done)
                     results[number] = _result(done, child, points[number])
         finally:
@@ -98,13 +110,15 @@ class Forked:
 
 
 def _measure(there: Connection, measure: Callable[[State, Point], Result], state: State, point: Point) -> None:
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; who forked this process ends it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
     there.send(measure(state, point))
     there.close()
 
 
-def _stop(number: int, frame: object) -> None:
-    sys.exit(1)  # not at once, so that the children of this process end as well
+def _ended(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # as an exception, so that the processes that measure are ended on the way out
 
 
 def _result(done: Any, child: Any, point: object) -> Any:
@@ -431,13 +445,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problem = _problem(chosen, scenario)
     if problem is not None:
         top.error(problem)
+    for number in set(ENDING) - {signal.SIGINT}:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, _ended)
     try:
         _run(chosen, scenario)
     except KeyboardInterrupt:
         return 130
     except (RuntimeError, ImportError, OSError) as error:
         _say(f"partisan.sim: {error}")
-        _say(f"again: {PROGRAM} {' '.join(sys.argv[1:] if arguments is None else arguments)} (seed {chosen.seed})")
+        _say(f"again: {PROGRAM} {shlex.join(given)} (seed {chosen.seed})")
         return 1
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -203,3 +204,50 @@ def test_a_run_that_fails_leaves_no_process_that_measures():
     assert os.read(living, 1) == b""
     for end in (begun, begins, living):
         os.close(end)
+
+
+ENDLESS = """
+import os, sys
+from partisan.sim import __main__ as command_line
+from partisan.sim.scenario import Scenario
+
+def wait_for_ever(state, point):
+    os.write(BEGINS, b"x")
+    while True:
+        pass  # as those that measure: a signal just before a call that waits would be seen after it
+
+def run(options):
+    options.runner.each(lambda inner, seed: inner.points(lambda: None, wait_for_ever, [0, 1]), [0, 1])
+
+command_line.SCENARIOS["endless"] = Scenario("endless", "does not end", run)
+sys.exit(command_line.main(["endless", "--jobs", "4"]))
+"""
+
+
+@pytest.mark.skipif(not command_line.Forked.is_possible(), reason="no fork here")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_run_that_is_ended_ends_the_processes_that_measure_without_a_traceback(number, status):
+    begun, begins = os.pipe()
+    script = ENDLESS.replace("BEGINS", str(begins))
+    ended = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, pass_fds=[begins], start_new_session=True
+    )
+    os.close(begins)  # so that it is at its end once none of those processes lives
+    try:
+        told = b""
+        while len(told) < 4:
+            assert select.select([begun], [], [], 30.0)[0]
+            told += os.read(begun, 4)
+        if number == signal.SIGINT:
+            os.killpg(ended.pid, number)  # as a terminal does
+        else:
+            ended.send_signal(number)
+        assert ended.wait(30.0) == status
+        assert select.select([begun], [], [], 30.0)[0]
+        assert os.read(begun, 1) == b""
+        assert ended.stderr.read() == ""
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(ended.pid, signal.SIGKILL)
+        ended.stderr.close()
+        os.close(begun)
