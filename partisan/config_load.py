@@ -37,6 +37,10 @@ _OF_SERVICE = re.compile(r"SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_\w+")
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
+MOST = 1 << 62
+"""The greatest whole number of an option without a bound of its own: the core counts with 64 bits."""
+
+
 @dataclass(frozen=True, slots=True)
 class About:
     """What an option says of itself besides its type and default.
@@ -72,14 +76,15 @@ class About:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return ""
         unit = f" {self.unit}" if self.unit else ""
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             return f"{value!r} is no finite number"
         if self.positive and value <= 0:
             return f"{value!r} must be above 0{unit}"
         if self.low is not None and value < self.low:
             return f"{value!r} is below the least of {self.low:g}{unit}"
-        if self.high is not None and value > self.high:
-            return f"{value!r} is above the greatest of {self.high:g}{unit}"
+        high = MOST if self.high is None and isinstance(value, int) else self.high
+        if high is not None and value > high:
+            return f"{value!r} is above the greatest of {high:g}{unit}"
         return ""
 
 
@@ -289,7 +294,12 @@ def _to_int(value: Any) -> Any:
 def _to_float(value: Any) -> Any:
     if isinstance(value, Written):
         return _read(value, float)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else _WRONG
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return _WRONG
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _to_str(value: Any) -> Any:
