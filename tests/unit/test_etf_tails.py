@@ -39,10 +39,14 @@ def written(chain: list[list[bytes]], end: bytes) -> bytes:
 
 
 def simply(chain: list[list[bytes]], end: bytes, remote: bool) -> Any:
-    """Read as the specification says it, from the end: a list of no items is its tail."""
+    """Read as the specification says it, from the end: a list of no items is its tail.
+
+    A remote reference is written as one list, as all nodes do.
+    """
     value = ENDS[end]
-    for items in reversed(chain):
-        if remote and len(items) == 1 and ITEMS[items[0]] == Atom(HOME) and value == b"#Pid<0.1.2>":
+    for above, items in enumerate(reversed(chain)):
+        last = above == 0 and len(items) == 1
+        if remote and last and ITEMS[items[0]] == Atom(HOME) and value == b"#Pid<0.1.2>":
             value = Pid(HOME, 1, 2, 0, "list")
         elif items and type(value) is list:
             value = [*(ITEMS[item] for item in items), *value]
@@ -56,6 +60,7 @@ def simply(chain: list[list[bytes]], end: bytes, remote: bool) -> Any:
 )
 @example([[b"a\x01"], [b"w\x0ba@127.0.0.1"]], b"m\0\0\0\x0b#Pid<0.1.2>")
 @example([[], [b"w\x0ba@127.0.0.1"]], b"m\0\0\0\x0b#Pid<0.1.2>")
+@example([[b"w\x0ba@127.0.0.1"], []], b"m\0\0\0\x0b#Pid<0.1.2>")
 @example([[b"a\x01"], []], NIL)
 @example([[], []], NUMBER)
 def test_tails_are_joined_as_a_simple_reading_has_it(chain: list[list[bytes]], end: bytes) -> None:
