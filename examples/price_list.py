@@ -89,4 +89,6 @@ async def main(address: str, *contacts: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
     partisan.run(main(*sys.argv[1:]))
