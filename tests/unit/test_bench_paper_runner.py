@@ -16,6 +16,7 @@ import pytest
 
 from partisan.bench.measure import MeasurementFailed
 from partisan.bench.paper.cells import AFFINITY, DISTERL, PARTISAN, Cell, Repetition
+from partisan.bench.paper.cli import saving
 from partisan.bench.paper.experiments import Task
 from partisan.bench.paper.facts import preflight
 from partisan.bench.paper.load import UNKNOWN, Load, look
@@ -102,6 +103,31 @@ def test_transports_of_a_place_take_turns_and_are_started_once() -> None:
     assert run.outcomes[0].rate == 5.0
     assert run.outcomes[0].median_ms == 1.0
     assert run.outcomes[0].command == "again disterl"
+
+
+def test_what_was_measured_so_far_is_kept_after_each_place(tmp_path: Path) -> None:
+    kept: list[tuple[int, bool]] = []
+    said: list[str] = []
+    path, ends = tmp_path / "results.json", "the machine stops here"
+    save = saving(path, said.append, every=0.0)
+
+    def keep(run: Run) -> None:
+        save(run)
+        found = read_json(path)
+        kept.append((len(found.outcomes), found.interrupted))
+        if len(kept) == 2:
+            raise RuntimeError(ends)
+
+    tasks = [Task(cell(name, actors), 9, 1.0, 1) for actors in (1, 4, 9) for name in ("disterl", "partisan")]
+    networks = Networks(said.append, emulate=False)
+    runner = Runner(networks, Lines(said.append), lambda cell: "", None, lambda name: Noted, save=keep)
+    with pytest.raises(RuntimeError, match=ends):
+        runner.run(tasks, Run())
+    assert kept == [(2, True), (4, True)]
+    saving(path, said.append)(Run())  # too soon
+    assert len(read_json(path).outcomes) == 4
+    saving(tmp_path / "nowhere" / "results.json", said.append, every=0.0)(Run())
+    assert "No such file" in said[-1]
 
 
 def test_what_cannot_be_tried_is_skipped_with_the_reason() -> None:

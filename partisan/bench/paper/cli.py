@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ PROGRAM = "python -m partisan.bench paper"
 OUT = Path("partisan-paper")
 AGAIN = "again"
 RESULTS, TABLE = "results.json", "results.csv"
+SAVED_SECONDS = 60.0
+"""How often the results of a run that goes on are written."""
 
 
 def _names(names: Sequence[str], kind: str) -> Callable[[str], tuple[str, ...]]:
@@ -139,7 +143,8 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     outcome = Run(facts=facts_of(), command=shlex.join([*PROGRAM.split(), *sys.argv[2:]]))
     _try(options)
     try:
-        Runner(networks, progress, again(options), found.refused).run(tasks, outcome)
+        save = saving(options.out / RESULTS, progress.say)
+        Runner(networks, progress, again(options), found.refused, save=save).run(tasks, outcome)
     finally:
         with undisturbed():
             if outcome.outcomes or not (options.out / RESULTS).stat().st_size:
@@ -149,6 +154,27 @@ def run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     if old is not None:
         say(compare(old, outcome))
     return 0
+
+
+def saving(path: Path, say: Callable[[str], None], every: float = SAVED_SECONDS) -> Callable[[Run], None]:
+    """Make what writes a run that goes on, as one that was interrupted: it may take days, and end with its machine.
+
+    Args:
+        every: seconds that pass between two times.
+    """
+    written = time.monotonic()
+
+    def save(outcome: Run) -> None:
+        nonlocal written
+        if time.monotonic() - written < every:
+            return
+        try:
+            write_json(path, replace(outcome, interrupted=True))
+        except OSError as error:
+            say(f"what was measured so far is not kept in {path}: {error}")
+        written = time.monotonic()
+
+    return save
 
 
 def _try(options: argparse.Namespace) -> None:

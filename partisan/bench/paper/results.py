@@ -43,8 +43,13 @@ class Run:
 
 
 def write_json(path: Path, run: Run) -> None:
-    """Write a run, so that `read_json` gives it back."""
-    path.write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
+    """Write a run, so that `read_json` gives it back. What was there stays until all of it is written."""
+    new = path.with_name(path.name + ".new")
+    try:
+        new.write_text(json.dumps(asdict(run), indent=1) + "\n", encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Run:

@@ -66,6 +66,7 @@ class Runner:
         command: cell -> the command that measures it again.
         refused: cells that are not to be tried, and why.
         create: workload -> its class.
+        save: called with what was measured so far after each place.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class Runner:
         command: Command,
         refused: Mapping[Cell, str] | None = None,
         create: Callable[[str], type[Workload]] = find,
+        save: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self._networks = networks
         self._progress = progress
         self._command = command
         self._refused = refused or {}
         self._find = create
+        self._save = save
         self._running: dict[Key, Workload] = {}
 
     def run(self, tasks: Sequence[Task], into: Run) -> None:
@@ -90,6 +93,8 @@ class Runner:
         try:
             for _, place in groupby(tasks, key=lambda task: task.cell.place):
                 self._measure_place(list(place), into)
+                into.links, into.seconds = self._networks.links, time.monotonic() - began
+                self._save(into)
         except BaseException:
             into.interrupted = True
             raise
