@@ -225,7 +225,7 @@ def test_a_variable_that_is_no_table_of_channels_is_named() -> None:
         ({"connect_timeout": float("inf")}, "connect_timeout: inf is no finite number"),
         ({"connect_timeout": float("nan")}, "connect_timeout: nan is no finite number"),
         ({"connect_timeout": 10**400}, "connect_timeout: inf is no finite number"),
-        ({"channels": {"d": {"max_queue_octets": 10**30}}}, "channels.d.max_queue_octets: 10+ is above the greatest of"),
+        ({"channels": {"d": {"max_queue_octets": 10**30}}}, "channels.d.max_queue_octets: 10+ is above the greatest"),
         ({"max_frame_octets": 10**400}, "max_frame_octets: 10+ is above the greatest of"),
         ({"listen_addrs": "127.0.0.1:0"}, r"listen_addrs: '127.0.0.1:0' is not a list; did you mean \['127.0.0.1:0'"),
         ({"listen_addrs": 5}, "listen_addrs: 5 is not a list$"),
