@@ -410,7 +410,7 @@ class OverlayManager(ABC):
             reader = link.inbound if link is not None else None
             self._context.router.deliver(inbound.target, inbound.message, reader)
         elif isinstance(inbound, Ack):
-            self._context.acknowledged.acked(inbound.clock, link)
+            self._context.acknowledged.acked(inbound.clock, None if link is None else link.peer)
         elif isinstance(inbound, Distance):
             self._measuring.take(inbound)
         elif isinstance(inbound, Relay):

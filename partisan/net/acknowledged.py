@@ -339,10 +339,9 @@ class Acknowledged:
             if len(lane):
                 yield str(peer), DEFAULT_CHANNEL, len(lane), lane.octets
 
-    def acked(self, clock: object, link: Link | None) -> None:
+    def acked(self, clock: object, peer: str | None) -> None:
         """The peer's manager has acknowledged a message."""
         number = number_from_clock(clock, self._me)
-        peer = link.peer if link is not None else None
         if number is None and peer is not None:
             number = self._clocks.take(peer, bytes(self._context.router.codec.encode(clock)))
         if number is not None:

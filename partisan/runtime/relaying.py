@@ -74,7 +74,7 @@ AGREEMENT = 1.0
 MARGIN = 4096
 """Octets that a frame may have beside its load (ours)."""
 
-_FORWARD, _CALL, _NODEDOWN = Atom("forward_message"), Atom("$gen_call"), Atom("nodedown")
+_FORWARD, _ACK, _CALL, _NODEDOWN = map(Atom, ("forward_message", "ack", "$gen_call", "nodedown"))
 
 
 def relay_config(config: Config) -> RelayConfig:
@@ -373,7 +373,10 @@ class Relaying:
         """Deliver a message as from a connection; but what is about connections is refused. Raises MalformedMessage."""
         name = target.name if type(target) is Atom else None
         if name == self._context.manager.wire_name:
-            malformed("target of a relayed message", target)
+            if type(message) is not tuple or len(message) != 2 or message[0] != _ACK:
+                malformed("target of a relayed message", target)
+            self._context.acknowledged.acked(message[1], link.peer)  # over a link of one direction
+            return
         if name == PYTHON and (type(message) is not tuple or not message or _name(message[0]) not in OVER_RELAYS):
             malformed("relayed extra", message)
         if target == SERVER:

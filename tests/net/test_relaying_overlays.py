@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Callable
@@ -90,3 +91,18 @@ async def test_a_target_that_nobody_reaches_is_an_error_to_the_sender(star: Star
         one.send(("sink", nobody), 2)
         await eventually(lambda: len(events.of("partisan.queue.undelivered", node=nobody, relayed=True)) == 2)
         assert one.relays()["waiting"] == 0
+
+
+async def test_an_acknowledgement_comes_back_round_a_link_of_one_direction() -> None:
+    links = {"a": ["b"], "b": ["c"], "c": ["a"]}
+    async with static_links(links, **{**RELAYING, "retransmit_interval": 0.2}) as nodes:
+        a, b, _ = nodes
+        await known(nodes)
+        sink = Sink(b)
+        await asyncio.wait_for(a.deliver(("sink", b.name), 1), 30.0)
+        assert sink.messages == [1]
+        assert a.unacknowledged(b.name) == 0
+        a.send(("sink", b.name), 2, ack=True)
+        await sink.has(2)
+        await eventually(lambda: a.unacknowledged(b.name) == 0, timeout=30.0)
+        assert sink.messages == [1, 2]
