@@ -147,7 +147,7 @@ cdef class Lane:
             raise NotConnected(self.peer.name, self.peer.seen, None if self.peer.table.fallback else self.channel)
         self.slots[slot] = queue = self.not_behind(slot, queue)
         used = [retired for retired, slots in self.retired.items() if slot in slots]
-        if used:
+        if used:  # none of which is released yet, so that the slot holds
             self.hand_over([slot], used)
         return <SendQueue>self.slots[slot]
 
@@ -183,7 +183,8 @@ cdef class Lane:
         """The queue for a slot whose next message would wait in this one: another, if there is one where it would not."""
         if self.parts(slot, queue):
             self.hand_over([slot], [queue])
-            return <SendQueue>self.slots[slot]
+            found = self.slots[slot]
+            return self.resolve(slot) if found is None else <SendQueue>found
         self.places.crowded = True
         return queue
 
@@ -279,8 +280,11 @@ cdef class Lane:
         return 0
 
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1:
-        """What waited while the slot changed hands goes to the queue that it uses from now on."""
-        cdef SendQueue queue = self.not_behind(slot, self.choose(slot))
+        """What waited while the slot changed hands goes to the queue that it uses from now on.
+
+        If nothing did, the peer has handled all of the slot's: it chooses at its next message, as one that is unused.
+        """
+        cdef SendQueue queue = self.not_behind(slot, self.choose(slot)) if holding.queued_octets else None
         if self.slots[slot] is holding:  # else it has changed hands again meanwhile
             self.slots[slot] = queue
         if queue is not None and holding.queued_octets:

@@ -134,6 +134,22 @@ def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core:
     assert sent(core, queues) == [[], [1, 5], [], []]
 
 
+def test_who_has_come_back_and_sent_nothing_since_parts_without_waiting(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    queues[0].written(blocked=True)
+    say(core, 1)
+    queues[0].written(blocked=False)
+    assert [look(core) for _ in range(2)] == [1, 0]
+    barriers.fire()
+    queues[0].written(blocked=True)
+    say(core, 5)
+    assert sent(core, queues) == [[], [1, 5], [], []], "the peer has handled 1, and nothing is before 5"
+    say(core, 9)
+    queues[0].written(blocked=False)
+    assert sent(core, queues) == [[], [9], [], []]
+
+
 def test_nobody_parts_to_a_connection_that_is_full_as_well(core: Core) -> None:
     queues = four(core)
     choose(core, 1)
