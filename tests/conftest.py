@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Generator, Iterator
 
 import pytest
@@ -24,6 +25,12 @@ ROUNDS = 3
 
 FAILED = pytest.StashKey[bool]()
 """Whether the test has failed: its traceback then keeps everything alive, and one complaint is enough."""
+
+
+def pytest_sessionstart() -> None:
+    """Have Ctrl-C do here, and in what tests start, what it does in a terminal: a shell's background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

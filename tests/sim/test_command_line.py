@@ -224,8 +224,15 @@ sys.exit(command_line.main(["endless", "--jobs", "4"]))
 """
 
 
+HANGUP = pytest.param(
+    signal.SIGHUP,
+    129,
+    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="nohup has it ignored"),
+)
+
+
 @pytest.mark.skipif(not command_line.Forked.is_possible(), reason="no fork here")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), HANGUP])
 def test_a_run_that_is_ended_ends_the_processes_that_measure_without_a_traceback(number, status):
     begun, begins = os.pipe()
     script = ENDLESS.replace("BEGINS", str(begins))

@@ -419,7 +419,14 @@ def test_a_network_that_cannot_be_opened_fails_its_cells_and_is_tried_once(monke
     assert not Noted.log
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
+HANGUP = pytest.param(
+    signal.SIGHUP,
+    129,
+    marks=pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="nohup has it ignored"),
+)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), HANGUP])
 def test_ctrl_c_and_the_end_of_the_terminal_leave_no_process_and_write_what_was_measured(
     tmp_path: Path, number: int, status: int
 ) -> None:
