@@ -533,7 +533,7 @@ class Plumtree(Machine):
             if type(begun) is Running:
                 self._exchanges.add(mod, name, begun.job, now)
                 self._notify(ExchangeBegun(Exchange(mod, name, begun.job, now)))
-            elif type(begun) is Talk and begun.bodies:
+            elif type(begun) is Talk and begun.bodies and self._exchanges.hears(name):
                 if not begun.over:
                     self._exchanges.add(mod, name, None, now)
                 self._say(name, mod, begun)

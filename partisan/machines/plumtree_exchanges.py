@@ -53,6 +53,10 @@ class Exchanges:
         others = tuple(each for each in self._deaf if each != name)
         self._deaf = others if hears else (*others, name)
 
+    def hears(self, name: Name) -> bool:
+        """Whether it does; else what is said to it would wait for an answer in vain."""
+        return name not in self._deaf
+
     def draw(
         self, trees: Trees, key: Hashable, handlers: Mapping[str, Handler], config: PlumtreeConfig, rng: Random
     ) -> dict[str, Name]:

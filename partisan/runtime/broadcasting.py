@@ -287,8 +287,6 @@ class Broadcasts:
             if type(message) is Say:
                 if node in self._python:
                     self._context.router.send((PYTHON, node), say_to_term(message), channel=channel)
-                else:  # nobody will answer: make room for an exchange with another
-                    self._driver.handle(CancelExchanges(node, message.mod))
                 return
             self._context.router.send((SERVER, node), message_to_term(message), channel=channel)  # type: ignore[arg-type]
         except (NotConnected, Overloaded) as error:  # announced later, or brought by an exchange
