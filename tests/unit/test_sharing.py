@@ -121,13 +121,19 @@ def test_slots_do_not_come_together_where_they_would_wait(core: Core) -> None:
     assert look(core) == 0
 
 
-def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core: Core) -> None:
-    barriers = Barriers()
+def coming_back(core: Core, barriers: Barriers) -> list[SendQueue]:
+    """Four queues, and a slot that had parted from the first and comes back when the barrier fires."""
     queues = four(core, barriers)
     queues[0].written(blocked=True)
     say(core, 1)
     queues[0].written(blocked=False)
     assert [look(core) for _ in range(2)] == [1, 0]
+    return queues
+
+
+def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core: Core) -> None:
+    barriers = Barriers()
+    queues = coming_back(core, barriers)
     queues[0].written(blocked=True)
     say(core, 5)
     barriers.fire()
@@ -136,11 +142,7 @@ def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core:
 
 def test_who_has_come_back_and_sent_nothing_since_parts_without_waiting(core: Core) -> None:
     barriers = Barriers()
-    queues = four(core, barriers)
-    queues[0].written(blocked=True)
-    say(core, 1)
-    queues[0].written(blocked=False)
-    assert [look(core) for _ in range(2)] == [1, 0]
+    queues = coming_back(core, barriers)
     barriers.fire()
     queues[0].written(blocked=True)
     say(core, 5)
