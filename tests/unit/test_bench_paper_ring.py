@@ -71,32 +71,37 @@ def test_an_operation_of_the_store_takes_the_time_of_a_partition_at_least(transp
 
 def test_raw_clients_keep_their_sockets_and_send_a_frame_in_one_piece() -> None:
     pieces: list[int] = []
-    accepted: list[socket.socket] = []
+    answering: list[threading.Thread] = []
 
     def answer(connection: socket.socket) -> None:
-        while piece := connection.recv(1 << 16):
-            pieces.append(len(piece))
-            connection.sendall(piece)
+        with connection:
+            while piece := connection.recv(1 << 16):
+                pieces.append(len(piece))
+                connection.sendall(piece)
 
     def accept(listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while True:
-                accepted.append(listener.accept()[0])
-                threading.Thread(target=answer, args=(accepted[-1],), daemon=True).start()
+                answering.append(threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True))
+                answering[-1].start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, args=(listener,), daemon=True).start()
+        accepting = threading.Thread(target=accept, args=(listener,), daemon=True)
+        accepting.start()
         here = f"127.0.0.1:{listener.getsockname()[1]}"
         clients = ring_raw.Clients(["a", "b", "c"], 0, [here] * 3)
         for actors in (1, 2, 2):
             clients.connect(actors)
             found = clients.run(actors, b"x" * 100, 20, time.perf_counter_ns() + int(WAIT * 1e9))
             assert len(found) == 20 * actors
-        assert len(accepted) == 2 * 2
-        assert set(pieces) == {104}
         listener.shutdown(socket.SHUT_RDWR)  # a thread waits there
-        for connection in [*accepted, *(each for mine in clients.sockets for each in mine.values())]:
-            connection.close()
+    for connection in [each for mine in clients.sockets for each in mine.values()]:
+        connection.close()
+    for thread in [accepting, *answering]:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert len(answering) == 2 * 2
+    assert set(pieces) == {104}
 
 
 @pytest.mark.parametrize("transport", ["disterl", "partisan"])
