@@ -73,18 +73,18 @@ cdef class DistIn(Origin):
         """(messages of which pieces are missing, octets of them that are here)."""
         return len(self.sequences), self.sequence_octets
 
-    cdef int feed(self, Py_ssize_t size) except -1:
-        cdef Router router = self.router
-        router.busy = True
-        router.scheduler.awake = True
-        try:
-            if self.handshake is not None:
-                size = self.shake(size)
-            if size:
-                self.take(size)
-        finally:
-            router.finish_burst()
+    cdef int begin_burst(self) except -1:
+        self.router.busy = True
+        self.router.scheduler.awake = True
         return 0
+
+    cdef int take_in(self, Py_ssize_t size) except -1:
+        if self.handshake is not None:
+            size = self.shake(size)
+        return self.take(size) if size else 0
+
+    cdef int finish_burst(self) except -1:
+        return self.router.finish_burst()
 
     cdef Py_ssize_t shake(self, Py_ssize_t size) except -1:
         """Give the octets in the window to the handshake; how many of them are left for frames, in the window."""

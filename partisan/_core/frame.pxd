@@ -30,6 +30,7 @@ cdef class FrameReader:
     cdef etf_scan scan             # where the walk through `body` stands
     cdef size_t scanned            # octets of `body` that the walk has passed
     cdef bint opaque               # the walk ended: the rest is only collected
+    cdef bint together             # what is received now comes together: the burst is begun and finished elsewhere
     cdef bint settling             # a long frame has just ended: offer a short window for the next header
     cdef readonly unsigned long long received_frames   # whole frames handed on
     cdef readonly unsigned long long received_octets
@@ -40,6 +41,9 @@ cdef class FrameReader:
     cdef int assemble(self, const uint8_t* data, Py_ssize_t size, Py_ssize_t length) except -1
     cdef Py_ssize_t window(self, uint8_t** data) except -1
     cdef int feed(self, Py_ssize_t size) except -1
+    cdef int begin_burst(self) except -1
+    cdef int take_in(self, Py_ssize_t size) except -1
+    cdef int finish_burst(self) except -1
     cdef int take(self, Py_ssize_t size) except -1
     cdef int collect(self, const uint8_t* data, Py_ssize_t size) except -1
     cdef int walk(self) except -1

@@ -35,6 +35,12 @@ class FrameReader:
 
     @property
     def received_octets(self) -> int: ...
+    def begin(self) -> None:
+        """What is received from now on comes together: nobody acts on it before `finish()`."""
+
+    def finish(self) -> None:
+        """What has been received since `begin()` is acted on now. Raises whatever that raises."""
+
     @property
     def missing(self) -> int:
         """How many octets the unfinished frame still needs as far as is known; 0 between frames."""

@@ -107,6 +107,16 @@ cdef class FrameReader:
         """
         self.feed(size)
 
+    def begin(self):
+        """What is received from now on comes together: nobody acts on it before `finish()`."""
+        self.together = True
+        self.begin_burst()
+
+    def finish(self):
+        """What has been received since `begin()` is acted on now. Raises whatever that raises."""
+        self.together = False
+        self.finish_burst()
+
     cdef Py_ssize_t window(self, uint8_t** data) except -1:
         """Where the next octets go, and how many fit: borrowed until the next call that takes octets."""
         cdef Py_ssize_t size
@@ -125,8 +135,26 @@ cdef class FrameReader:
         return WINDOW if self.settling and not self.carried.length else self.slab.size - <Py_ssize_t>self.carried.length
 
     cdef int feed(self, Py_ssize_t size) except -1:
-        """Take so many octets that are in the window."""
+        """Take so many octets that are in the window: a burst of their own, unless one is under way."""
+        if self.together:
+            return self.take_in(size)
+        self.begin_burst()
+        try:
+            return self.take_in(size)
+        finally:
+            self.finish_burst()
+
+    cdef int begin_burst(self) except -1:
+        """What is taken from now on comes together."""
+        return 0
+
+    cdef int take_in(self, Py_ssize_t size) except -1:
+        """Take so many octets that are in the window, amid a burst."""
         return self.take(size)
+
+    cdef int finish_burst(self) except -1:
+        """All has come: act on it."""
+        return 0
 
     cdef int take(self, Py_ssize_t size) except -1:
         self.received_octets += size

@@ -12,6 +12,7 @@ from partisan._core.acknowledged cimport beginning
 from partisan._core.identities cimport Atom, Pid
 from partisan._core.pids cimport find_pid
 from partisan._core.process cimport Process
+from partisan._core.forward cimport find_target
 from partisan._core.router cimport Origin, Router
 
 from partisan.errors import FrameError, TermError
@@ -20,16 +21,11 @@ __all__ = ["Inbound"]
 
 cdef enum:
     VERSION = 131
-    FORWARD_SIZE = 20  # octets of FORWARD; its Latin-1 twin has one more
     NUMBER_SIZE = 8    # octets of the number of an acknowledged message
     NIL = 106
     HELD = 150         # octets that a frame takes besides its own while it is held: two objects and a place in a list
 
 cdef object PADDED = Atom("$partisan_padded")
-
-# The two ways in which a node writes the beginning of a message: with the atom in UTF-8, and (OTP 25) in Latin-1.
-cdef bytes FORWARD = b"\x83\x68\x03\x77\x0fforward_message"
-cdef bytes FORWARD_LATIN1 = b"\x83\x68\x03\x64\x00\x0fforward_message"
 
 
 cdef int trailing(Py_ssize_t size, Py_ssize_t position) except -1:
@@ -89,15 +85,13 @@ cdef class Inbound(Origin):
         self.held.append((PyBytes_FromStringAndSize(<const char*>data, size), planted))
         return 0
 
-    cdef int feed(self, Py_ssize_t size) except -1:
-        cdef Router router = self.router
-        router.busy = True
-        router.scheduler.awake = True  # whoever is woken runs at the end of this burst
-        try:
-            self.take(size)
-        finally:
-            router.finish_burst()
+    cdef int begin_burst(self) except -1:
+        self.router.busy = True
+        self.router.scheduler.awake = True  # whoever is woken runs at the end of this burst
         return 0
+
+    cdef int finish_burst(self) except -1:
+        return self.router.finish_burst()
 
     def expect(self, peer) -> None:
         """From now on read the numbers of messages that this node of our kind wants acknowledged; None: of nobody."""
@@ -111,11 +105,8 @@ cdef class Inbound(Origin):
                 and not self.tap(PyBytes_FromStringAndSize(<const char*>data, size), planted):
             return 0
         try:
-            if size > FORWARD_SIZE and memcmp(data, <const char*>FORWARD, FORWARD_SIZE) == 0:
-                position = FORWARD_SIZE
-            elif size > FORWARD_SIZE + 1 and memcmp(data, <const char*>FORWARD_LATIN1, FORWARD_SIZE + 1) == 0:
-                position = FORWARD_SIZE + 1
-            else:
+            position = find_target(data, size)
+            if position == 0:
                 position = self.find_number(data, size, &number)
                 if position == 0:
                     return self.on_other(data, size, planted)

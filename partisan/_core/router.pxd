@@ -52,6 +52,7 @@ cdef class Router:
     cdef public object refuse              # callable(caller, tag, channel, reason): nobody will answer the request
     cdef public object read_caller         # callable(term) -> pid or (name, node) of who asks, or None: the rarer forms
     cdef dict tallies                      # node -> how many of its requests wait here
+    cdef object ending                     # deque of callable(): for the end of the burst
     cdef list dirty                        # queues with a write arranged for
     cdef bint roused                       # turn() is arranged for
     cdef bint busy                         # inside a burst or a turn: what is marked now is written at its end

@@ -246,5 +246,8 @@ class Router:
     def rouse(self) -> None:
         """See to it that turn() is called in the next loop turn."""
 
+    def at_end(self, function: Callable[[], object]) -> None:
+        """Call a function when what was read together has been taken, before anybody acts on it; or now."""
+
     def turn(self) -> None:
         """Step what is ready and write what waits: once a loop turn in which something happened elsewhere."""

@@ -26,6 +26,8 @@ from partisan._core.scheduler cimport Scheduler
 from partisan._core.requests cimport Served, Tally, is_alias
 from partisan._core.sendqueue cimport SendQueue
 
+from collections import deque
+
 from partisan._core.references import place_of, read_target
 from partisan._core.via import send_via, whereis_via
 from partisan.errors import AckUnsupported, LocalProtocolError, NoProc, NotConnected, WrongThread
@@ -137,6 +139,7 @@ cdef class Router:
         self.call_soon = call_soon
         self.undeliverable = undeliverable
         self.dirty = []
+        self.ending = deque()
         self.thread = PyThread_get_thread_ident()
 
     cdef int check_thread(self) except -1:
@@ -559,10 +562,21 @@ cdef class Router:
         self.busy = True
         self.finish_burst()
 
+    def at_end(self, function) -> None:
+        """Call a function when what was read together has been taken, before anybody acts on it; or now."""
+        if self.busy:
+            self.ending.append(function)
+        else:
+            function()
+
     cdef int finish_burst(self) except -1:
         failure = None
         try:
+            while self.ending:
+                self.ending.popleft()()
             self.scheduler.run()
+            while self.ending:
+                self.ending.popleft()()
         except BaseException as error:
             failure = error
         dirty, self.dirty = self.dirty, []

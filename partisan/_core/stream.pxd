@@ -21,6 +21,7 @@ cdef class Stream:
     cdef readonly bint closed
     cdef readonly double read_at   # when octets last came; seconds of the loop's clock
 
+    cdef Py_ssize_t receive_some(self, uint8_t* data, Py_ssize_t size) except -2
     cdef Py_ssize_t receive(self, uint8_t* data, Py_ssize_t size) except -2
     cdef Py_ssize_t transmit(self) except -2
     cdef int half_close(self) except -1

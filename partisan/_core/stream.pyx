@@ -82,33 +82,45 @@ cdef class Stream:
         self.loop.add_reader(self.fd, self.read)
 
     def read(self) -> None:
-        """Take what the socket has, up to the quantum: a burst, as a rule."""
+        """Take what the socket has, up to the quantum, as a burst."""
         cdef uint8_t* data = NULL
         cdef Py_ssize_t size, got
         cdef Py_ssize_t left = self.quantum
-        cdef bint ours = True
+        cdef bint begun = False
         if self.closed:
             return
         self.read_at = self.loop.time()
         try:
-            while left > 0 and not self.closed and not self.finishing:
-                size = self.reader.window(&data)
-                ours = False
-                got = self.receive(data, size)
-                ours = True
-                if got == 0:
-                    self.end(None)
-                if got <= 0:
-                    return
-                self.reader.feed(got)
-                if got < size:
-                    return
-                left -= got
+            try:
+                while left > 0 and not self.closed and not self.finishing:
+                    size = self.reader.window(&data)
+                    got = self.receive_some(data, size)
+                    if got <= 0:
+                        break
+                    if not begun:
+                        begun = True
+                        self.reader.begin_burst()
+                    self.reader.take_in(got)
+                    if got < size:
+                        break
+                    left -= got
+            finally:
+                if begun:
+                    self.reader.finish_burst()
         except Exception as error:
-            if ours:
-                self.refused(error)
-            else:
-                self.end(error)
+            self.refused(error)
+
+    cdef Py_ssize_t receive_some(self, uint8_t* data, Py_ssize_t size) except -2:
+        """Octets taken, or none: there are none now, or it is the end."""
+        cdef Py_ssize_t got
+        try:
+            got = self.receive(data, size)
+        except OSError as error:
+            self.end(error)
+            return -1
+        if got == 0:
+            self.end(None)
+        return got
 
     cdef Py_ssize_t receive(self, uint8_t* data, Py_ssize_t size) except -2:
         """recv(2): octets taken, 0 at the end of the stream, -1 if there are none now."""

@@ -15,8 +15,8 @@ The machine is not told of every frame: who reads the connection calls `heard(no
 looks at that when it fires, and sleeps for what remains.
 
 A real node closes a connection on which we answer a ping after it sent the next one. So of the pings that one read
-finds, as after this node stood still, the last alone is answered: in a turn of its own. As order is kept, an answer to
-a ping is one to all probes before it.
+finds, as after this node stood still, the last alone is answered: when all of that has been taken. As order is kept, an
+answer to a ping is one to all probes before it.
 """
 
 from __future__ import annotations

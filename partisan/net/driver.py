@@ -44,6 +44,8 @@ class Driver:
             machine never asks for may be missing. Or one callable(effect) for all of them.
         before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
         clock: the machine's clock instead of the loop's, which may stand still within a turn and count milliseconds.
+        soon: callable(function) that calls `function` when what was read together has been taken: where timers of no
+            time at all go; None: the next turn of the loop.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Driver:
         "_clock",
         "_loop",
         "_running",
+        "_soon",
         "_stopped",
         "_timers",
         "_waiting",
@@ -65,8 +68,10 @@ class Driver:
         world: World,
         before_timeout: Callable[[], None] | None = None,
         clock: Callable[[], float] | None = None,
+        soon: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
         self._clock = clock
+        self._soon = soon
         self.machine = machine
         self._before_timeout = before_timeout
         self._loop = loop
@@ -115,6 +120,9 @@ class Driver:
 
     def _start_timer(self, effect: StartTimer) -> None:
         self._stop_timer(effect)
+        if effect.after == 0.0 and self._soon is not None:
+            self._soon(lambda: self.handle(TimedOut(effect.timer)))
+            return
         when = self._loop.time() + effect.after
         if effect.after >= LONG:
             when = math.ceil(when / GRAIN) * GRAIN

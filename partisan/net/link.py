@@ -128,6 +128,7 @@ class Link(ABC):
             context.loop,
             self._keepalive_wants,
             before_timeout=self._tell_heard,
+            soon=context.router.at_end,
         )
         self._probes: dict[int, Callable[[], None]] = {}
         self._timer = context.loop.call_later(config.handshake_timeout, self._handshake_late)

@@ -122,6 +122,13 @@ class TlsStream:
         self._progress(self._take)
 
     def _take(self) -> None:
+        self._reader.begin()
+        try:
+            self._take_in()
+        finally:
+            self._hand_on(self._reader.finish)
+
+    def _take_in(self) -> None:
         left = self._quantum
         while left > 0 and not self.closed and not self.finishing:
             try:
@@ -156,7 +163,7 @@ class TlsStream:
             pass
         except ssl.SSLError as error:
             trouble = error
-        if filled and not self._hand_on(filled):
+        if filled and not self._hand_on(lambda: self._reader.received(filled)):
             return False
         if trouble is not None:
             raise trouble
@@ -164,10 +171,10 @@ class TlsStream:
             self._end(None)
         return filled == size
 
-    def _hand_on(self, size: int) -> bool:
-        """Tell the reader that so many octets are in its window; whether it took them."""
+    def _hand_on(self, step: Callable[[], None]) -> bool:
+        """Have the reader take a step; whether it could."""
         try:
-            self._reader.received(size)
+            step()
         except Exception as error:
             self._refused(error)
             return False

@@ -1,0 +1,129 @@
+"""What is read together is taken before anybody acts on it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from partisan._core.process import receive
+from partisan._core.sendqueue import SendQueue
+from partisan._core.stream import Stream
+from partisan.etf import Atom, Codec
+from partisan.machines.machine import Effect, StartTimer, TimedOut
+from partisan.net.driver import Driver
+from tests.unit.hollow import Core, framed
+
+PLAIN = Codec()
+FORWARD, BOB, PING = Atom("forward_message"), (Atom("encoded_name"), list(b"bob")), Atom("ping")
+LARGE = 200_000
+
+
+def frame(term: object) -> bytes:
+    return framed(PLAIN.encode(term))
+
+
+@pytest.fixture
+def seen(core: Core) -> list[Any]:
+    """What has happened: sizes of messages when their receiver acts on them, and other frames when they come."""
+    found: list[Any] = []
+
+    async def bob() -> None:
+        while True:
+            message = await receive()
+            found.append(len(message))
+            if len(message) == LARGE:
+                assert core.controlled == [PING], "what came behind it is not taken yet"
+
+    core.scheduler.register("bob", core.spawn(bob()))
+    return found
+
+
+def test_what_comes_between_begin_and_finish_is_acted_on_at_the_end(core: Core, seen: list[Any]) -> None:
+    inbound = core.inbound()
+    inbound.begin()
+    for term in ((FORWARD, BOB, b"x" * 10), (FORWARD, BOB, b"x" * LARGE), PING):
+        inbound.receive_data(frame(term))
+    assert (seen, core.controlled) == ([], [PING])
+    inbound.finish()
+    assert seen == [10, LARGE]
+    inbound.receive_data(frame((FORWARD, BOB, b"")))
+    assert seen == [10, LARGE, 0]
+
+
+def test_what_is_for_the_end_of_a_burst_comes_before_anybody_acts(core: Core, seen: list[Any]) -> None:
+    inbound = core.inbound()
+    inbound.begin()
+    inbound.receive_data(frame((FORWARD, BOB, b"")))
+    core.router.at_end(lambda: seen.append("first"))
+    core.router.at_end(lambda: seen.append("second"))
+    inbound.finish()
+    core.router.at_end(lambda: seen.append("now"))
+    assert seen == ["first", "second", 0, "now"]
+
+
+def test_one_readiness_of_a_socket_is_one_burst_however_large_its_messages(core: Core, seen: list[Any]) -> None:
+    class Loop:
+        def time(self) -> float:
+            return 0.0
+
+        def add_reader(self, descriptor: int, function: object) -> None: ...
+        def remove_reader(self, descriptor: int) -> None: ...
+
+    mine, peer = socket.socketpair()
+    with peer:
+        for side in (mine, peer):
+            side.setblocking(False)
+            side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        stream = Stream(
+            Loop(),  # type: ignore[arg-type]
+            mine,
+            quantum=1 << 20,
+            lost=lambda error, octets: seen.append(error),
+            refused=seen.append,
+        )
+        inbound = core.inbound()
+        stream.start(inbound, SendQueue(core.table.lane("b@127.0.0.1", "data").bound, write=stream.write))
+        octets = frame((FORWARD, BOB, b"x" * LARGE)) + frame((FORWARD, BOB, b"y")) + frame(PING)
+        assert peer.send(octets) == len(octets)
+        stream.read()
+        assert seen == [LARGE, 1]
+        assert core.controlled == [PING]
+        stream.close()
+
+
+class Soon:
+    """A machine that asks for a timer of no time, and one of some."""
+
+    myself = "soon"
+
+    def __init__(self) -> None:
+        self.fired: list[object] = []
+        self.later = asyncio.Event()
+
+    def handle(self, event: Any, now: float) -> list[Effect]:
+        if isinstance(event, TimedOut):
+            self.fired.append(event.timer)
+            if event.timer == "later":
+                self.later.set()
+            return []
+        return [StartTimer("soon", 0.0), StartTimer("later", 0.01)]
+
+
+def test_a_timer_of_no_time_may_wait_for_the_end_of_a_burst_instead() -> None:
+    async def run() -> None:
+        machine, waiting = Soon(), list[Any]()
+        driver = Driver(machine, asyncio.get_running_loop(), {}, soon=waiting.append)  # type: ignore[arg-type]
+        driver.handle("begin")  # type: ignore[arg-type]
+        assert (machine.fired, len(waiting)) == ([], 1)
+        waiting.pop()()
+        assert machine.fired == ["soon"]
+        await asyncio.wait_for(machine.later.wait(), 5)
+        driver.handle("begin")  # type: ignore[arg-type]
+        driver.stop()
+        waiting.pop()()
+        assert machine.fired == ["soon", "later"]
+
+    asyncio.run(run())
