@@ -130,10 +130,10 @@ class Config:
     )
     share_connections: bool = option(
         True,
-        "The messages of a channel go together on one of its connections as long as none has to wait there; whose "
-        "next message would goes over to another one, among two, four and so on, until nobody has waited for a "
-        "while (partisan 5.0.3 always uses all). What has a partition key, and a channel that is monotonic or drops "
-        "its oldest, always uses all. Not live.",
+        "The messages of a channel go together on one of its connections as long as none has to wait there; then on "
+        "two, four and so on, each on the first where it need not wait once what its sender has sent its receiver "
+        "before is handled, until nobody has waited for a while (partisan 5.0.3 always uses all). What has a "
+        "partition key, and a channel that is monotonic or drops its oldest, always uses all. Not live.",
     )
     connection_interval: float = option(
         1.0,

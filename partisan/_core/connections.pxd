@@ -25,18 +25,18 @@ cdef class Wait:
 cdef class Lane:
     """The connections of one (peer, channel), and the slots that spread traffic over them.
 
-    A slot is what a pair of processes, or a partition key, hashes to: one of the *configured* parallelism. A slot
-    keeps the queue that it has used until that one is closed or has provably drained, so a pair's messages never swap.
+    A slot is what a pair of processes, or a partition key, hashes to. It keeps the queue that it has used until that one is
+    closed, or the peer has provably handled what the slot has sent, so a pair's messages never swap.
     """
     cdef readonly Peer peer
     cdef readonly str channel
     cdef readonly Bound bound
-    cdef readonly Py_ssize_t parallelism  # connections wanted, which is also how many slots there are
+    cdef readonly Py_ssize_t parallelism  # connections wanted
+    cdef readonly Py_ssize_t pairs        # slots of pairs of processes; those of partition keys come after them
     cdef readonly Py_ssize_t count        # connections up
-    cdef list homes                       # slot -> its own connection's queue, or None while that is down
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
-    cdef readonly Places places           # slot -> among how many connections its own is
-    cdef bint shares                      # slots use one connection as long as none would wait there
+    cdef readonly Places places           # the connections, and which of them the slots of pairs may take
+    cdef bint shares                      # pairs use as few connections as they can without waiting
     cdef list takeovers                   # under way, oldest first
     cdef dict retired                     # queue that was given up and is not released -> slots that may have used it
     cdef readonly bint configured         # the peer's spec names the channel
@@ -44,18 +44,21 @@ cdef class Lane:
     # callable(target, message) -> message for the peer's `partisan_python`, or None to send this one plainly; or None
     cdef public object envelope
 
+    cdef int arrange(self) except -1
+    cdef Py_ssize_t slot_of(self, Py_ssize_t number)
+    cdef bint roams(self, Py_ssize_t slot)
+    cdef Py_ssize_t home_of(self, Py_ssize_t slot)
     cdef SendQueue away(self)
     cdef SendQueue at(self, Py_ssize_t slot)
     cdef SendQueue resolve(self, Py_ssize_t slot)
     cdef SendQueue choose(self, Py_ssize_t slot)
     cdef SendQueue some(self, Py_ssize_t slot)
-    cdef object place(self, Py_ssize_t slot, int width)
-    cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue)
+    cdef int tell_parted(self) except -1
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue)
-    cdef bint parts(self, Py_ssize_t slot, SendQueue queue) except -1
-    cdef bint gather(self)
-    cdef int claim(self, Py_ssize_t slot) except -1
-    cdef Py_ssize_t widen(self) except -1
+    cdef SendQueue take(self, Py_ssize_t slot, SendQueue queue)
+    cdef bint gather(self) except -1
+    cdef int leave(self) except -1
+    cdef int hand_over_all(self, dict leaving) except -1
     cdef int hand_over(self, slots, used) except -1
     cdef Holding holding(self)
     cdef int follow(self, Lane default) except -1
@@ -89,8 +92,8 @@ cdef class ConnectionTable:
     cdef readonly frozenset channels      # names (str) that our configuration knows
     cdef object unknown                   # callable(node, channel): a message was for a channel that nobody knows
     cdef set told                         # channels (str) that `unknown` was called with, MAX_TOLD at most
-    cdef readonly bint shares             # slots of a channel share one connection as long as none would wait there
-    cdef object parted                    # callable(): some lane has slots for `gather`
+    cdef readonly bint shares             # slots of a channel share as few connections as they can without waiting
+    cdef object parted                    # callable(): some lane is one for `gather`
     cdef readonly Py_ssize_t count        # connections up, to all nodes
 
     cdef int tell_parted(self) except -1

@@ -27,7 +27,7 @@ class Lane:
     def bound(self) -> Bound: ...
     @property
     def parallelism(self) -> int:
-        """Connections wanted, which is also how many slots there are."""
+        """Connections wanted."""
 
     @property
     def count(self) -> int:
@@ -35,7 +35,7 @@ class Lane:
 
     @property
     def places(self) -> Places:
-        """Which connection each slot uses, while the lane shares them."""
+        """The connections, and how many of them are shared."""
 
     @property
     def configured(self) -> bool:
@@ -43,10 +43,10 @@ class Lane:
 
     @property
     def connections(self) -> list[SendQueue]:
-        """The queues of the connections that are up, by slot."""
+        """The queues of the connections that are up, by number."""
 
     def attach(self, queue: SendQueue) -> int:
-        """A connection of this lane is up. Returns the slot that it is the home of."""
+        """A connection of this lane is up. Returns its number."""
 
     def forget(self, queue: SendQueue) -> list[int]:
         """A queue is used no more: slots that used it choose anew at their next message. Returns those slots."""
@@ -100,7 +100,7 @@ class ConnectionTable:
         unknown: called with node and channel when a message went to the default channel, because neither the peer's
             channel map nor our configuration knows its own; once for a channel, and for so many channels only.
         shares: let the slots of a channel share one connection as long as none would wait there.
-        parted: called when one no longer does: `gather()` is to be called from now on, until it says no.
+        parted: called when they use more: `gather()` is to be called from now on, until it says no.
     """
 
     def __new__(
@@ -126,7 +126,7 @@ class ConnectionTable:
         """Connections up, to all nodes."""
 
     def gather(self) -> bool:
-        """Let slots share connections again where nobody has waited since the last call; whether some still do not."""
+        """Let fewer connections be shared where nobody has waited for some time; whether to ask again."""
 
     def know(self, channels: Iterable[str]) -> None:
         """From now on these are the names of the channels that our configuration knows."""
@@ -143,7 +143,7 @@ class ConnectionTable:
         """Take the channel map of the node's spec, which governs how it is dialled: {channel: parallelism}."""
 
     def add(self, node: str, channel: str, queue: SendQueue) -> int:
-        """A connection is up. Returns its slot; of a foreign one, which has none, -1."""
+        """A connection is up. Returns its number; of a foreign one, which has none, -1."""
 
     def remove(self, node: str, channel: str, queue: SendQueue) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""

@@ -3,17 +3,16 @@
 Only connections that this node dialled are here: the wire carries messages from the dialler to the acceptor only. A
 connection enters when its handshake is done and leaves when it is lost; counts are kept, never computed.
 
-Order. A pair of processes hashes to a slot. While the slot's own connection (its home) is down, the slot uses another
-one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
+Order. A pair of processes hashes to a slot, of which there are several to a connection, as two messages under way had better
+not share one. While the slot's own connection (its home) is down, the slot uses another one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
 that way. So when the home comes up, new messages wait in a holding queue until a barrier says so; so they do when the
 parallelism changes, and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
 
 Sharing. Small messages on many connections cost a write, a packet and a wake-up each, and what is seldom used begins
 slowly each time; on one connection they go together. So if the table shares, the slots of a lane use its first
-connection, the trunk, and a slot parts from it when its next message would wait there for the socket: to one of two
-connections, of four, and so on up to its home (`places`). It hands over as above. While nobody waits, `gather` takes
-the slots back, step by step. A slot that a partition key has chosen is claimed: its messages have its home for good, as
-whoever chooses expects.
+connection, the trunk, and more when a message would wait there for the socket: a slot of which nothing is under way any
+other at once, and another slot its home, to which it hands over as above (`places`). While nobody waits, `gather` lets them
+use fewer. The slots of partition keys are others: their messages have their home for good, as whoever chooses expects.
 
 A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
 instead of removed: it counts no more as up, and slots that used it hold until it is released.
@@ -27,7 +26,7 @@ the node (`Router.is_ours`) never take it.
 cimport cython
 
 from partisan._core.bound cimport Bound
-from partisan._core.places cimport CLAIMED, Places
+from partisan._core.places cimport Places
 from partisan._core.sendqueue cimport SendQueue
 from partisan._core.turns cimport WRITING
 
@@ -39,7 +38,9 @@ __all__ = ["ConnectionTable", "Lane", "Peer"]
 cdef str DEFAULT = DEFAULT_CHANNEL
 
 cdef enum:
-    MAX_TOLD = 64  # unknown channels that are told of: a peer can make up as many as it likes
+    SPAN = 16          # slots of pairs to a connection: two messages under way seldom have one
+    MOST_SLOTS = 1024  # of pairs, unless there are more connections
+    MAX_TOLD = 64      # unknown channels that are told of: a peer can make up as many as it likes
 
 
 @cython.final
@@ -99,9 +100,9 @@ cdef class Lane:
         self.bound = peer.table.bound(peer.name, channel)
         self.parallelism = parallelism
         self.configured = configured
-        self.homes = [None] * parallelism
-        self.slots = [None] * parallelism
-        self.places = Places(parallelism)
+        self.slots = []
+        self.places = Places()
+        self.arrange()
         self.takeovers = []
         self.retired = {}
 
@@ -110,8 +111,8 @@ cdef class Lane:
 
     @property
     def connections(self):
-        """The queues of the connections that are up, by slot."""
-        return [queue for queue in self.homes if queue is not None]
+        """The queues of the connections that are up, by number."""
+        return [queue for queue in self.places.homes if queue is not None]
 
     cdef SendQueue away(self):
         """The foreign connection, if it is what the messages of the lane take now; or None."""
@@ -131,12 +132,31 @@ cdef class Lane:
             self.abroad = True
         return queue
 
+    cdef int arrange(self) except -1:
+        """Room for the connections that are wanted, and for their slots."""
+        self.pairs = self.parallelism * max(1, min(SPAN, MOST_SLOTS // self.parallelism)) if self.parallelism > 1 else 1
+        self.slots.extend([None] * (self.pairs + self.parallelism - len(self.slots)))
+        self.places.resize(self.parallelism, len(self.slots))
+        return 0
+
+    cdef Py_ssize_t slot_of(self, Py_ssize_t number):
+        """The slot of the partition keys whose messages take the connection of this number."""
+        return self.pairs + number
+
+    cdef bint roams(self, Py_ssize_t slot):
+        """Whether a slot may take other connections than its home while that is up."""
+        return self.shares and slot < self.pairs
+
+    cdef Py_ssize_t home_of(self, Py_ssize_t slot):
+        """The number of a slot's home."""
+        return (slot - self.pairs if slot >= self.pairs else slot) % self.parallelism
+
     cdef SendQueue at(self, Py_ssize_t slot):
         """The queue for a slot. Raises NotConnected."""
         found = self.slots[slot]
         if found is None:
             return self.resolve(slot)
-        if self.shares and (<SendQueue>found).blocked:
+        if self.shares and (self.places.width > 1 or (<SendQueue>found).blocked):
             return self.weigh(slot, <SendQueue>found)
         return <SendQueue>found
 
@@ -145,106 +165,100 @@ cdef class Lane:
         cdef SendQueue queue = self.choose(slot)
         if queue is None:
             raise NotConnected(self.peer.name, self.peer.seen, None if self.peer.table.fallback else self.channel)
-        self.slots[slot] = queue = self.not_behind(slot, queue)
+        self.take(slot, queue)
         used = [retired for retired, slots in self.retired.items() if slot in slots]
         if used:  # none of which is released yet, so that the slot holds
             self.hand_over([slot], used)
         return <SendQueue>self.slots[slot]
 
     cdef SendQueue choose(self, Py_ssize_t slot):
-        """A queue for the slot, of this lane or else of the default channel's, or None."""
+        """A queue for a slot of which nothing is under way, of this lane or else of the default channel's, or None."""
         cdef SendQueue queue = self.some(slot)
         cdef Lane default
         if queue is None and self.peer.table.fallback and self.channel != DEFAULT:
             default = self.peer.lanes.get(DEFAULT)
             if default is not None:
-                queue = default.some(slot % default.parallelism)
+                queue = default.some(slot % default.pairs)
         return queue
 
     cdef SendQueue some(self, Py_ssize_t slot):
-        """The slot's place, another of this lane's connections while that is down, or None."""
-        cdef int width = self.places.widths[slot] if self.shares else CLAIMED
-        place = self.place(slot, width)
-        if place is not None and not (<SendQueue>place).closed:
-            return place
-        # A queue is closed a moment before the table hears of it.
-        up = [queue for queue in self.homes if queue is not None and not (<SendQueue>queue).closed]
-        return up[0 if width == 0 else slot % len(up)] if up else None
+        """One of this lane's connections, or None."""
+        cdef SendQueue queue
+        if not self.roams(slot):
+            return self.places.home(self.home_of(slot))
+        queue = self.places.own(slot)
+        self.tell_parted()
+        return queue
 
-    cdef object place(self, Py_ssize_t slot, int width):
-        """The connection of a slot among as many as the exponent says, or None while that is down."""
-        return self.homes[self.places.home(slot, width)]
-
-    cdef SendQueue not_behind(self, Py_ssize_t slot, SendQueue queue):
-        """The queue for the first message of a slot that may choose: another, if it would wait in that one."""
-        return queue if queue is None or not self.parts(slot, queue) else self.some(slot)
+    cdef int tell_parted(self) except -1:
+        """Have `gather` called if it must be from now on."""
+        return self.peer.table.tell_parted() if self.places.parts() else 0
 
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
-        """The queue for a slot whose next message would wait in this one: another, if there is one where it would not."""
-        if self.parts(slot, queue):
+        """The queue for a slot while several are shared, or its own is full."""
+        cdef SendQueue other
+        if not self.roams(slot) or type(queue) is Holding:
+            return queue
+        if self.places.width == 1:
+            self.places.widen(1)
+            self.tell_parted()
+        if self.places.is_free(slot, queue):
+            other = self.some(slot)
+            return self.take(slot, queue if other is None else other)
+        if queue.blocked and self.places.goes_over(slot, queue):
             self.hand_over([slot], [queue])
             found = self.slots[slot]
             return self.resolve(slot) if found is None else <SendQueue>found
-        self.places.crowded = True
+        return self.take(slot, queue)
+
+    cdef SendQueue take(self, Py_ssize_t slot, SendQueue queue):
+        """The slot uses this queue."""
+        self.slots[slot] = queue
+        self.places.mark(slot, queue)
         return queue
 
-    cdef bint parts(self, Py_ssize_t slot, SendQueue queue) except -1:
-        """Let the slot part from a queue in which its next message would wait; whether there is one where it would not."""
-        cdef int width = self.places.widths[slot]
-        if not (self.shares and queue.blocked and width != CLAIMED):
-            return False
-        while <Py_ssize_t>1 << width < len(self.homes):
-            width += 1
-            other = self.place(slot, width)
-            if other is not None and other is not queue and not ((<SendQueue>other).closed or (<SendQueue>other).blocked):
-                if not self.places.is_restless():
-                    self.peer.table.tell_parted()
-                self.places.part(slot, width)
-                return True
-        return False
-
-    cdef bint gather(self):
-        """Take the slots a step back to the trunk if nobody has waited for some time; whether to ask again."""
-        cdef Py_ssize_t slot
+    cdef bint gather(self) except -1:
+        """Share fewer connections if nobody has waited for some time; whether to ask again."""
         if self.takeovers:
             return True  # whoever changes hands waits
-        if not self.places.is_restless():
-            return False
-        full = any([queue is not None and (<SendQueue>queue).blocked for queue in self.homes])
-        if self.places.look(full):
-            for slot in range(len(self.slots)):
-                used = self.slots[slot]
-                if used is not None and used in self.homes and used is not self.some(slot) \
-                        and self.places.widths[slot] != CLAIMED:
-                    self.hand_over([slot], [used])
+        if self.places.is_restless() and self.places.look():
+            self.leave()
         return self.places.is_restless()
 
-    cdef int claim(self, Py_ssize_t slot) except -1:
-        """Let the slot use its home for good."""
-        used = self.slots[slot]
-        self.places.claim(slot)
-        if used is not None and self.homes[slot] is not None and used is not self.homes[slot] and used in self.homes:
-            self.hand_over([slot], [used])
-        return 0
+    cdef int leave(self) except -1:
+        """Slots whose connection is shared no more choose anew, once the peer has handled what they have sent."""
+        cdef Py_ssize_t slot
+        cdef dict leaving = {}
+        for slot in range(self.pairs):
+            used = self.slots[slot]
+            if used is None or used not in self.places.homes or self.places.is_shared(used):
+                continue
+            if self.places.is_free(slot, used):
+                self.slots[slot] = None
+            else:
+                leaving.setdefault(used, []).append(slot)
+        return self.hand_over_all(leaving)
 
     def attach(self, SendQueue queue not None):
-        """A connection of this lane is up. Returns the slot that it is the home of."""
-        cdef Py_ssize_t slot = self.homes.index(None) if None in self.homes else self.widen()
-        self.homes[slot] = queue
+        """A connection of this lane is up. Returns its number."""
+        cdef Py_ssize_t slot, number = self.places.add(queue)
+        cdef dict leaving = {}
         self.count += 1
         self.shares = self.peer.table.shares and not queue.framed
-        together = self.shares and self.places.widths[slot] == 0
-        used = self.slots[slot]
-        if used is not None and not (used in self.homes and (together or used is self.some(slot))):
-            self.hand_over([slot], [used])
-        return slot
+        for slot in range(len(self.slots)):
+            used = self.slots[slot]
+            if used is None or used is queue:
+                continue
+            if used not in self.places.homes or not self.roams(slot) and self.home_of(slot) == number:
+                leaving.setdefault(used, []).append(slot)
+        self.hand_over_all(leaving)
+        return number
 
-    cdef Py_ssize_t widen(self) except -1:
-        """Room for one connection more than is configured."""
-        self.homes.append(None)
-        self.slots.append(None)
-        self.places.add()
-        return len(self.homes) - 1
+    cdef int hand_over_all(self, dict leaving) except -1:
+        """Let slots leave queues: {queue: its slots}."""
+        for used, slots in leaving.items():
+            self.hand_over(slots, [used])
+        return 0
 
     cdef int hand_over(self, slots, used) except -1:
         """Let the slots choose anew once the peer has handled what the queues in `used` were given; until then, hold."""
@@ -261,7 +275,7 @@ cdef class Lane:
 
     cdef Holding holding(self):
         """A queue that takes what the connections of the lane would."""
-        for queue in self.homes:
+        for queue in self.places.homes:
             if queue is not None:
                 return Holding(self.bound, level=(<SendQueue>queue).level, max_frame=(<SendQueue>queue).max_frame)
         return Holding(self.bound)
@@ -273,10 +287,10 @@ cdef class Lane:
             if queue is not None and queue not in used:
                 used.append(queue)
         for queue in default.retired:
-            self.retired[queue] = range(self.parallelism)
+            self.retired[queue] = range(len(self.slots))
         used += default.retired
         if used:
-            self.hand_over(range(self.parallelism), used)
+            self.hand_over(range(len(self.slots)), used)
         return 0
 
     cdef int settle(self, Py_ssize_t slot, SendQueue holding) except -1:
@@ -284,9 +298,12 @@ cdef class Lane:
 
         If nothing did, the peer has handled all of the slot's: it chooses at its next message, as one that is unused.
         """
-        cdef SendQueue queue = self.not_behind(slot, self.choose(slot)) if holding.queued_octets else None
+        cdef SendQueue queue = self.choose(slot) if holding.queued_octets else None
         if self.slots[slot] is holding:  # else it has changed hands again meanwhile
-            self.slots[slot] = queue
+            if queue is None:
+                self.slots[slot] = None
+            else:
+                self.take(slot, queue)
         if queue is not None and holding.queued_octets:
             queue.absorb(holding)
         elif holding.queued_octets:
@@ -312,9 +329,8 @@ cdef class Lane:
             if self.slots[slot] is queue:
                 self.slots[slot] = None
                 used.append(slot)
-            if self.homes[slot] is queue:
-                self.homes[slot] = None
-                self.count -= 1
+        if self.places.remove(queue):
+            self.count -= 1
         return used
 
     def resize(self, Py_ssize_t parallelism, bint configured):
@@ -329,13 +345,12 @@ cdef class Lane:
         for queue in self.slots:
             if queue is not None and queue not in used:
                 used.append(queue)
-        while len(self.homes) < parallelism:
-            self.widen()
         self.parallelism = parallelism
+        self.arrange()
         for queue in self.retired:
-            self.retired[queue] = range(parallelism)  # a pair that used it may have any slot now
+            self.retired[queue] = range(len(self.slots))  # a pair that used it may have any slot now
         if used:
-            self.hand_over(range(parallelism), used + list(self.retired))
+            self.hand_over(range(len(self.slots)), used + list(self.retired))
 
 
 cdef class Peer:
@@ -416,7 +431,7 @@ cdef class ConnectionTable:
         unknown: callable(node, channel): a message went to the default channel, because neither the peer's channel map
             nor our configuration knows its own. Called once for a channel, and for so many channels only.
         shares: let the slots of a channel share one connection as long as none would wait there.
-        parted: callable(), called when one no longer does: `gather()` is to be called now and then, until it says no.
+        parted: callable(), called when they use more: `gather()` is to be called now and then, until it says no.
     """
 
     def __cinit__(self, *, bound, bint fallback=True, channels=(), unknown=None, bint shares=False, parted=None):
@@ -430,13 +445,13 @@ cdef class ConnectionTable:
         self.parted = parted
 
     cdef int tell_parted(self) except -1:
-        """A lane has its first slot that no longer shares its connection."""
+        """A lane uses more than its trunk."""
         if self.parted is not None:
             self.parted()
         return 0
 
     def gather(self) -> bool:
-        """Let slots come nearer together where nobody has waited for some time; whether to ask again."""
+        """Let fewer connections be shared where nobody has waited for some time; whether to ask again."""
         cdef bint apart = False
         for peer in list(self.peers.values()):  # a barrier writes, and may find that a connection is gone
             for lane in list((<Peer>peer).lanes.values()):
@@ -487,17 +502,17 @@ cdef class ConnectionTable:
         peer.count_lacking()
 
     def add(self, str node not None, str channel not None, SendQueue queue not None) -> int:
-        """A connection is up. Returns its slot; of a foreign one, which has none, -1."""
+        """A connection is up. Returns its number; of a foreign one, which has none, -1."""
         cdef Peer peer = self.peer(node)
         if queue.foreign:
             peer.open_foreign(queue)
             return -1
-        slot = peer.lane(channel).attach(queue)
+        number = peer.lane(channel).attach(queue)
         peer.count += 1
         peer.seen = True
         self.count += 1
         peer.count_lacking()
-        return slot
+        return number
 
     def remove(self, str node not None, str channel not None, SendQueue queue not None) -> None:
         """A connection is lost; what waited in its queue was counted by its close()."""

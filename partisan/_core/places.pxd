@@ -1,22 +1,33 @@
-"""How many connections the slots of a lane use."""
+"""The connections of a lane: how many its slots share, and which of these each may take."""
 
-cdef enum:
-    CLAIMED = 255                         # a slot uses its own connection for good
+from partisan._core.sendqueue cimport SendQueue
 
 
 cdef class Places:
-    """For each slot: among how many connections its own is, as a power of two."""
-    cdef bytearray widths                 # slot -> the exponent, 0 for the trunk, which all share; or CLAIMED
-    cdef readonly Py_ssize_t apart        # slots that have parted from the trunk, without those that are claimed
+    cdef readonly list homes              # number of a connection -> its queue, or None while it is down
+    cdef readonly Py_ssize_t width        # so many of them are shared: 1, which is the trunk, or more
+    cdef unsigned long long* marks        # slot -> probes of its queue that were asked before its last message
+    cdef bytearray waits                  # slot -> how many of its messages have waited since fewer were shared; or from GONE on
     cdef bint crowded                     # since the last look() somebody has waited, or would have
-    cdef bint narrowed                    # and nobody has since the slots last came nearer together
-    cdef int pause                        # looks without anybody waiting, before they come nearer
+    cdef bint parting                     # more than the trunk are shared now, which nobody has been told
+    cdef bint narrowed                    # and nobody has since fewer are shared
+    cdef int pause                        # looks without anybody waiting, before fewer are
     cdef int rest                         # so many of them are left
 
-    cdef int add(self) except -1
-    cdef Py_ssize_t home(self, Py_ssize_t slot, int width)
-    cdef int claim(self, Py_ssize_t slot) except -1
-    cdef int part(self, Py_ssize_t slot, int width) except -1
-    cdef bint is_restless(self)
-    cdef bint look(self, bint full) except -1
+    cdef int resize(self, Py_ssize_t parallelism, Py_ssize_t slots) except -1
+    cdef Py_ssize_t add(self, SendQueue queue) except -1
+    cdef bint remove(self, SendQueue queue) except -1
+    cdef SendQueue home(self, Py_ssize_t number)
+    cdef SendQueue trunk(self)
+    cdef SendQueue free(self)
+    cdef bint is_shared(self, SendQueue queue) except -1
+    cdef int widen(self, Py_ssize_t number) except -1
+    cdef int mark(self, Py_ssize_t slot, SendQueue queue) noexcept
+    cdef bint is_free(self, Py_ssize_t slot, SendQueue queue) noexcept
+    cdef bint goes_over(self, Py_ssize_t slot, SendQueue queue) except -1
+    cdef Py_ssize_t own_among(self, Py_ssize_t slot, int exponent) noexcept
+    cdef SendQueue own(self, Py_ssize_t slot)
+    cdef bint parts(self) noexcept
+    cdef bint is_restless(self) noexcept
+    cdef bint look(self) except -1
     cdef bint narrow(self) except -1

@@ -1,18 +1,20 @@
-"""How many connections the slots of a lane use."""
+"""The connections of a lane: how many its slots share, and which of these each may take."""
 
 from typing import final
+
+from partisan._core.sendqueue import SendQueue
 
 __all__ = ["Places"]
 
 @final
 class Places:
-    """For each slot: among how many connections its own is.
+    """Where the messages of a lane may go; used by the connection table alone."""
 
-    Args:
-        slots: how many.
-    """
-
-    def __new__(cls, slots: int) -> Places: ...
+    def __new__(cls) -> Places: ...
     @property
-    def apart(self) -> int:
-        """Slots that have parted from the connection that all share, without those that never return."""
+    def homes(self) -> list[SendQueue | None]:
+        """The queue of each connection by its number, None while that is down."""
+
+    @property
+    def width(self) -> int:
+        """How many connections are shared; 1: the first that is up."""

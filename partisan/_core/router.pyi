@@ -51,7 +51,7 @@ class PairKey:
     """Stands for a partition key where messages are to keep their order with those of a pair, and share as they do.
 
     Args:
-        value: modulo the parallelism it is the slot.
+        value: modulo the slots of pairs it is the slot.
     """
 
     def __init__(self, value: int) -> None: ...

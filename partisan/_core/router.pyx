@@ -20,7 +20,6 @@ from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid, atom_from_str
 from partisan._core.pids cimport write_pid
-from partisan._core.places cimport CLAIMED
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
 from partisan._core.requests cimport Served, Tally, is_alias
@@ -99,7 +98,7 @@ cdef class PairKey:
     """Stands for a partition key where messages are to keep their order with those of a pair, and share as they do.
 
     Args:
-        value: modulo the parallelism it is the slot.
+        value: modulo the slots of pairs it is the slot.
     """
 
     def __init__(self, unsigned long long value):
@@ -357,13 +356,11 @@ cdef class Router:
         cdef SendQueue queue
         if lane.parallelism > 1:
             if partition_key is None:
-                slot = own_hash(target, size) % <size_t>lane.parallelism
+                slot = own_hash(target, size) % <size_t>lane.pairs
             elif type(partition_key) is PairKey:
-                slot = (<PairKey>partition_key).value % <size_t>lane.parallelism
+                slot = (<PairKey>partition_key).value % <size_t>lane.pairs
             else:
-                slot = partition_key % lane.parallelism
-                if lane.places.widths[slot] != CLAIMED:
-                    lane.claim(slot)
+                slot = lane.slot_of(partition_key % lane.parallelism)
         queue = lane.at(slot)
         if queue.bound.over:
             queue.bound.admit()

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t
 
 from partisan._core.etf cimport Codec
+from partisan._core.probes cimport Probes
 from partisan._core.turns cimport Turns
 from partisan._core.wire cimport octets
 
@@ -38,6 +39,7 @@ cdef class SendQueue(Turns):
     cdef readonly object write        # callable(): write what waits; None for a queue without a link
     cdef object schedule              # callable(queue): arrange that write() is called soon; or None
     cdef object barrier               # callable(function): call it when the peer has handled all that was sent; or None
+    cdef readonly Probes probes       # what the peer has handled, as far as that was asked
     cdef public object tap            # callable(queue, body, key): takes every frame instead of the queue; or None
 
     cdef int push_forward(self, Codec codec, const uint8_t* target, size_t target_size, object name,

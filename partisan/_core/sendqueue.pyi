@@ -8,6 +8,7 @@ from typing_extensions import Buffer, disjoint_base
 from partisan.etf import Codec
 
 from .bound import Bound
+from .probes import Probes
 from .turns import Turns
 
 __all__ = ["SendQueue"]
@@ -78,6 +79,10 @@ class SendQueue(Turns, Buffer):
     def __release_buffer__(self, buffer: memoryview, /) -> None: ...
     def push(self, codec: Codec, term: Any, *, key: Hashable = None, now: float = 0.0) -> None:
         """Append the frame of a whole term, such as a handshake or a ping; without a key it is always sent."""
+
+    @property
+    def probes(self) -> Probes:
+        """What the peer is known to have handled of what was pushed."""
 
     tap: Callable[[SendQueue, bytes, Hashable], object] | None
     """Called with the queue, the body and the key of every frame, and takes it instead of the queue; None for none."""

@@ -18,6 +18,8 @@ from libc.string cimport memcpy, memmove
 from partisan._core.bound cimport Bound
 from partisan._core.counters cimport count, live
 from partisan._core.etf cimport Codec
+from partisan._core.forward cimport put_forward
+from partisan._core.probes cimport Probes
 from partisan._core.turns cimport HELD, LENT, WRITING, Turns
 from partisan._core.wire cimport get32, octets, octets_append, octets_free, octets_reserve, put32
 
@@ -39,24 +41,10 @@ cdef enum:
     KEEP_CAPACITY = 262144         # octets a drained queue may keep allocated
     TRY_AGAIN = 65536              # octets that come before a full socket is tried again
 
-# {forward_message, ... : tuple of three, and the atom
-cdef bytes FORWARD = b"\x68\x03\x77\x0fforward_message"
-
 
 @cython.final
 cdef class Kept:
     """The key of a frame that is neither superseded nor dropped."""
-
-
-cdef int put_forward(octets* out, const uint8_t* target, size_t size) except -1:
-    """Write `{forward_message, Target, ...` up to the message."""
-    cdef size_t fixed = PyBytes_GET_SIZE(FORWARD)
-    if octets_reserve(out, fixed + size) < 0:
-        raise MemoryError()
-    memcpy(out.data + out.length, PyBytes_AS_STRING(FORWARD), fixed)
-    memcpy(out.data + out.length + fixed, target, size)
-    out.length += fixed + size
-    return 0
 
 
 cdef class SendQueue(Turns):
@@ -77,6 +65,7 @@ cdef class SendQueue(Turns):
         count(&live.queues, 1)
         self.bound = bound
         self.references = []
+        self.probes = Probes()
         self.write = write
         self.schedule = schedule
         self.barrier = barrier
@@ -268,6 +257,8 @@ cdef class SendQueue(Turns):
         self.accept(start, references, size + HEADER, key, now)
         if self.closed:  # by who heard that the bound is charged
             return 0
+        if self.probes.wanted:
+            self.probes.follow(self.barrier, <long long>self.sent_octets + self.queued_octets)
         if not self.scheduled:
             self.arrange()
         elif self.queued_octets >= self.quantum and (not self.blocked or self.tries_again(size)):

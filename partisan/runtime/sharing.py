@@ -1,4 +1,4 @@
-"""When messages that have gone over to connections of their own come together again."""
+"""When messages that have spread over the connections of a channel come together again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sharing:
 
     Args:
         loop: the node's.
-        gather: brings nearer together what may come so; whether to ask again.
+        gather: lets fewer connections be used where that may be; whether to ask again.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, gather: Callable[[], bool]) -> None:
@@ -24,7 +24,7 @@ class Sharing:
         self._stopped = False
 
     def begin(self) -> None:
-        """Something has gone over to a connection of its own."""
+        """More than one connection of a channel is used."""
         if self._timer is None and not self._stopped:
             self._timer = self._loop.call_later(LOOK, self._look)
 

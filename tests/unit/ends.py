@@ -80,16 +80,37 @@ class Ends:
         self.numbers: dict[tuple[str, int], int] = {}
         self.seen: dict[tuple[str, int], list[int]] = {}
 
+    def crowd(self, steps: int) -> None:
+        """Four connections, on which somebody waits most of the time; now and then nobody does."""
+        self.core.table.configure(PEER, {DEFAULT: 1, "data": 4})
+        while len(self.up) < 4:
+            self.connect("data")
+        actions: dict[Callable[[], None], int] = {
+            self.send_much: 2, self.write: 20, self.read: 20, self.hear: 10, self.look: 1,
+        }  # fmt: skip
+        for action in self.chance.choices(list(actions), list(actions.values()), k=steps):
+            action()
+        self.rest()
+
+    def look(self) -> None:
+        self.core.table.gather()
+
+    def send_much(self) -> None:
+        """Send a large message by one of a few pairs, and small ones."""
+        self.send("data", self.chance.randint(0, 3), 1 << 20)
+        for _ in range(self.chance.randint(0, 3)):
+            self.send("data", self.chance.randint(0, 6), 10)
+
     def live(self, steps: int, losses: bool) -> None:
         """Do so many things at random, then let all come to rest."""
         actions: dict[Callable[[], None], int] = {
-            self.send: 8, self.connect: 2, self.lose: 1 if losses else 0, self.write: 5, self.read: 5, self.hear: 3,
-            self.configure: 1, self.give_up: 1 if losses else 0, self.read_late: 2, self.release: 1,
+            self.send_any: 8, self.connect_any: 2, self.write: 5, self.read: 5, self.hear: 3, self.configure: 1,
+            self.lose: 1 if losses else 0, self.give_up: 1 if losses else 0, self.read_late: 2, self.release: 1,
             self.gather: 4 if self.core.table.shares else 0,
         }  # fmt: skip
         for action in self.chance.choices(list(actions), list(actions.values()), k=steps):
             if self.retired if action in (self.read_late, self.release) else self.up or action in (
-                self.send, self.connect, self.configure, self.gather,
+                self.send_any, self.connect_any, self.configure, self.gather,
             ):  # fmt: skip
                 action()
         self.rest()
@@ -100,10 +121,14 @@ class Ends:
         assert not seen or seen[-1] < number, "a swap"
         seen.append(number)
 
-    def send(self) -> None:
-        channel, pair = self.chance.choice(["data", DEFAULT]), self.chance.randint(0, 7)
+    def send_any(self) -> None:
+        self.send(
+            self.chance.choice(["data", DEFAULT]), self.chance.randint(0, 8), self.chance.choice([0, 10, 50, 66_000])
+        )
+
+    def send(self, channel: str, pair: int, octets: int) -> None:
         number = self.numbers.get((channel, pair), 0)
-        message = (channel, pair, number, b"x" * self.chance.choice([0, 10, 50, 66_000]))
+        message = (channel, pair, number, b"x" * octets)
         try:
             self.core.send(("sink", PEER), message, channel=channel, partition_key=self.key(pair))
         except NotConnected:
@@ -112,14 +137,17 @@ class Ends:
             self.numbers[channel, pair] = number + 1
 
     def key(self, pair: int) -> int | PairKey:
-        """What a message of a pair is sent with: now and then a partition key that has the same slot."""
-        return pair if self.chance.random() < 0.05 else PairKey(pair)
+        """What a message of a pair is sent with; some pairs have one slot, and two use partition keys instead."""
+        return pair if pair > 6 else PairKey(pair * 16)
 
-    def connect(self) -> None:
+    def connect_any(self) -> None:
         if len(self.up) < 10:
-            connection = Connection(self, self.chance.choice(["data", "data", DEFAULT]))
-            self.up.append(connection)
-            self.core.table.add(PEER, connection.channel, connection.queue)
+            self.connect(self.chance.choice(["data", "data", DEFAULT]))
+
+    def connect(self, channel: str) -> None:
+        connection = Connection(self, channel)
+        self.up.append(connection)
+        self.core.table.add(PEER, channel, connection.queue)
 
     def lose(self) -> None:
         """As a link does it: whichever of the socket and the owner hears of it first."""
@@ -145,7 +173,7 @@ class Ends:
         self.lost = True
 
     def read_late(self) -> None:
-        self.chance.choice(self.retired).handle(self.chance.choice([1, 20, 200, 100_000]))
+        self.chance.choice(self.retired).handle(self.chance.choice([1, 20, 200, 100_000, 2_000_000]))
 
     def release(self) -> None:
         """The peer closes a connection that was given up: all of it is read, or it gives the rest up, too."""
@@ -172,7 +200,7 @@ class Ends:
             self.core.table.gather()
 
     def read(self) -> None:
-        self.chance.choice(self.up).handle(self.chance.choice([1, 20, 200, 100_000]))
+        self.chance.choice(self.up).handle(self.chance.choice([1, 20, 200, 100_000, 2_000_000]))
 
     def hear(self) -> None:
         self.chance.choice(self.up).answer()

@@ -401,6 +401,14 @@ def test_whatever_comes_and_goes_there_may_be_a_gap_but_never_a_swap(losses: boo
             raise AssertionError(f"seed {seed}") from error
 
 
+def test_who_chooses_another_connection_with_each_message_is_never_overtaken() -> None:
+    for seed in range(12):
+        try:
+            Ends(seed, shares=True).crowd(1000)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}") from error
+
+
 def test_connections_that_are_replaced_again_and_again_take_the_homes_that_are_free(core: Core) -> None:
     core.table.configure(PEER, {"data": 1})
     former = core.connect(PEER, "data")

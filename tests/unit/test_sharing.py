@@ -11,13 +11,14 @@ import pytest
 from partisan._core.framedqueue import DroppingQueue, MonotonicQueue
 from partisan._core.router import PairKey
 from partisan._core.sendqueue import SendQueue
-from partisan.errors import EncodeError
+from partisan.errors import EncodeError, LocalProtocolError
 from partisan.etf import Atom
 from partisan.runtime.sharing import LOOK, Sharing
 from tests.unit.hollow import Barriers, Core, Timer, sent
 
 PEER = "b@127.0.0.1"
 DEFAULT = "undefined"
+MUCH = 1 << 20
 
 
 @pytest.fixture
@@ -31,6 +32,11 @@ def say(core: Core, *keys: int) -> None:
         core.send(("sink", PEER), key, channel="data", partition_key=PairKey(key))
 
 
+def say_much(core: Core, key: int) -> None:
+    """Send a message of a pair behind which a probe is worth it."""
+    core.send(("sink", PEER), bytes(MUCH), channel="data", partition_key=PairKey(key))
+
+
 def choose(core: Core, *keys: int) -> None:
     """Send messages with these partition keys."""
     for key in keys:
@@ -42,6 +48,23 @@ def four(core: Core, barriers: Barriers | None = None) -> list[SendQueue]:
     return [core.connect(PEER, "data", barrier=None if barriers is None else barriers.append) for _ in range(4)]
 
 
+def fill(*queues: SendQueue) -> None:
+    for queue in queues:
+        queue.written(blocked=True)
+
+
+def clear(*queues: SendQueue) -> None:
+    for queue in queues:
+        queue.written(blocked=False)
+
+
+def look(core: Core, times: int = 1) -> int:
+    """Let fewer connections be shared if it is time; how many are."""
+    for _ in range(times):
+        core.table.gather()
+    return core.table.lane(PEER, "data").places.width
+
+
 def test_as_long_as_nobody_waits_all_messages_go_on_one_connection(core: Core) -> None:
     queues = four(core)
     say(core, *range(40))
@@ -50,136 +73,199 @@ def test_as_long_as_nobody_waits_all_messages_go_on_one_connection(core: Core) -
 
 
 def test_a_slot_that_has_not_been_used_does_not_wait_behind_another_ones_message(core: Core) -> None:
-    queues = four(core)
+    queues = four(core, Barriers())
     say(core, 0)
-    queues[0].written(blocked=True)
+    fill(queues[0])
     say(core, 1, 2, 0)
-    assert sent(core, queues) == [[0, 0], [1], [2], []]
+    assert sent(core, queues) == [[0, 0], [1, 2], [], []], "0 may be under way, and nothing may overtake it"
     assert core.parted == [True]
 
 
-def test_a_slot_parts_when_it_would_wait_and_its_messages_wait_for_what_went_before(core: Core) -> None:
+def test_a_slot_goes_elsewhere_once_all_that_it_has_sent_is_known_to_be_handled(core: Core) -> None:
     barriers = Barriers()
     queues = four(core, barriers)
-    say(core, 1)
-    queues[0].written(blocked=True)
+    fill(queues[0])
     say(core, 5)
-    assert sent(core, queues) == [[1], [], [], []], "5 waits until 1 is handled"
+    fill(queues[1])
+    say_much(core, 5)
+    assert [len(barriers), look(core)] == [1, 2], "somebody waits, and much has gone: that is worth a probe"
     barriers.fire()
-    assert sent(core, queues) == [[], [5], [], []]
-    queues[0].written(blocked=False)
-    say(core, 9, 2)
-    assert sent(core, queues) == [[2], [9], [], []], "who has parted stays apart, whoever has not shares"
+    say(core, 5)
+    assert sent(core, queues) == [[], [5, bytes(MUCH)], [5], []]
+    assert barriers == [], "nobody waits"
 
 
-def look(core: Core) -> int:
-    """Let the slots come nearer together; how many are still apart."""
-    core.table.gather()
-    return core.table.lane(PEER, "data").places.apart
-
-
-def test_slots_come_together_again_when_nobody_has_waited_since(core: Core) -> None:
+def test_what_a_slot_has_sent_behind_a_probe_is_not_handled_when_that_is_answered(core: Core) -> None:
     barriers = Barriers()
     queues = four(core, barriers)
-    queues[0].written(blocked=True)
+    say(core, 5)
+    fill(queues[0])
+    say_much(core, 5)
+    say(core, 5)
+    barriers.fire()
+    say(core, 5)
+    assert sent(core, queues) == [[5, bytes(MUCH), 5, 5], [], [], []]
+
+
+def test_who_has_sent_by_a_connection_that_is_just_closed_overtakes_nothing_that_may_be_read_yet(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    fill(queues[0])
     say(core, 1, 2)
-    assert sent(core, queues) == [[], [1], [2], []]
-    assert look(core) == 2, "somebody has waited just now"
-    queues[0].written(blocked=False)
+    queues[1].close()
+    with pytest.raises(LocalProtocolError):
+        say(core, 1)
+    core.table.remove(PEER, "data", queues[1])
     say(core, 1)
-    assert [look(core) for _ in range(2)] == [2, 2], "the second step is not taken while somebody changes hands"
+    assert sent(core, [queues[0], *queues[2:]]) == [[], [1], []]
+
+
+def test_small_messages_that_wait_ask_for_no_probe(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 5)
+    fill(queues[0])
+    say(core, 5, 5, 5)
+    assert barriers == []
+    assert [len(found) for found in sent(core, queues)] == [4, 0, 0, 0]
+
+
+def test_slots_take_the_first_connection_that_is_not_full(core: Core) -> None:
+    core.table.configure(PEER, {"data": 8})
+    queues = [core.connect(PEER, "data") for _ in range(8)]
+    fill(*queues[:2], *queues[3:5])
+    say(core, 7, 6)
+    assert look(core) == 4
+    fill(queues[2])
+    say(core, 7, 5)
+    assert look(core) == 8
+    clear(queues[1])
+    say(core, 7, 4)
+    assert sent(core, queues) == [[], [7, 4], [7, 6], [], [], [7, 5], [], []]
+
+
+def test_where_all_are_full_a_slot_takes_the_one_in_which_least_waits(core: Core) -> None:
+    queues = four(core)
+    for number, queue in enumerate(queues):
+        core.send(("sink", PEER), bytes(900 - 100 * (number % 3)), channel="data", partition_key=number)
+        fill(queue)
     say(core, 1, 2)
-    assert sent(core, queues) == [[], [1, 1], [], []], "what its own connection was given is handled first"
+    assert [found[1:] for found in sent(core, queues)] == [[], [], [1, 2], []]
+
+
+def test_a_slot_whose_messages_wait_again_and_again_goes_over_to_its_own_connection(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 3)
+    fill(queues[0])
+    say(core, 3, 3, 3, 3)
+    assert barriers == []
+    say(core, 3)
+    assert len(barriers) == 1
+    assert sent(core, queues) == [[3] * 5, [], [], []], "what comes waits until that is handled"
+    fill(queues[0])
     barriers.fire()
-    assert look(core) == 0
-    say(core, 1, 2)
-    barriers.fire()
-    assert sent(core, queues) == [[2, 2, 1], [], [], []]
+    assert sent(core, queues) == [[], [3], [], []], "its own of two"
+    fill(queues[1])
+    say(core, *[3] * 10)
+    assert sent(core, queues) == [[], [3] * 10, [], []], "it does so once"
     assert core.parted == [True]
 
 
-def test_slots_stay_apart_while_any_of_their_connections_is_full(core: Core) -> None:
-    queues = four(core)
-    queues[0].written(blocked=True)
-    say(core, 1)
-    assert look(core) == 1
-    queues[0].written(blocked=False)
-    queues[1].written(blocked=True)
-    say(core, 1)
-    assert look(core) == 1
-    queues[1].written(blocked=False)
-    say(core, 1)
-    assert look(core) == 0
-
-
-def test_slots_do_not_come_together_where_they_would_wait(core: Core) -> None:
-    queues = four(core)
-    queues[0].written(blocked=True)
-    say(core, 1)
-    assert [look(core) for _ in range(3)] == [1, 1, 1], "nobody has sent, but it is full"
-    queues[0].written(blocked=False)
-    assert look(core) == 0
-
-
-def coming_back(core: Core, barriers: Barriers) -> list[SendQueue]:
-    """Four queues, and a slot that had parted from the first and comes back when the barrier fires."""
+def test_a_slot_goes_over_to_no_connection_that_is_full_as_well(core: Core) -> None:
+    barriers = Barriers()
     queues = four(core, barriers)
-    queues[0].written(blocked=True)
-    say(core, 1)
-    queues[0].written(blocked=False)
-    assert [look(core) for _ in range(2)] == [1, 0]
-    return queues
-
-
-def test_who_comes_back_to_a_connection_that_has_become_full_parts_at_once(core: Core) -> None:
-    barriers = Barriers()
-    queues = coming_back(core, barriers)
-    queues[0].written(blocked=True)
-    say(core, 5)
-    barriers.fire()
-    assert sent(core, queues) == [[], [1, 5], [], []]
-
-
-def test_who_has_come_back_and_sent_nothing_since_parts_without_waiting(core: Core) -> None:
-    barriers = Barriers()
-    queues = coming_back(core, barriers)
-    barriers.fire()
-    queues[0].written(blocked=True)
-    say(core, 5)
-    assert sent(core, queues) == [[], [1, 5], [], []], "the peer has handled 1, and nothing is before 5"
-    say(core, 9)
-    queues[0].written(blocked=False)
-    assert sent(core, queues) == [[], [9], [], []]
-
-
-def test_nobody_parts_to_a_connection_that_is_full_as_well(core: Core) -> None:
-    queues = four(core)
-    choose(core, 1)
-    for queue in queues[:2]:
-        queue.written(blocked=True)
-    core.table.configure(PEER, {"data": 4})
-    say(core, 2, 1)
-    assert sent(core, queues) == [[], [1, 1], [2], []], "a slot that a partition key chose stays where it is"
-    queues[3].written(blocked=True)
     say(core, 3)
-    assert sent(core, queues) == [[3], [], [], []]
-
-
-def test_after_the_shared_connection_came_back_all_share_it_again(core: Core) -> None:
-    queues = four(core)
-    say(core, 2)
-    queues[0].close()
-    core.table.remove(PEER, "data", queues[0])
-    say(core, 2)
-    queues[0] = core.connect(PEER, "data")
+    fill(queues[0], queues[1], queues[3])
+    say(core, *[3] * 10)
+    assert barriers == []
+    clear(queues[3])
     say(core, 3)
-    queues[0].written(blocked=True)
+    assert len(barriers) == 1
+    assert sent(core, queues) == [[3] * 11, [], [], []]
+    barriers.fire()
+    assert sent(core, queues) == [[], [], [], [3]], "its own of four"
+
+
+def test_the_slot_whose_own_connection_is_the_full_one_has_nowhere_to_go_over_to(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 4)
+    fill(queues[0])
+    say(core, *[4] * 10)
+    assert barriers == []
+    assert sent(core, queues) == [[4] * 11, [], [], []]
+
+
+def test_fewer_connections_are_shared_when_nobody_has_waited_since(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    fill(*queues[:3])
     say(core, 1)
-    queues[0].written(blocked=False)
-    core.table.gather()
-    core.table.gather()
-    say(core, 1, 2, 3)
-    assert sent(core, queues) == [[3, 1, 2, 3], [2, 1], [], []]
+    assert look(core) == 4, "somebody has waited just now"
+    clear(*queues)
+    assert look(core) == 2
+    say(core, 1)
+    assert sent(core, queues) == [[], [], [], [1]], "what its connection was given is handled first"
+    assert look(core) == 2, "nothing changes while somebody changes hands"
+    barriers.fire()
+    assert sent(core, queues) == [[1], [], [], []]
+    assert look(core) == 1
+    assert not core.table.gather()
+    assert core.parted == [True]
+
+
+def test_as_many_are_shared_while_any_connection_is_full(core: Core) -> None:
+    queues = four(core)
+    fill(queues[0])
+    say(core, 1)
+    assert look(core, 3) == 2, "nobody has sent, but it is full"
+    clear(queues[0])
+    fill(queues[2])
+    assert look(core, 3) == 2
+    clear(queues[2])
+    assert look(core) == 1
+
+
+def test_what_was_sent_on_the_trunk_alone_is_not_known_to_be_handled(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    say(core, 5)
+    fill(queues[0])
+    say_much(core, 5)
+    barriers.fire()
+    clear(queues[0])
+    assert look(core, 4) == 1, "a probe is answered, and all share the trunk again"
+    say(core, 5)
+    fill(queues[0])
+    say(core, 5)
+    assert sent(core, queues) == [[5, bytes(MUCH), 5, 5], [], [], []]
+
+
+def test_who_has_come_back_and_sent_nothing_since_takes_any_connection(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    fill(queues[0])
+    say(core, 1)
+    clear(queues[0])
+    assert look(core, 2) == 1
+    barriers.fire()
+    fill(queues[0])
+    say(core, 1)
+    assert sent(core, queues) == [[], [1, 1], [], []]
+
+
+def test_who_comes_back_to_a_connection_that_has_become_full_takes_another(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    fill(queues[0])
+    say(core, 1)
+    clear(queues[0])
+    assert look(core, 2) == 1
+    fill(queues[0])
+    say(core, 1)
+    barriers.fire()
+    assert sent(core, queues) == [[], [1, 1], [], []]
 
 
 def test_what_is_held_is_bounded_and_compressed_as_what_is_not(core: Core) -> None:
@@ -188,7 +274,7 @@ def test_what_is_held_is_bounded_and_compressed_as_what_is_not(core: Core) -> No
     queues = [core.connect(PEER, "data", barrier=barriers.append, max_frame=10_000, level=6) for _ in range(2)]
     say(core, 1)
     queues[0].written(blocked=True)
-    say(core, 1)
+    say(core, *[1] * 5)
     with pytest.raises(EncodeError):
         core.send(("sink", PEER), random.Random(1).randbytes(20_000), channel="data", partition_key=PairKey(1))
     core.send(("sink", PEER), bytes(9_000), channel="data", partition_key=PairKey(1))
@@ -203,109 +289,78 @@ def test_a_node_is_not_forgotten_while_something_is_held_for_it(core: Core) -> N
     say(core, 1)
     assert sent(core, queues) == [[1], []]
     queues[0].written(blocked=True)
-    say(core, 3)
+    say(core, 1, 1, 1, 1, 33)
     for queue in queues:
         queue.close()
         core.table.retire(PEER, "data", queue)
     core.table.discard(PEER)
     after = core.connect(PEER, "data")
-    say(core, 5)
+    say(core, 65)
     assert sent(core, [after]) == [[]], "1 may not have been read"
     barriers.fire()
-    say(core, 7)
-    assert sent(core, [after]) == [[3, 5, 7]]
+    say(core, 97)
+    assert sent(core, [after]) == [[33, 65, 97]]
 
 
-def part_and_return(core: Core, queues: list[SendQueue]) -> int:
-    """Let a slot part, and look until all have come together; how often that was."""
-    queues[0].written(blocked=True)
+def spread_and_return(core: Core, queues: list[SendQueue]) -> int:
+    """Let a second connection be shared, and look until it no longer is; how often that was."""
+    fill(queues[0])
     say(core, 1)
-    queues[0].written(blocked=False)
+    clear(queues[0])
     return returned(core)
 
 
 def returned(core: Core) -> int:
-    """Look until all have come together; how often that was."""
-    return next(count for count in range(1, 1000) if look(core) == 0)
+    """Look until only the trunk is shared; how often that was."""
+    return next(count for count in range(1, 1000) if look(core) == 1)
 
 
-def test_who_parts_again_is_told_again_when_all_is_forgotten(core: Core) -> None:
+def test_who_shares_more_is_told_again_when_all_is_forgotten(core: Core) -> None:
     queues = four(core)
     for _ in range(2):
-        part_and_return(core, queues)
+        spread_and_return(core, queues)
         assert not core.table.gather()
     assert core.parted == [True, True]
 
 
-def test_a_slot_goes_no_farther_than_where_it_need_not_wait(core: Core) -> None:
-    core.table.configure(PEER, {"data": 8})
-    queues = [core.connect(PEER, "data") for _ in range(8)]
-    for crowded in (0, 1, 3):
-        say(core, 7)
-        queues[crowded].written(blocked=True)
-    say(core, 7, 6, 5, 4, 3, 2)
-    assert sent(core, queues) == [[7, 3], [7], [6, 2], [7], [4], [5], [], [7]]
-
-
-def test_the_widest_step_is_taken_back_first(core: Core) -> None:
-    core.table.configure(PEER, {"data": 8})
-    queues = [core.connect(PEER, "data") for _ in range(8)]
-    for crowded in (0, 1, 3):
-        queues[crowded].written(blocked=True)
-    say(core, 7, 2)
-    for crowded in (0, 1, 3):
-        queues[crowded].written(blocked=False)
-    look(core)
-    sent(core, queues)
-    ways = []
-    for apart in (2, 2, 0):
-        assert look(core) == apart
-        say(core, 7, 2)
-        ways.append([at for at, found in enumerate(sent(core, queues)) if found])
-    assert ways == [[2, 3], [0, 1], [0]]
-
-
-def test_the_longer_it_was_in_vain_to_come_together_the_later_it_is_tried_again(core: Core) -> None:
+def test_the_longer_it_was_in_vain_to_share_fewer_the_later_it_is_tried_again(core: Core) -> None:
     queues = four(core)
-    assert [part_and_return(core, queues) for _ in range(8)] == [2, 3, 5, 9, 17, 33, 65, 65]
+    assert [spread_and_return(core, queues) for _ in range(8)] == [2, 3, 5, 9, 17, 33, 65, 65]
     assert not all(core.table.gather() for _ in range(63 + 31 + 15 + 7 + 3 + 1 + 8)), "in the end it is forgotten"
-    assert part_and_return(core, queues) == 2
+    assert spread_and_return(core, queues) == 2
 
 
 def test_what_was_not_in_vain_makes_the_next_step_come_sooner(core: Core) -> None:
     core.table.configure(PEER, {"data": 8})
     queues = [core.connect(PEER, "data") for _ in range(8)]
     for _ in range(4):
-        part_and_return(core, queues)
-    for crowded in (0, 1, 3):
-        queues[crowded].written(blocked=True)
+        spread_and_return(core, queues)
+    fill(*queues[:4])
     say(core, 7)
-    for crowded in (0, 1, 3):
-        queues[crowded].written(blocked=False)
+    clear(*queues)
     assert returned(core) == 1 + (15 + 1) + (15 + 1) + (7 + 1)
 
 
-def test_the_slot_whose_home_is_shared_has_nowhere_to_part_to(core: Core) -> None:
-    queues = four(core)
-    say(core, 0)
-    queues[0].written(blocked=True)
-    say(core, 4)
-    assert sent(core, queues) == [[0, 4], [], [], []]
-    assert core.parted == []
+def test_where_there_is_one_connection_nothing_is_shared(core: Core) -> None:
+    core.table.configure(PEER, {"data": 1})
+    queue = core.connect(PEER, "data")
+    fill(queue)
+    say(core, 0, 4)
+    assert sent(core, [queue]) == [[0, 4]]
+    assert (core.parted, look(core)) == ([], 1)
 
 
-def test_a_slot_whose_home_is_down_stays_until_it_comes_up_and_is_needed(core: Core) -> None:
+def test_a_connection_that_comes_up_is_shared_when_it_is_needed(core: Core) -> None:
     core.table.configure(PEER, {"data": 2})
     first = core.connect(PEER, "data")
     say(core, 1)
-    first.written(blocked=True)
+    fill(first)
     say(core, 3)
     assert sent(core, [first]) == [[1, 3]]
     second = core.connect(PEER, "data")
-    first.written(blocked=False)
     say(core, 5)
     assert sent(core, [first, second]) == [[5], []]
-    first.written(blocked=True)
+    fill(first)
     say(core, 7)
     assert sent(core, [first, second]) == [[], [7]]
 
@@ -341,30 +396,12 @@ def test_a_partition_key_has_its_own_connection_from_the_first_message_on(core: 
     assert core.parted == []
 
 
-def test_pairs_that_hash_to_the_slot_of_a_partition_key_go_where_it_goes_and_nothing_swaps(core: Core) -> None:
-    barriers = Barriers()
-    queues = four(core, barriers)
-    say(core, 1, 2)
-    choose(core, 5)
-    say(core, 9, 6)
-    assert sent(core, queues) == [[1, 2, 6], [], [], []]
-    barriers.fire()
-    say(core, 13)
-    assert sent(core, queues) == [[], [5, 9, 13], [], []]
-    assert not core.table.gather()
-    say(core, 1, 2)
-    assert sent(core, queues) == [[2], [1], [], []]
-
-
-def test_a_slot_that_is_apart_when_a_partition_key_chooses_it_stays_there_for_good(core: Core) -> None:
+def test_a_partition_key_stays_where_it_is_and_pairs_do_not(core: Core) -> None:
     queues = four(core)
-    queues[0].written(blocked=True)
+    fill(queues[1])
+    choose(core, 1, 5)
     say(core, 1)
-    queues[0].written(blocked=False)
-    choose(core, 5)
-    assert not core.table.gather()
-    say(core, 9)
-    assert sent(core, queues) == [[], [1, 5, 9], [], []]
+    assert sent(core, queues) == [[1], [1, 5], [], []]
 
 
 def test_the_messages_of_a_process_and_what_takes_its_pair_key_share_a_slot(core: Core) -> None:
