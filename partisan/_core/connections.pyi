@@ -99,7 +99,7 @@ class ConnectionTable:
         channels: names of the channels that our configuration knows.
         unknown: called with node and channel when a message went to the default channel, because neither the peer's
             channel map nor our configuration knows its own; once for a channel, and for so many channels only.
-        shares: let the slots of a channel share one connection as long as none would wait there.
+        shares: let the slots of a channel share as few connections as they can without waiting.
         parted: called when they use more: `gather()` is to be called from now on, until it says no.
     """
 

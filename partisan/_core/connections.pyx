@@ -3,16 +3,18 @@
 Only connections that this node dialled are here: the wire carries messages from the dialler to the acceptor only. A
 connection enters when its handshake is done and leaves when it is lost; counts are kept, never computed.
 
-Order. A pair of processes hashes to a slot, of which there are several to a connection, as two messages under way had better
-not share one. While the slot's own connection (its home) is down, the slot uses another one, or the default channel's; once it has, the home may not take over before the peer has handled all that was sent
-that way. So when the home comes up, new messages wait in a holding queue until a barrier says so; so they do when the
-parallelism changes, and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
+Order. A pair of processes hashes to a slot, of which there are several to a connection, as two messages under way had
+better not share one. While the slot's own connection (its home) is down, the slot uses another one, or the default
+channel's; once it has, the home may not take over before the peer has handled all that was sent that way. So when the
+home comes up, new messages wait in a holding queue until a barrier says so; so they do when the parallelism changes,
+and with it the slot that a pair hashes to. A gap may arise when a connection dies, a swap never.
 
 Sharing. Small messages on many connections cost a write, a packet and a wake-up each, and what is seldom used begins
 slowly each time; on one connection they go together. So if the table shares, the slots of a lane use its first
-connection, the trunk, and more when a message would wait there for the socket: a slot of which nothing is under way any
-other at once, and another slot its home, to which it hands over as above (`places`). While nobody waits, `gather` lets them
-use fewer. The slots of partition keys are others: their messages have their home for good, as whoever chooses expects.
+connection, the trunk, and more when a message would wait there for the socket: a slot of which nothing is under way
+any other at once; another slot, when it has waited often, one to which it hands over as above (`places`). While
+nobody waits, `gather` lets them use fewer. The slots of partition keys are others: their messages have their home for
+good, as whoever chooses expects.
 
 A connection that this side gives up may still hold octets that the peer has yet to read. Such a queue is retired
 instead of removed: it counts no more as up, and slots that used it hold until it is released.
@@ -156,7 +158,7 @@ cdef class Lane:
         found = self.slots[slot]
         if found is None:
             return self.resolve(slot)
-        if self.shares and (self.places.width > 1 or (<SendQueue>found).blocked):
+        if self.places.width > 1 or (self.shares and (<SendQueue>found).blocked):
             return self.weigh(slot, <SendQueue>found)
         return <SendQueue>found
 
@@ -192,13 +194,15 @@ cdef class Lane:
 
     cdef int tell_parted(self) except -1:
         """Have `gather` called if it must be from now on."""
-        return self.peer.table.tell_parted() if self.places.parts() else 0
+        return self.peer.table.tell_parted() if self.places.begins() else 0
 
     cdef SendQueue weigh(self, Py_ssize_t slot, SendQueue queue):
         """The queue for a slot while several are shared, or its own is full."""
         cdef SendQueue other
-        if not self.roams(slot) or type(queue) is Holding:
+        if type(queue) is Holding:
             return queue
+        if not self.roams(slot):
+            return self.take(slot, queue)
         if self.places.width == 1:
             self.places.widen(1)
             self.tell_parted()
@@ -221,7 +225,7 @@ cdef class Lane:
         """Share fewer connections if nobody has waited for some time; whether to ask again."""
         if self.takeovers:
             return True  # whoever changes hands waits
-        if self.places.is_restless() and self.places.look():
+        if self.places.is_restless() and self.places.look() and self.shares:
             self.leave()
         return self.places.is_restless()
 
@@ -247,7 +251,7 @@ cdef class Lane:
         self.shares = self.peer.table.shares and not queue.framed
         for slot in range(len(self.slots)):
             used = self.slots[slot]
-            if used is None or used is queue:
+            if used is None or used is queue or type(used) is Holding:  # who changes hands chooses when that is over
                 continue
             if used not in self.places.homes or not self.roams(slot) and self.home_of(slot) == number:
                 leaving.setdefault(used, []).append(slot)
@@ -306,6 +310,8 @@ cdef class Lane:
                 self.take(slot, queue)
         if queue is not None and holding.queued_octets:
             queue.absorb(holding)
+            if self.slots[slot] is queue:
+                self.places.mark(slot, queue)  # a tap takes what was held one by one: a probe may be amid that
         elif holding.queued_octets:
             self.bound.dropped_frames += holding.pushed_frames
             self.bound.dropped_octets += holding.queued_octets
@@ -430,7 +436,7 @@ cdef class ConnectionTable:
         channels: names of the channels that our configuration knows.
         unknown: callable(node, channel): a message went to the default channel, because neither the peer's channel map
             nor our configuration knows its own. Called once for a channel, and for so many channels only.
-        shares: let the slots of a channel share one connection as long as none would wait there.
+        shares: let the slots of a channel share as few connections as they can without waiting.
         parted: callable(), called when they use more: `gather()` is to be called now and then, until it says no.
     """
 

@@ -6,8 +6,13 @@ on. When nobody has waited for some time they are half as many again. If somebod
 is longer until the next attempt; if nobody does, it is shorter again.
 
 While several are shared, a slot is free to take the first that is not full, if all that it has sent is known to be
-handled: then nothing can be overtaken. That is told by probes (`probes`). A slot that is not free stays where it is. If its
-messages have waited there a few times, it goes over to its own connection all the same, and they are held meanwhile.
+handled: then nothing can be overtaken. That is told by probes (`probes`). A slot that is not free stays where it is.
+If its messages have waited there a few times, it goes over to another connection all the same, and they are held
+meanwhile.
+
+A slot is marked when its queue is chosen, just before its message is pushed. Python code that runs in between (a finaliser,
+the packing of an envelope, `__bytes__` in a message that is kept) and sends a mebibyte by the same queue could have a probe
+asked before that message. Nothing in this package does.
 """
 
 cimport cython
@@ -79,7 +84,7 @@ cdef class Places:
                 return <SendQueue>queue
         return None
 
-    cdef SendQueue free(self):
+    cdef SendQueue first_free(self):
         """The first connection that is not full, else that in which least waits, or None. More are shared if need be."""
         cdef SendQueue each, least = None
         cdef Py_ssize_t number
@@ -110,7 +115,7 @@ cdef class Places:
         cdef Py_ssize_t slot
         if number < self.width or number >= len(self.homes):
             return 0
-        self.parting |= not self.is_restless()
+        self.beginning |= not self.is_restless()
         if self.width == 1:
             for queue in self.homes:
                 if queue is not None:
@@ -132,13 +137,14 @@ cdef class Places:
         return self.marks[slot] < queue.probes.answered or (queue.barrier is None and not queue.closed)
 
     cdef bint goes_over(self, Py_ssize_t slot, SendQueue queue) except -1:
-        """A message of the slot waits in this queue, which is full; whether the slot now goes over to another connection, once.
+        """A message of the slot waits in this queue, which is full; whether the slot now goes over to another, once.
 
-        That is its own one of two, of four, and so on: the first of these that is not full.
+        That is its own connection of two, of four, and so on: the first of these that is not full.
         """
         cdef int exponent = 0
         cdef Py_ssize_t number
-        self.crowded = queue.probes.wanted = True
+        self.crowded = True
+        queue.probes.wanted = len(self.homes) - self.homes.count(None) > 1
         if self.waits[slot] < PATIENCE:
             self.waits[slot] += 1
             return False
@@ -160,13 +166,13 @@ cdef class Places:
         """The connection that a slot has gone over to, if it has and that is not full; else one that it may take."""
         cdef int waits = self.waits[slot]
         cdef SendQueue queue = self.home(self.own_among(slot, waits - GONE)) if waits >= GONE else None
-        return self.free() if queue is None or queue.blocked else queue
+        return self.first_free() if queue is None or queue.blocked else queue
 
-    cdef bint parts(self) noexcept:
+    cdef bint begins(self) noexcept:
         """Whether `look()` is to be called from now on, and was not so far; says so once."""
-        cdef bint parting = self.parting
-        self.parting = False
-        return parting
+        cdef bint beginning = self.beginning
+        self.beginning = False
+        return beginning
 
     cdef bint is_restless(self) noexcept:
         """Whether there is still something to look for: connections to give up, or a pause to make shorter."""

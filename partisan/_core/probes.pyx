@@ -1,7 +1,8 @@
 """What the peer is known to have handled of what one queue was given.
 
-A probe is a ping behind a message. It costs as much as a small message each way, and tells only what was before it: so it
-is asked where somebody would go over to another connection if that were known, and behind what is large, which is worth it.
+A probe is a ping behind a message. It costs as much as a small message each way, and tells only what was before it: so
+it is asked where somebody would take another connection if that were known, and when so much has gone that it is worth
+it.
 """
 
 cimport cython

@@ -85,6 +85,7 @@ cdef class Router:
     cdef bint is_here(self, object place)
     cdef int nobody(self, object target, object message) except -1
     cdef int deliver_term(self, object target, object message, Origin inbound) except -1
+    cdef object end(self, object failure)
     cdef int finish_burst(self) except -1
     cdef int try_again(self, SendQueue queue) except -1
     cdef bint is_system(self, object name)

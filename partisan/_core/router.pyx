@@ -566,16 +566,22 @@ cdef class Router:
         else:
             function()
 
+    cdef object end(self, object failure):
+        """Call what is for the end of the burst, all of it; the first failure there was."""
+        while self.ending:
+            try:
+                self.ending.popleft()()
+            except BaseException as error:
+                failure = failure or error
+        return failure
+
     cdef int finish_burst(self) except -1:
-        failure = None
+        failure = self.end(None)
         try:
-            while self.ending:
-                self.ending.popleft()()
             self.scheduler.run()
-            while self.ending:
-                self.ending.popleft()()
         except BaseException as error:
-            failure = error
+            failure = failure or error
+        failure = self.end(failure)
         dirty, self.dirty = self.dirty, []
         self.busy = False
         if self.acknowledging is not None:

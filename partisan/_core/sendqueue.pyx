@@ -257,12 +257,12 @@ cdef class SendQueue(Turns):
         self.accept(start, references, size + HEADER, key, now)
         if self.closed:  # by who heard that the bound is charged
             return 0
-        if self.probes.wanted:
-            self.probes.follow(self.barrier, <long long>self.sent_octets + self.queued_octets)
         if not self.scheduled:
             self.arrange()
         elif self.queued_octets >= self.quantum and (not self.blocked or self.tries_again(size)):
             self.write()
+        if self.probes.wanted:
+            self.probes.follow(self.barrier, <long long>self.sent_octets + self.queued_octets)
         return 0
 
     cdef bint tries_again(self, Py_ssize_t size):

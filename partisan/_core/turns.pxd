@@ -20,6 +20,7 @@ cdef class Turns:
     cdef Py_ssize_t max_frame         # octets that a frame may have
     cdef readonly bint closed
 
+    cdef int make_room(self) except -1
     cdef int postpone(self, object frame, object key, double now, bint past_tap) except -1
     cdef Py_ssize_t size_of(self, object frame) except -1
     cdef int take_later(self, object frame, object key, double now, bint past_tap) except -1

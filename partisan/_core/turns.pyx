@@ -38,10 +38,17 @@ cdef class Turns:
         if not self.busy:
             function()
             return
-        if self.later is None:
-            self.later = deque()
+        self.make_room()
         self.later.append(function)
         self.busy |= LATER
+
+    cdef int make_room(self) except -1:
+        """Have a place for what waits. A finaliser that runs as it is made may have made one, and put something there."""
+        if self.later is None:
+            room = deque()
+            if self.later is None:
+                self.later = room
+        return 0
 
     cdef int postpone(self, object frame, object key, double now, bint past_tap) except -1:
         """Push a frame when the queue is no longer busy."""
@@ -50,8 +57,7 @@ cdef class Turns:
             raise LocalProtocolError("the connection of this queue is closed")
         if size - HEADER > self.max_frame:
             raise EncodeError(f"a frame of {size - HEADER} octets is above the limit of {self.max_frame}")
-        if self.later is None:
-            self.later = deque()
+        self.make_room()
         self.later.append((frame, key, now, past_tap))
         self.busy |= LATER
         self.withheld += size

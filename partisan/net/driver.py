@@ -45,7 +45,7 @@ class Driver:
         before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
         clock: the machine's clock instead of the loop's, which may stand still within a turn and count milliseconds.
         soon: callable(function) that calls `function` when what was read together has been taken: where timers of no
-            time at all go; None: the next turn of the loop.
+            time at all go, which are not stopped then; None: the next turn of the loop.
     """
 
     __slots__ = (

@@ -64,6 +64,17 @@ def test_what_is_for_the_end_of_a_burst_comes_before_anybody_acts(core: Core, se
     assert seen == ["first", "second", 0, "now"]
 
 
+def test_whatever_fails_at_the_end_of_a_burst_the_rest_is_done(core: Core, seen: list[Any]) -> None:
+    inbound = core.inbound()
+    inbound.begin()
+    inbound.receive_data(frame((FORWARD, BOB, b"")))
+    core.router.at_end(lambda: 1 // 0)
+    core.router.at_end(lambda: seen.append("second"))
+    with pytest.raises(ZeroDivisionError):
+        inbound.finish()
+    assert seen == ["second", 0]
+
+
 def test_one_readiness_of_a_socket_is_one_burst_however_large_its_messages(core: Core, seen: list[Any]) -> None:
     class Loop:
         def time(self) -> float:

@@ -350,6 +350,53 @@ def test_where_there_is_one_connection_nothing_is_shared(core: Core) -> None:
     assert (core.parted, look(core)) == ([], 1)
 
 
+def test_where_there_is_no_other_connection_no_probe_is_asked(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {"data": 1})
+    first = core.connect(PEER, "data", barrier=barriers.append)
+    fill(first)
+    for _ in range(8):
+        say_much(core, 1)
+    assert barriers == []
+    second = core.connect(PEER, "data", barrier=barriers.append)
+    first.close()
+    core.table.remove(PEER, "data", first)
+    fill(second)
+    for _ in range(8):
+        say_much(core, 1)
+    assert barriers == []
+
+
+def test_connections_that_come_up_while_slots_change_hands_do_not_have_them_do_it_again(core: Core) -> None:
+    barriers = Barriers()
+    core.table.configure(PEER, {DEFAULT: 1, "data": 16})
+    core.connect(PEER, barrier=barriers.append)
+    say(core, *range(40))
+    queues = []
+    for _ in range(16):
+        queues.append(core.connect(PEER, "data", barrier=barriers.append))
+        say(core, *range(40))
+    assert len(barriers) == 1
+    barriers.fire()
+    assert barriers == []
+    assert sum(len(found) for found in sent(core, queues)) == 16 * 40
+
+
+def test_what_is_sent_while_a_connection_that_drops_is_up_is_not_known_to_be_handled(core: Core) -> None:
+    barriers = Barriers()
+    queues = four(core, barriers)
+    fill(queues[0])
+    say(core, 5)
+    fill(queues[1])
+    say_much(core, 5)
+    barriers.fire()
+    core.connect(PEER, "data", kind=DroppingQueue)
+    say(core, 5)
+    core.connect(PEER, "data")
+    say(core, 5)
+    assert [len(found) for found in sent(core, queues)] == [0, 4, 0, 0]
+
+
 def test_a_connection_that_comes_up_is_shared_when_it_is_needed(core: Core) -> None:
     core.table.configure(PEER, {"data": 2})
     first = core.connect(PEER, "data")
