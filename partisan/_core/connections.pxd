@@ -32,7 +32,7 @@ cdef class Lane:
     cdef readonly str channel
     cdef readonly Bound bound
     cdef readonly Py_ssize_t parallelism  # connections wanted
-    cdef readonly Py_ssize_t pairs        # slots of pairs of processes; those of partition keys come after them
+    cdef Py_ssize_t pairs                 # slots of pairs of processes; those of partition keys come after them
     cdef readonly Py_ssize_t count        # connections up
     cdef list slots                       # slot -> the queue that it uses now, or None if unused since that one closed
     cdef readonly Places places           # the connections, and which of them the slots of pairs may take
