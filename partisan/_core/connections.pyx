@@ -248,7 +248,7 @@ cdef class Lane:
         cdef Py_ssize_t slot, number = self.places.add(queue)
         cdef dict leaving = {}
         self.count += 1
-        self.shares = self.peer.table.shares and not queue.framed
+        self.shares = self.peer.table.shares and not queue.framed and self.parallelism > 1
         for slot in range(len(self.slots)):
             used = self.slots[slot]
             if used is None or used is queue or type(used) is Holding:  # who changes hands chooses when that is over

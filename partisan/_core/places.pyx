@@ -143,8 +143,7 @@ cdef class Places:
         """
         cdef int exponent = 0
         cdef Py_ssize_t number
-        self.crowded = True
-        queue.probes.wanted = len(self.homes) - self.homes.count(None) > 1
+        self.crowded = queue.probes.wanted = True
         if self.waits[slot] < PATIENCE:
             self.waits[slot] += 1
             return False
