@@ -19,6 +19,7 @@ from partisan._core.connections cimport ConnectionTable, Lane, Peer
 from partisan._core.etf cimport Codec
 from partisan._core.frame cimport FrameReader
 from partisan._core.identities cimport Atom, Pid, atom_from_str
+from partisan._core.pairs cimport own_hash, pair_hash
 from partisan._core.pids cimport write_pid
 from partisan._core.process cimport Process, running_process
 from partisan._core.scheduler cimport Scheduler
@@ -46,21 +47,6 @@ MOST_SERVED = 1 << 17
 """Requests that one node has sent and that wait for their answer here, at most (ours)."""
 
 cdef Py_ssize_t most_served = MOST_SERVED
-
-
-cdef inline unsigned long long pair_hash(unsigned long long sender, const uint8_t* target, size_t size) noexcept:
-    """A hash of sender and receiver that is the same in every run (FNV-1a)."""
-    cdef unsigned long long value = 14695981039346656037ULL ^ sender
-    cdef size_t i
-    for i in range(size):
-        value = (value ^ target[i]) * 1099511628211ULL
-    return value ^ (value >> 32)
-
-
-cdef inline unsigned long long own_hash(const uint8_t* target, size_t size):
-    """That of the running process, if there is one, and a receiver."""
-    cdef Process sender = running_process()
-    return pair_hash(0 if sender is None else sender.pid.id, target, size)
 
 
 NO_NODE = (

@@ -43,9 +43,13 @@ def choose(core: Core, *keys: int) -> None:
         core.send(("sink", PEER), key, channel="data", partition_key=key)
 
 
+def several(core: Core, count: int, barriers: Barriers | None = None) -> list[SendQueue]:
+    core.table.configure(PEER, {"data": count})
+    return [core.connect(PEER, "data", barrier=None if barriers is None else barriers.append) for _ in range(count)]
+
+
 def four(core: Core, barriers: Barriers | None = None) -> list[SendQueue]:
-    core.table.configure(PEER, {"data": 4})
-    return [core.connect(PEER, "data", barrier=None if barriers is None else barriers.append) for _ in range(4)]
+    return several(core, 4, barriers)
 
 
 def fill(*queues: SendQueue) -> None:
@@ -131,8 +135,7 @@ def test_small_messages_that_wait_ask_for_no_probe(core: Core) -> None:
 
 
 def test_slots_take_the_first_connection_that_is_not_full(core: Core) -> None:
-    core.table.configure(PEER, {"data": 8})
-    queues = [core.connect(PEER, "data") for _ in range(8)]
+    queues = several(core, 8)
     fill(*queues[:2], *queues[3:5])
     say(core, 7, 6)
     assert look(core) == 4
@@ -284,8 +287,7 @@ def test_what_is_held_is_bounded_and_compressed_as_what_is_not(core: Core) -> No
 
 def test_a_node_is_not_forgotten_while_something_is_held_for_it(core: Core) -> None:
     barriers = Barriers()
-    core.table.configure(PEER, {"data": 2})
-    queues = [core.connect(PEER, "data", barrier=barriers.append) for _ in range(2)]
+    queues = several(core, 2, barriers)
     say(core, 1)
     assert sent(core, queues) == [[1], []]
     queues[0].written(blocked=True)
@@ -331,8 +333,7 @@ def test_the_longer_it_was_in_vain_to_share_fewer_the_later_it_is_tried_again(co
 
 
 def test_what_was_not_in_vain_makes_the_next_step_come_sooner(core: Core) -> None:
-    core.table.configure(PEER, {"data": 8})
-    queues = [core.connect(PEER, "data") for _ in range(8)]
+    queues = several(core, 8)
     for _ in range(4):
         spread_and_return(core, queues)
     fill(*queues[:4])
