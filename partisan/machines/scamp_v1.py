@@ -49,6 +49,9 @@ class ScampV1(Scamp):
 
     def _unsubscribe(self, now: float) -> None:
         self._spread_word(self.myself, None)
+        for peer in self._view:
+            if peer not in self._up:
+                self._tell(peer, Unsubscription(self.myself))
 
     def _dropped(self, peer: Peer, source: Peer) -> None:
         self._spread_word(peer, source)
@@ -60,11 +63,14 @@ class ScampV1(Scamp):
     def _turn_away(self, peer: Peer) -> None:
         self._disconnect(peer, "left")  # by which it dials us again, and learns from our actor
 
+    def _bears(self, peer: Peer, message: object) -> bool:
+        ours = self._actors.get(self.config.name(peer), b"").startswith(OURS)
+        return ours or not isinstance(message, Unsubscription)
+
     def _spread_word(self, leaver: Peer, source: Peer) -> None:
         """Tell the Python nodes of the view, the leaver among them, but not who has told us."""
         message = Unsubscription(leaver)
         for peer in self._up:
-            name = self.config.name(peer)
-            told = source is not None and self.config.name(source) == name
-            if not told and self._actors.get(name, b"").startswith(OURS):
+            told = source is not None and self.config.name(source) == self.config.name(peer)
+            if not told and self._bears(peer, message):
                 self._send(peer, message)

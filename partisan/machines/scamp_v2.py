@@ -139,6 +139,8 @@ class ScampV2(Scamp):
         self._lose(held, "left")
         if name != self._name and name not in self._named:
             self._take(new, name, now)
+        else:
+            self._seek()
 
     def _replace(self, former: Peer, peer: Peer, now: float) -> None:
         super()._replace(former, peer, now)

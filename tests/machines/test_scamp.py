@@ -77,6 +77,29 @@ class TestJoining:
         assert [node.machine.members for node in net.nodes.values()] == [(0, 1), (0, 1)]
         assert Joined(("contact", 0), 0) in net.facts[1]
 
+    def test_a_small_cluster_stays_one_when_the_contact_of_all_leaves(self, network, kind):
+        for seed in range(60):
+            net = cluster(network, kind, 1, seed, copies=2, period=1.0)
+            for peer in range(1, 12):
+                net.boot(peer)
+                net.tell(peer, Join(("contact", 0)))
+                net.run(0.05)
+            net.run(1.0)
+            net.tell(0, Leave())
+            net.run(5.0)
+            graph = {peer: view for peer, view in views(net).items() if peer != 0}
+            assert [len(reach(graph, peer)) for peer in graph] == [11] * 11, seed
+            assert net.nodes[0].machine.members == (0,)
+
+    def test_who_still_has_many_when_somebody_leaves_looks_for_nobody(self, network, kind):
+        for peers, looks in (((1, 2, 3), True), ((1, 2, 3, 4), False)):
+            machine = acquainted(kind, *peers, copies=2)
+            machine.handle(Connected(2, 2, state_of(kind, 2, alone(kind, 2).actor, (7, 8))), 1.0)
+            machine.handle(Received(1, Unsubscription(1)), 1.0)
+            rounds = [machine.handle(TimedOut(GOSSIP_TIMER), now) for now in (2.0, 3.0, 4.0)]
+            assert [Connect(7) in rounds[0], Connect(8) in rounds[1]] == [looks, looks]
+            assert [bool(sent(effects, Subscription)) for effects in rounds] == [looks, looks, False]
+
     def test_two_clusters_become_one(self, network, kind):
         net = cluster(network, kind, 40)
         for peer in range(20):

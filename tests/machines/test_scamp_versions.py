@@ -6,6 +6,7 @@ import pytest
 
 from partisan.machines.machine import (
     Connected,
+    Disconnect,
     Disconnected,
     Join,
     JoinFailed,
@@ -37,6 +38,17 @@ def test_a_leaver_of_version_1_tells_python_nodes_alone(network):
     assert machine.foreign([0, 1, 2, 3]) == ([2], [3])
     for event in (Received(1, Unsubscription(1)), Leave(2), Leave()):
         assert all(peer != 2 for peer, _ in sent(machine.handle(event, 1.0), Unsubscription))
+
+
+def test_a_leaver_of_version_1_tells_the_python_nodes_that_it_had_not_reached_when_it_does(network):
+    for actor, told in ((alone(ScampV1, 3).actor, [(3, Unsubscription(0))]), (REAL, [])):
+        machine = acquainted(ScampV1, 1)
+        while 3 not in machine.view:  # until the copy is kept
+            machine.handle(Received(1, Subscription(3)), 0.0)
+        assert sent(machine.handle(Leave(), 1.0), Unsubscription) == [(1, Unsubscription(0))]
+        effects = machine.handle(Connected(3, 3, state_of(ScampV1, 3, actor)), 1.1)
+        assert sent(effects) == told
+        assert effects[-1] == Disconnect(3, "done", both=False)
 
 
 def test_version_1_passes_on_that_somebody_left_and_only_once(network):
