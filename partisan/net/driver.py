@@ -34,6 +34,24 @@ class Runnable(Protocol):
 World = Mapping[type, Callable[[Any], None]] | Callable[[Effect], None]
 
 
+class Soon:
+    """A timer of no time at all: calls `fire(timer)` when it is called, unless it was cancelled."""
+
+    __slots__ = ("_fire", "_timer")
+
+    def __init__(self, fire: Callable[[Timer], None], timer: Timer) -> None:
+        self._fire: Callable[[Timer], None] | None = fire
+        self._timer = timer
+
+    def __call__(self) -> None:
+        if self._fire is not None:
+            self._fire(self._timer)
+
+    def cancel(self) -> None:
+        """Never fire."""
+        self._fire = None
+
+
 class Driver:
     """Feeds events to a machine and carries out its effects.
 
@@ -45,7 +63,7 @@ class Driver:
         before_timeout: called before the machine hears of a timer: tells it what it is not told by events.
         clock: the machine's clock instead of the loop's, which may stand still within a turn and count milliseconds.
         soon: callable(function) that calls `function` when what was read together has been taken: where timers of no
-            time at all go, which are not stopped then; None: the next turn of the loop.
+            time at all go; None: the next turn of the loop.
     """
 
     __slots__ = (
@@ -75,7 +93,7 @@ class Driver:
         self.machine = machine
         self._before_timeout = before_timeout
         self._loop = loop
-        self._timers: dict[Timer, asyncio.TimerHandle] = {}
+        self._timers: dict[Timer, asyncio.TimerHandle | Soon] = {}
         self._waiting: deque[Event] | None = None  # what has arisen while the machine was busy; few ever have any
         self._running = False
         self._stopped = False
@@ -102,14 +120,21 @@ class Driver:
             self._running = False
 
     def _take(self, event: Event) -> None:
+        """Give it to the machine, and carry out all that it asks for: one that fails takes no other with it."""
         log.debug("%s takes %r", self.machine.myself, event)
+        failures: list[Exception] = []
         for effect in self.machine.handle(event, self._loop.time() if self._clock is None else self._clock()):
-            if type(effect) is StartTimer:
-                self._start_timer(effect)
-            elif type(effect) is StopTimer:
-                self._stop_timer(effect)
-            else:
-                self._carry_out(effect)
+            try:
+                if type(effect) is StartTimer:
+                    self._start_timer(effect)
+                elif type(effect) is StopTimer:
+                    self._stop_timer(effect)
+                else:
+                    self._carry_out(effect)
+            except Exception as error:
+                failures.append(error)
+        if failures:
+            raise failures[0] if len(failures) == 1 else ExceptionGroup("several effects failed", failures)
 
     def stop(self) -> None:
         """Cancel every timer; events are ignored from now on."""
@@ -121,7 +146,8 @@ class Driver:
     def _start_timer(self, effect: StartTimer) -> None:
         self._stop_timer(effect)
         if effect.after == 0.0 and self._soon is not None:
-            self._soon(lambda: self.handle(TimedOut(effect.timer)))
+            self._timers[effect.timer] = soon = Soon(self._fire, effect.timer)
+            self._soon(soon)
             return
         when = self._loop.time() + effect.after
         if effect.after >= LONG:
