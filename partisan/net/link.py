@@ -444,6 +444,7 @@ class DialledLink(Link):
         self.lost = lost
         self.released = released
         super().__init__(context, sock, peer, channel, self._make_queue(context, channel, options or ChannelOptions()))
+        self.inbound.hold()  # who answers may be anybody until its hello says, and is found to be, who was meant
 
     def _make_queue(self, context: Context, channel: str, options: ChannelOptions) -> SendQueue:
         config = context.config
@@ -487,6 +488,7 @@ class DialledLink(Link):
             self._say(handshake_to_term(Hello(self.context.node, self.channel)))
             self._shaken()
             self.opened(self)
+            self.inbound.release()
 
     @property
     def retired(self) -> bool:

@@ -66,6 +66,34 @@ async def test_a_recorded_acceptor_is_joined_over_all_channels_that_it_wants() -
         assert sorted(a.members()) == ["a@127.0.0.1", "b@127.0.0.1"]
 
 
+async def test_messages_of_who_answers_wait_until_it_has_said_its_name() -> None:
+    async with running("a") as [a], host() as there:
+        sink = Sink(a)
+        joining = a.loop.create_task(there.joined_by(a, "p@127.0.0.1"))
+        first = await there.arrival()
+        spec = spec_term("p@127.0.0.1", there.port, {None: 1})
+        first.tell((FORWARD, Atom("sink"), 1), (PING, Atom("p@127.0.0.1"), 1, 0))
+        assert (await first.told())[0] is PONG
+        assert sink.messages == []
+        first.tell((HELLO, Atom("p@127.0.0.1")), (FORWARD, Atom("sink"), 2))
+        assert (await first.told())[0] is HELLO
+        assert await sink.has(2) == [1, 2]
+        first.tell(state_frame(spec))
+        assert await joining == "p@127.0.0.1"
+
+
+async def test_messages_of_who_is_not_who_was_dialled_are_never_delivered() -> None:
+    async with running("a") as [a], host() as there:
+        sink = Sink(a)
+        joining = a.loop.create_task(there.joined_by(a, "p@127.0.0.1"))
+        peer = await there.arrival()
+        peer.tell((FORWARD, Atom("sink"), 1), (HELLO, Atom("q@127.0.0.1")), (FORWARD, Atom("sink"), 2))
+        with pytest.raises(HandshakeError, match=r"q@127\.0\.0\.1 answered"):
+            await joining
+        await peer.ended()
+        assert sink.messages == []
+
+
 async def test_what_we_gossip_to_a_recorded_acceptor_holds_its_spec_as_it_told_it() -> None:
     hello, state = recorded("core-join2-leave", "a->b#1", "b>a")[:2]
     async with running("a") as [a], host() as there:
