@@ -16,6 +16,7 @@ Then it obeys lines of its standard input:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 
@@ -91,4 +92,5 @@ async def main(address: str, *contacts: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    partisan.run(main(*sys.argv[1:]))
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it in order
+        partisan.run(main(*sys.argv[1:]))
