@@ -306,7 +306,8 @@ class HyParViewManager(OverlayManager):
             self._part(effect.peer.name)
 
     def _gone(self, name: str) -> None:
-        """It is no neighbor, but may be one again: what it has not acknowledged waits until it expires."""
+        """It is no neighbor, but may be one again: what it has not acknowledged waits, unless relays take it."""
+        self._context.acknowledged.reconsider(name)
 
     def _declined(self, fact: Declined) -> None:
         context = self._context

@@ -101,7 +101,9 @@ class PluggableManager(OverlayManager):
         super()._members_changed(fact)
 
     def _gone(self, name: str) -> None:
-        if not self.partial:  # else it may have lost its place only, and what it has not acknowledged waits
+        if self.partial:  # it may have lost its place only: what it has not acknowledged waits, unless relays take it
+            self._context.acknowledged.reconsider(name)
+        else:
             super()._gone(name)
 
     def _unreachable(self, target: Target, error: Exception) -> None:

@@ -36,10 +36,13 @@ from partisan.wire.acknowledged import (
     clock_to_term,
     clocked_to_term,
     fingerprint,
+    kept_from_term,
+    kept_to_term,
     message_to_term,
     number_from_clock,
     number_from_message,
 )
+from partisan.wire.atom import malformed
 from partisan.wire.causal import is_causal
 from partisan.wire.forward import ack_to_term, without_padding
 
@@ -88,6 +91,16 @@ class Tag(Protocol):
         """The message is given up."""
 
 
+class Relays(Protocol):
+    """What passes messages on to nodes that are no neighbors."""
+
+    def may(self, node: str, ack: bool) -> bool:
+        """Whether what is sent to the node is relayed without being asked for; `ack`: it was to be acknowledged."""
+
+    def carry(self, node: str, message: tuple[Any, ...]) -> None:
+        """Relay a message to the node's `partisan_python`; it is sent again if it gets lost. Raises as `send`."""
+
+
 class Clocks:
     """The clocks of messages that were sent under clocks of their own, and wait to be acknowledged."""
 
@@ -124,11 +137,16 @@ class Acknowledged:
 
     Args:
         context: the node's.
+    Attributes:
+        relays: what carries the messages of a neighbor that is none any more; set before the first event, or None.
     """
+
+    relays: Relays | None = None
 
     def __init__(self, context: Context) -> None:
         self._context = context
         self._me = Atom(context.node)
+        self._carried: set[str] = set()  # nodes that take what is kept by relays
         options = options_of(context.config)
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
@@ -321,11 +339,31 @@ class Acknowledged:
         target, channel, partition_key = kept.place
         try:
             queue = self._queue(peer, target, channel, partition_key)
-        except Overloaded:
+        except (NotConnected, Overloaded):  # nobody has been connected to a node that was forgotten since
             queue = None
-        if queue is not None:  # else the machine will ask again, later
+        if queue is not None:
             self._context.router.push_body(queue, kept.frame)
-            self._tell_queue(telemetry.QUEUE_RETRANSMITTED, peer, channel, octets=len(kept.frame))
+        elif not self._carry(peer, kept.frame):
+            return  # the machine will ask again, later
+        self._tell_queue(telemetry.QUEUE_RETRANSMITTED, peer, channel, octets=len(kept.frame))
+
+    def _is_carried(self, peer: str) -> bool:
+        """Whether what is kept for the peer can go by relays."""
+        return self.relays is not None and peer in self._carried and self.relays.may(peer, ack=True)
+
+    def _carry(self, peer: str, frame: bytes) -> bool:
+        """Relay a message, if that can be done; what is causal, or has a clock of its own, waits for a connection."""
+        if self.relays is None or not self._is_carried(peer):
+            return False
+        term = self._context.router.codec.decode(frame)
+        if number_from_message(term, self._me) is None or is_causal(term[4]):
+            return False
+        try:
+            self.relays.carry(peer, kept_to_term(term))
+        except (NotConnected, Overloaded, EncodeError) as error:
+            log.debug("%s does not relay to %s: %s", self._context.node, peer, error)
+            return False
+        return True
 
     def _tell_queue(self, event: str, peer: str, channel: str | None, **facts: Any) -> None:
         if self._context.telemetry.wants(event):
@@ -387,6 +425,11 @@ class Acknowledged:
             self._context.router.deliver(target, without_padding(message), link.inbound)
         return True
 
+    def relayed(self, message: tuple[Any, ...], link: Link) -> None:
+        """Take a message that its sender has kept, and that has come by relays. Raises MalformedMessage."""
+        if not self.received(kept_from_term(message), link):
+            malformed("kept", message)
+
     def _acknowledge(self) -> None:
         """Tell every peer what has come of it in this loop turn."""
         self._fast.owing = False
@@ -409,10 +452,22 @@ class Acknowledged:
         if not up and self._context.router.table.has_own(peer):
             return  # it lives on under another spec
         self._handle(Connected(peer, peer) if up else Disconnected(peer, "closed"))
+        if not up:
+            self.reconsider(peer)
 
-    def agreed(self, peer: str, many: bool) -> None:
-        """Whether the peer takes many acknowledgements in one message."""
+    def reconsider(self, peer: str) -> None:
+        """What the peer has not acknowledged may go by relays from now on, or no longer, while it is no neighbor."""
+        lane = self._machine.sent.lanes.get(peer)
+        if lane is not None and not self._context.router.table.has_own(peer):
+            carried = self._is_carried(peer)
+            if carried != lane.up:
+                self._handle(Connected(peer, peer) if carried else Disconnected(peer, "down"))
+
+    def agreed(self, peer: str, many: bool, kept: bool = False) -> None:
+        """Whether the peer takes many acknowledgements in one message, and by relays what was kept for it."""
         self._handle(Coalesce(peer, many))
+        (self._carried.add if kept else self._carried.discard)(peer)
+        self.reconsider(peer)
 
     def session_over(self, peer: str) -> None:
         """The last connection that the peer had opened to this node is gone."""

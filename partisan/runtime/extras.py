@@ -8,8 +8,9 @@ agreed by capability:
 A node that wants an extra offers once when it is connected to a peer; a Python node that can answer tells what it
 understands itself, with the atom `answer` among the rest, so that nobody answers an answer. What both understand is
 agreed until the last connection to the peer is lost. Without an answer nothing is agreed, and the peer is spoken to as
-plain Partisan. An offer that comes before there is a connection to answer on is answered as soon as there is one. To a
-peer that was there by relays before it is connected it is offered anew: what went over relays may be lost.
+plain Partisan. An offer that comes before there is a connection to answer on is answered as soon as there is one. What
+goes over relays may be lost: to a peer that is there by relays alone it is offered some times more, until it has told
+what it understands, and anew when it is connected.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ MOST = 64
 MOST_OWED = 1024
 """How many peers that offered too early are remembered, the latest (ours)."""
 
-OVER_RELAYS = frozenset(("capabilities", "calls", "links", "spawn", "exit", "erpc"))
+AGAIN, LAST = 5.0, 80.0
+"""Seconds until it is offered again to a peer that is there by relays and has told nothing; twice as many each time, up
+to the last (ours)."""
+
+OVER_RELAYS = frozenset(("capabilities", "kept", "calls", "links", "spawn", "exit", "erpc"))
 """What nodes may use that are no neighbors; the other extras are about a connection."""
 
 _CAPABILITIES = Atom("capabilities")
@@ -107,8 +112,8 @@ class Capabilities:
         self._owed.pop(peer, None)
         return effects
 
-    def near(self, peer: str) -> list[Effect]:
-        """There is a connection to a peer that could be sent to already."""
+    def offer_again(self, peer: str) -> list[Effect]:
+        """What was told to a peer that could be sent to already may be lost."""
         return [Tell(peer, self._told(self._understood))] if self._wanted and peer in self._agreed else []
 
     def disconnected(self, peer: str) -> list[Effect]:
@@ -192,9 +197,9 @@ class Extras:
         """The overlay's edge to the peer is usable, or no longer."""
         self._do(self._capabilities.connected(peer) if up else self._capabilities.disconnected(peer))
 
-    def near(self, peer: str) -> None:
-        """There is a connection to the peer."""
-        self._do(self._capabilities.near(peer))
+    def offer_again(self, peer: str) -> None:
+        """What was told to the peer may be lost."""
+        self._do(self._capabilities.offer_again(peer))
 
     def receive(self, message: object, link: Link | None) -> None:
         """Take a message for `partisan_python`.

@@ -327,6 +327,7 @@ class Node(
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
             self._remote.edge(node, up)
+            self._acknowledged.reconsider(node)
 
         broadcasts = self.broadcasts
         life = broadcasts.heartbeats.epoch
@@ -335,6 +336,7 @@ class Node(
             self._context, self._presence, broadcasts.peers, lambda message: broadcasts.receive(message, None), life
         )
         broadcasts.heartbeats.heard = self._presence.heartbeat
+        self._acknowledged.relays = self._relaying
 
     def _audience(self) -> Audience:
         """Who hears of what changes in the overlay."""
@@ -353,6 +355,7 @@ class Node(
 
         def lane(node: str, channel: str) -> None:
             self._watching.lane(node, channel)
+            self._acknowledged.reconsider(node)
             self._acknowledged.look()
 
         return Audience(
@@ -463,6 +466,7 @@ class Node(
         self.broadcasts.stop()
         self._presence.stop()
         self._relaying.stop()
+        self._python.stop()
         self._sharing.stop()
         self._acceptor.close()
         self._watching.stop()

@@ -11,9 +11,9 @@ from partisan._core.connections import ConnectionTable
 from partisan.errors import NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.net.context import Context
-from partisan.runtime.extras import NAME, OVER_RELAYS, Extras
+from partisan.runtime.extras import AGAIN, LAST, NAME, OVER_RELAYS, Extras
 from partisan.runtime.payload import PayloadCodec
-from partisan.wire.acknowledged import CAPABILITY
+from partisan.wire.acknowledged import CAPABILITY, KEPT
 from partisan.wire.atom import malformed
 
 if TYPE_CHECKING:
@@ -57,12 +57,14 @@ class PythonPeers:
         self._codec = PayloadCodec(context.router.codec)
         self._channels = self._wanted()
         self._waiters: dict[str, dict[asyncio.Future[None], None]] = {}
+        self._reminders: dict[str, asyncio.TimerHandle] = {}  # for far nodes that have told nothing yet
         self._extras = Extras(
             context.node,
             send=self._send,
             handlers={
                 MSGPACK: self._payload,
                 CAPABILITY: context.acknowledged.acked_many,
+                KEPT: context.acknowledged.relayed,
                 **{name: handler.receive for name, handler in handlers.items()},
             },
             agreed=self._agreed,
@@ -90,6 +92,30 @@ class PythonPeers:
             self._extras.edge(node, up)
             if not up:
                 self._let_go(node)
+            elif not self._extras.agreed(node):
+                self._remind(node, AGAIN)
+
+    def _remind(self, node: str, seconds: float) -> None:
+        """Offer again later what a far node, or its answer, may have missed."""
+        self._stop_reminding(node)
+        self._reminders[node] = self._context.loop.call_later(seconds, self._again, node, seconds)
+
+    def _again(self, node: str, seconds: float) -> None:
+        del self._reminders[node]
+        if not self._table.has_own(node):
+            self._extras.offer_again(node)
+            if seconds < LAST:
+                self._remind(node, 2 * seconds)
+
+    def _stop_reminding(self, node: str) -> None:
+        timer = self._reminders.pop(node, None)
+        if timer is not None:
+            timer.cancel()
+
+    def stop(self) -> None:
+        """Offer nothing any more."""
+        for node in list(self._reminders):
+            self._stop_reminding(node)
 
     def near(self, node: str, up: bool) -> None:
         """There is a connection to the node, or none any more: use what is about connections, or cease to."""
@@ -97,7 +123,7 @@ class PythonPeers:
         if agreed and (up or not self._table.has_own(node)):
             self._use(node, agreed)
         if up:
-            self._extras.near(node)
+            self._extras.offer_again(node)
 
     def has(self, node: str) -> bool:
         """Whether the node has said that it runs this package."""
@@ -129,11 +155,12 @@ class PythonPeers:
             envelope = self._envelope if MSGPACK in connected else None
             for channel in self._channels:
                 self._table.lane(node, channel).envelope = envelope
-        self._context.acknowledged.agreed(node, CAPABILITY in connected)
+        self._context.acknowledged.agreed(node, CAPABILITY in connected, KEPT in capabilities)
         for name, handler in self._handlers.items():
             handler.agreed(node, name in (capabilities if name in OVER_RELAYS else connected))
 
     def _let_go(self, node: str) -> None:
+        self._stop_reminding(node)
         for waiter in self._waiters.pop(node, ()):
             if not waiter.done():
                 waiter.set_result(None)

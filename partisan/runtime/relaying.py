@@ -74,6 +74,9 @@ AGREEMENT = 1.0
 MARGIN = 4096
 """Octets that a frame may have beside its load (ours)."""
 
+KEPT = object()
+"""The tag of messages that somebody else keeps, and sends again."""
+
 _FORWARD, _ACK, _CALL, _NODEDOWN = map(Atom, ("forward_message", "ack", "$gen_call", "nodedown"))
 
 
@@ -291,6 +294,13 @@ class Relaying:
         tag = _asking(message) if tag is None else tag
         self._driver.handle(Relay(node, load, len(load), tag, ttl, expiry, links))
 
+    def carry(self, node: str, message: tuple[Any, ...]) -> None:
+        """Relay a message to the node's `partisan_python`, without a word if it gets lost: it is sent again.
+
+        Raises as `send`.
+        """
+        self.send(node, PYTHON_ATOM, message, tag=KEPT)
+
     def _send(self, effect: Send) -> None:
         """Carry out what the machine sends to a neighbor."""
         message: Any = effect.message
@@ -406,6 +416,8 @@ class Relaying:
 
     def _given_up(self, fact: GivenUp) -> None:
         """A message did not arrive, as far as can be told: tell who waits, or at least say so."""
+        if fact.tag is KEPT:
+            return
         context, node = self._context, str(fact.dest)
         about = {"node": node, "side": "sender", "relayed": True}
         context.telemetry.emit(telemetry.QUEUE_UNDELIVERED, {"count": 1}, about)

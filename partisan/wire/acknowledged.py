@@ -3,6 +3,7 @@
     message            {forward_message, Source, {undefined, [{Source, Number}]}, ServerRef, Message}
     acknowledgement    {ack, Clock} to the source's manager (`partisan.wire.forward`); Clock as it came
     acknowledgements   {acks, [{First, Last}]} to `partisan_python`, where both nodes have agreed on `acks`
+    by relays          {kept, Message} to `partisan_python`, where both nodes have agreed on `kept`
 
 A clock may be any term, as senders may choose their own; and that of a causal message has its label and what else that
 message depends on. Such messages are acknowledged all the same, and have no number here: whoever sent them does not say
@@ -24,7 +25,10 @@ from partisan.wire.atom import malformed
 CAPABILITY = "acks"
 """The extra of Python nodes: many acknowledgements in one message."""
 
-_FORWARD_MESSAGE, _ACKS = Atom("forward_message"), Atom(CAPABILITY)
+KEPT = "kept"
+"""The extra of Python nodes: what was sent to a neighbor goes on by relays when the two are neighbors no more."""
+
+_FORWARD_MESSAGE, _ACKS, _KEPT = Atom("forward_message"), Atom(CAPABILITY), Atom(KEPT)
 
 
 def clock_to_term(source: Atom, number: int) -> tuple[None, list[tuple[Atom, int]]]:
@@ -96,3 +100,15 @@ def acks_from_term(term: object) -> Ranges:
         if type(pair) is not tuple or len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int:
             malformed("acks", term)
     return tuple(ranges)
+
+
+def kept_to_term(message: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the message to `partisan_python` that has one that is to be acknowledged in it."""
+    return (_KEPT, message)
+
+
+def kept_from_term(term: object) -> Any:
+    """Read what came for `partisan_python`; raise MalformedMessage if it is no such message."""
+    if type(term) is not tuple or len(term) != 2 or term[0] is not _KEPT:
+        malformed("kept", term)
+    return term[1]

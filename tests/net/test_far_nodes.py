@@ -142,3 +142,19 @@ async def test_who_was_heard_of_before_there_was_a_connection_is_agreed_with_whe
         await eventually(lambda: hub.relays()["given_up"] == 1)  # what it has offered, by way of a
         await b.join(address_of(hub), timeout=30.0)
         await eventually(lambda: b._relaying.machine.can_send and hub._python.has(b.name), timeout=30.0)
+
+
+async def test_far_nodes_whose_offers_were_lost_agree_all_the_same() -> None:
+    star = {"peer_service_manager": "client_server", **FAR, "relay": {"timeout": 0.3, "retry": 0.1}}
+    async with (
+        running("hub", **star, tag="server") as [hub],
+        running("a", "b", **star, tag="client") as [a, b],
+    ):
+        await a.join(address_of(hub), timeout=30.0)
+        await eventually(lambda: a._relaying.machine.can_send)
+        a._presence.heartbeat(Atom(b.name), b.broadcasts.heartbeats.epoch)  # both as if they had been far before
+        b._presence.heartbeat(Atom(a.name), a.broadcasts.heartbeats.epoch)
+        await eventually(lambda: a.relays()["given_up"] == 1 and a.name in b._presence.far())
+        await b.join(address_of(hub), timeout=30.0)
+        await eventually(lambda: a._python.has(b.name) and b._python.has(a.name), timeout=30.0)
+        await eventually(lambda: not any(node._python._reminders for node in (hub, a, b)))

@@ -18,7 +18,7 @@ from partisan.runtime.payload import PayloadCodec
 MSGPACK = {"data": {"payload": "msgpack"}}
 PYTHON, CAPABILITIES, TAG = Atom("partisan_python"), Atom("capabilities"), Atom("msgpack")
 # What every node of ours offers.
-EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "links", "relay", "spawn")]
+EXTRAS = [Atom(name) for name in ("acks", "calls", "erpc", "exchange", "exit", "kept", "links", "relay", "spawn")]
 PAYLOADS = PayloadCodec(Codec(remote_refs=True))
 
 MESSAGES: list[Any] = [
@@ -172,6 +172,8 @@ async def test_a_peer_that_agrees_is_sent_payloads_and_its_manager_is_not() -> N
         (CAPABILITIES, Atom("p@127.0.0.1"), 1, TAG),
         (CAPABILITIES, Atom("somebody@else"), 1, [TAG]),
         (CAPABILITIES, Atom("p@127.0.0.1"), 1, [TAG] * 65),
+        (Atom("kept"), 1),
+        (Atom("kept"), (FORWARD, Atom("somebody@else"), (None, [(Atom("somebody@else"), 1)]), Atom("sink"), 1)),
         (Atom("unknown"), 1),
         (),
         1,

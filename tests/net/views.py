@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
 
-from support import eventually
+from support import address_of, eventually
 
 from partisan import Node
 
@@ -22,8 +23,8 @@ def one_sided(views: Views) -> list[tuple[str, str]]:
     return [(one, other) for one, view in views.items() for other in view if one not in views.get(other, ())]
 
 
-def reached(views: Views) -> int:
-    """How many nodes can be reached from the first of them by their views."""
+def whom(views: Views) -> set[str]:
+    """Names of the nodes that can be reached from the first of them by their views."""
     first = next(iter(views))
     seen, waiting = {first}, [first]
     while waiting:
@@ -31,7 +32,12 @@ def reached(views: Views) -> int:
             if name in views and name not in seen:
                 seen.add(name)
                 waiting.append(name)
-    return len(seen)
+    return seen
+
+
+def reached(views: Views) -> int:
+    """How many nodes can be reached from the first of them by their views."""
+    return len(whom(views))
 
 
 def sound(views: Views) -> bool:
@@ -47,3 +53,18 @@ async def settle(nodes: Iterable[Node], timeout: float = 30.0) -> None:
     except AssertionError:
         views = views_of(nodes)
         raise AssertionError(f"{one_sided(views)} one-sided, {reached(views)} of {len(views)} reached") from None
+
+
+async def knit(nodes: Sequence[Node], attempts: int = 6) -> None:
+    """As `settle`, for views so small that a few nodes may have filled them with each other.
+
+    Such a part knows of the others, but has no room for them: somebody has to join again.
+    """
+    for _ in range(attempts):
+        with contextlib.suppress(AssertionError):
+            await settle(nodes, timeout=5.0)
+            return
+        found = whom(views_of(nodes))
+        for apart in [node for node in nodes if node.name not in found][:1]:
+            await nodes[0].join(address_of(apart), timeout=30.0)
+    await settle(nodes)

@@ -28,6 +28,8 @@ from partisan.wire.acknowledged import (
     acks_to_term,
     clock_to_term,
     fingerprint,
+    kept_from_term,
+    kept_to_term,
     message_to_term,
     number_from_clock,
     number_from_message,
@@ -165,6 +167,17 @@ def test_acknowledged_ranges_survive_the_round_trip(ranges):
 def test_acknowledged_ranges_of_another_shape_are_malformed(term):
     with pytest.raises(MalformedMessage, match="acks"):
         acks_from_term(term)
+
+
+def test_a_message_that_goes_on_by_relays_survives_the_round_trip():
+    message = message_to_term(A, 7, SINK, b"hi")
+    assert kept_from_term(decode(encode(kept_to_term(message)))) == message
+
+
+@pytest.mark.parametrize("term", [7, (), (Atom("kept"),), (Atom("acks"), 7), (Atom("kept"), 7, 8)])
+def test_a_message_by_relays_of_another_shape_is_malformed(term):
+    with pytest.raises(MalformedMessage, match="kept"):
+        kept_from_term(term)
 
 
 def through(sender, receiver, message):
