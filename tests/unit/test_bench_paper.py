@@ -43,7 +43,7 @@ def test_cells_of_one_place_are_together() -> None:
 def test_the_quick_size_has_every_experiment_and_fits_twenty_minutes() -> None:
     tasks = tasks_of(Wish("quick"))
     assert {task.cell.experiment for task in tasks} == set(NAMES)
-    assert estimate(tasks) < 18 * 60
+    assert estimate(tasks) < 19 * 60
 
 
 def test_the_full_size_is_the_published_one_and_says_nothing_of_scaling() -> None:
