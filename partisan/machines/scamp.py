@@ -322,9 +322,8 @@ class Scamp(PartialView):
         self._changed(reason)
 
     def _seek(self) -> None:
-        """Somebody left: if we have few now, join through others for some rounds. Those few may have each other only.
-
-        So it is with the last who joined when the contact of all leaves: others have them, but they have no others.
+        """Somebody left: if we have few now, join through others for some rounds. Those few may have each other only,
+        as the last who joined when the contact of all leaves: others have them, but they have no others.
         """
         if len(self._view) <= self.config.copies:
             self._seeking = PATIENCE
@@ -416,6 +415,7 @@ class Scamp(PartialView):
     def _come_back(self) -> None:
         if self.is_away:
             self.actor = self._fresh_actor(MEMBER)
+            self._errands = {peer: (age, []) for peer, (age, _) in self._errands.items()}  # they were farewells
 
     def _on_start(self, event: Start, now: float) -> None:
         for peer in self._view:  # as if each had subscribed at another time

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from partisan import telemetry
 from partisan._core.acknowledged import Acknowledging, Fresh, Parcel
 from partisan._core.process import Process, running
+from partisan._core.references import read_target
 from partisan._core.sendqueue import SendQueue
 from partisan.errors import EncodeError, NotAcknowledged, NotConnected, Overloaded
 from partisan.etf import Atom, Pid
@@ -97,7 +98,10 @@ class Relays(Protocol):
     def may(self, node: str, ack: bool) -> bool:
         """Whether what is sent to the node is relayed without being asked for; `ack`: it was to be acknowledged."""
 
-    def carry(self, node: str, message: tuple[Any, ...]) -> None:
+    def can_carry(self, node: str, octets: int) -> bool:
+        """Whether so much more can be relayed to the node now, and leave room for what is not sent again."""
+
+    def carry(self, node: str, message: tuple[Any, ...], channel: str | None) -> None:
         """Relay a message to the node's `partisan_python`; it is sent again if it gets lost. Raises as `send`."""
 
 
@@ -147,6 +151,7 @@ class Acknowledged:
         self._context = context
         self._me = Atom(context.node)
         self._carried: set[str] = set()  # nodes that take what is kept by relays
+        self._doubtful: set[str] = set()  # nodes to which there may be another way than there was
         options = options_of(context.config)
         self._machine = AcknowledgedDelivery(context.node, options, context.rng, fresh=Fresh)  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
@@ -343,7 +348,7 @@ class Acknowledged:
             queue = None
         if queue is not None:
             self._context.router.push_body(queue, kept.frame)
-        elif not self._carry(peer, kept.frame):
+        elif not self._carry(peer, kept):
             return  # the machine will ask again, later
         self._tell_queue(telemetry.QUEUE_RETRANSMITTED, peer, channel, octets=len(kept.frame))
 
@@ -351,19 +356,29 @@ class Acknowledged:
         """Whether what is kept for the peer can go by relays."""
         return self.relays is not None and peer in self._carried and self.relays.may(peer, ack=True)
 
-    def _carry(self, peer: str, frame: bytes) -> bool:
+    def _carry(self, peer: str, kept: Parcel | Written) -> bool:
         """Relay a message, if that can be done; what is causal, or has a clock of its own, waits for a connection."""
-        if self.relays is None or not self._is_carried(peer):
+        if self.relays is None or not (self._is_carried(peer) and self.relays.can_carry(peer, len(kept.frame))):
             return False
-        term = self._context.router.codec.decode(frame)
-        if number_from_message(term, self._me) is None or is_causal(term[4]):
+        term = self._context.router.codec.decode(kept.frame)
+        if not self._can_be_carried(term, self._me):
             return False
         try:
-            self.relays.carry(peer, kept_to_term(term))
+            self.relays.carry(peer, kept_to_term(term), kept.place[1])
         except (NotConnected, Overloaded, EncodeError) as error:
             log.debug("%s does not relay to %s: %s", self._context.node, peer, error)
             return False
         return True
+
+    def _can_be_carried(self, term: Any, source: Atom) -> bool:
+        """Whether a message has a number of that node's, and is for a process: parts of a node take none by relays."""
+        if (number_from_message(term, source) or 0) < FIRST_NUMBER or is_causal(term[4]):
+            return False
+        target = term[3]
+        place = target if type(target) in (Atom, Pid) else read_target(target, self._context.node)
+        name = place.name if type(place) is Atom else place[0] if type(place) is tuple else None
+        found = None if name is None else self._context.router.scheduler.names.get(name)
+        return found is None or type(found) is Process
 
     def _tell_queue(self, event: str, peer: str, channel: str | None, **facts: Any) -> None:
         if self._context.telemetry.wants(event):
@@ -426,9 +441,17 @@ class Acknowledged:
         return True
 
     def relayed(self, message: tuple[Any, ...], link: Link) -> None:
-        """Take a message that its sender has kept, and that has come by relays. Raises MalformedMessage."""
-        if not self.received(kept_from_term(message), link):
+        """Take a message that its sender has kept, and that has come by relays. Raises MalformedMessage.
+
+        Of a node with which that is not agreed yet a copy will come when it is.
+        """
+        term, peer = kept_from_term(message), link.name
+        if not self._can_be_carried(term, Atom(peer)):
             malformed("kept", message)
+        if peer in self._carried:
+            self.received(term, link)
+            if not self._context.router.table.has_own(peer):
+                self.session_over(peer)  # there is none that could end
 
     def _acknowledge(self) -> None:
         """Tell every peer what has come of it in this loop turn."""
@@ -455,13 +478,24 @@ class Acknowledged:
         if not up:
             self.reconsider(peer)
 
-    def reconsider(self, peer: str) -> None:
-        """What the peer has not acknowledged may go by relays from now on, or no longer, while it is no neighbor."""
-        lane = self._machine.sent.lanes.get(peer)
-        if lane is not None and not self._context.router.table.has_own(peer):
-            carried = self._is_carried(peer)
-            if carried != lane.up:
-                self._handle(Connected(peer, peer) if carried else Disconnected(peer, "down"))
+    def reconsider(self, *peers: str) -> None:
+        """What these have not acknowledged may go by relays from now on, or no longer; of all, if none is named.
+
+        It is looked at when whatever tells of this is over.
+        """
+        added = set(peers) or self._carried
+        if added and not self._doubtful:
+            self._context.loop.call_soon(self._reconsider)
+        self._doubtful |= added
+
+    def _reconsider(self) -> None:
+        doubtful, self._doubtful = self._doubtful, set()
+        for peer in doubtful:
+            lane = self._machine.sent.lanes.get(peer)
+            if lane is not None and not self._context.router.table.has_own(peer):
+                carried = self._is_carried(peer)
+                if carried != lane.up:
+                    self._handle(Connected(peer, peer) if carried else Disconnected(peer, "down"))
 
     def agreed(self, peer: str, many: bool, kept: bool = False) -> None:
         """Whether the peer takes many acknowledgements in one message, and by relays what was kept for it."""

@@ -112,17 +112,19 @@ class Driver:
             self._waiting.append(event)
             event = self._waiting.popleft()
         self._running = True
+        failures: list[Exception] = []
         try:
-            self._take(event)
+            self._take(event, failures)
             while self._waiting and not self._stopped:
-                self._take(self._waiting.popleft())
+                self._take(self._waiting.popleft(), failures)
         finally:
             self._running = False
+        if failures:
+            raise failures[0] if len(failures) == 1 else ExceptionGroup("several effects failed", failures)
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event, failures: list[Exception]) -> None:
         """Give it to the machine, and carry out all that it asks for: one that fails takes no other with it."""
         log.debug("%s takes %r", self.machine.myself, event)
-        failures: list[Exception] = []
         for effect in self.machine.handle(event, self._loop.time() if self._clock is None else self._clock()):
             try:
                 if type(effect) is StartTimer:
@@ -133,8 +135,6 @@ class Driver:
                     self._carry_out(effect)
             except Exception as error:
                 failures.append(error)
-        if failures:
-            raise failures[0] if len(failures) == 1 else ExceptionGroup("several effects failed", failures)
 
     def stop(self) -> None:
         """Cancel every timer; events are ignored from now on."""
@@ -145,6 +145,8 @@ class Driver:
 
     def _start_timer(self, effect: StartTimer) -> None:
         self._stop_timer(effect)
+        if self._stopped:
+            return
         if effect.after == 0.0 and self._soon is not None:
             self._timers[effect.timer] = soon = Soon(self._fire, effect.timer)
             self._soon(soon)

@@ -124,6 +124,8 @@ class PythonPeers:
             self._use(node, agreed)
         if up:
             self._extras.offer_again(node)
+        elif not agreed and node in self._extras.peers():
+            self._remind(node, AGAIN)
 
     def has(self, node: str) -> bool:
         """Whether the node has said that it runs this package."""

@@ -181,20 +181,25 @@ class Relaying:
         if up:
             self._near.add(node)
             if self._takes_frames(node):
-                self._driver.handle(EdgeUp(node, Kind.SPEAKER))
+                self._neighbor(EdgeUp(node, Kind.SPEAKER))
             else:  # it may be about to say so
                 self._drop_timer(node)
                 self._timers[node] = self._context.loop.call_later(AGREEMENT, self._tell_kind, node)
         elif node in self._near and not self._router.table.has_own(node):
             self._near.discard(node)
-            self._driver.handle(NeighborDown(node, "closed"))
+            self._neighbor(NeighborDown(node, "closed"))
+
+    def _neighbor(self, event: EdgeUp | NeighborDown) -> None:
+        """There are other ways than before: what is kept for nodes that are no neighbors may take one of them."""
+        self._driver.handle(event)
+        self._context.acknowledged.reconsider()
 
     def agreed(self, node: str, may: bool) -> None:
         """Whether the node takes frames."""
         (self._speakers.add if may else self._speakers.discard)(node)
         if node in self._near:
             takes = self._takes_frames(node)
-            self._driver.handle(EdgeUp(node, Kind.SPEAKER) if takes else NeighborDown(node, "it takes no frames"))
+            self._neighbor(EdgeUp(node, Kind.SPEAKER) if takes else NeighborDown(node, "it takes no frames"))
 
     def _takes_frames(self, node: str) -> bool:
         """Whether the neighbor has said so, or runs this package by its handshake."""
@@ -205,7 +210,7 @@ class Relaying:
         self._timers.pop(node, None)
         if node in self._near and node not in self._speakers:
             other = Kind.RELAY if self._context.manager.passes_on else Kind.PLAIN
-            self._driver.handle(EdgeUp(node, Kind.SPEAKER if self._takes_frames(node) else other))
+            self._neighbor(EdgeUp(node, Kind.SPEAKER if self._takes_frames(node) else other))
 
     def befriend(self, node: str) -> None:
         """Have what is sent to the node from now on relayed, while it is no neighbor."""
@@ -294,12 +299,18 @@ class Relaying:
         tag = _asking(message) if tag is None else tag
         self._driver.handle(Relay(node, load, len(load), tag, ttl, expiry, links))
 
-    def carry(self, node: str, message: tuple[Any, ...]) -> None:
+    def can_carry(self, node: str, octets: int) -> bool:
+        """Whether so much more can be relayed to the node now, and leave half of its room to what is not sent again."""
+        count, waiting = self.machine.waiting(node)
+        config = self.machine.config
+        return not count or (2 * count < config.window and 2 * (waiting + octets) <= config.max_octets)
+
+    def carry(self, node: str, message: tuple[Any, ...], channel: str | None) -> None:
         """Relay a message to the node's `partisan_python`, without a word if it gets lost: it is sent again.
 
         Raises as `send`.
         """
-        self.send(node, PYTHON_ATOM, message, tag=KEPT)
+        self.send(node, PYTHON_ATOM, message, channel=channel, tag=KEPT)
 
     def _send(self, effect: Send) -> None:
         """Carry out what the machine sends to a neighbor."""

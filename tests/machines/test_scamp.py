@@ -37,7 +37,7 @@ from partisan.machines.machine import (
 from partisan.machines.membership import GOSSIP_TIMER
 from partisan.machines.scamp import AWAY, Heartbeat, ScampConfig, Subscription, Unsubscription
 from partisan.machines.scamp_v1 import ScampV1State
-from partisan.machines.scamp_v2 import Departure, Kept, Replacement, ScampV2State
+from partisan.machines.scamp_v2 import Departure, Kept, Replacement, ScampV2, ScampV2State
 from partisan.sim.topology import reach
 from tests.machines.scamps import (
     REAL,
@@ -90,6 +90,17 @@ class TestJoining:
             graph = {peer: view for peer, view in views(net).items() if peer != 0}
             assert [len(reach(graph, peer)) for peer in graph] == [11] * 11, seed
             assert net.nodes[0].machine.members == (0,)
+
+    def test_who_joins_again_at_once_takes_its_farewells_back(self, network, kind):
+        machine = acquainted(kind, 1, 2)
+        if kind is ScampV2:
+            machine.handle(Received(1, Kept(1)), 1.0)
+        machine.handle(Disconnected(1, "closed"), 1.0)
+        machine.handle(Leave(), 2.0)
+        machine.handle(Join(2), 2.1)
+        machine.handle(Connected(2, 2, state_of(kind, 2, alone(kind, 2).actor)), 2.2)
+        assert machine.view == (2,)
+        assert not sent(machine.handle(Connected(1, 1, state_of(kind, 1, alone(kind, 1).actor)), 2.3))
 
     def test_who_still_has_many_when_somebody_leaves_looks_for_nobody(self, network, kind):
         for peers, looks in (((1, 2, 3), True), ((1, 2, 3, 4), False)):

@@ -25,8 +25,10 @@ from partisan import (
     rpc,
     testing,
 )
+from partisan.machines.outstanding import FIRST_NUMBER
 from partisan.machines.relay_messages import Abroad, Frame, Parcel, Word
 from partisan.testing import NodeProcess
+from partisan.wire.acknowledged import kept_to_term, message_to_term
 from partisan.wire.forward import Relay as Foreign
 from partisan.wire.relay import frame_to_term
 
@@ -457,3 +459,46 @@ async def test_what_waits_for_a_neighbor_goes_by_relays_when_it_is_none_any_more
         await a.deliver(("sink", b.name), "near again")
         assert sink.messages[2:] == [b"near again"]
         assert a.unacknowledged(b.name) == 0
+
+
+async def test_what_waits_for_a_neighbor_that_dropped_this_node_goes_when_there_is_a_way() -> None:
+    quiet = {"patience": 0.5, "shuffle_interval": 60.0, "random_promotion": False}
+    one = {"active_max_size": 2, "active_min_size": 1, **quiet}
+    async with (
+        running("a", "c", **{**RING, "hyparview": quiet}) as (a, c),
+        running("b", **{**RING, "hyparview": one}) as [b],
+    ):
+        await a.join(address_of(b))
+        await acquainted([a, b])
+        sink = Sink(b)
+        a.faults.cut(b.name)  # it hears b, which does not hear it
+        delivery = asyncio.ensure_future(a.deliver(("sink", b.name), "kept"))
+        await eventually(lambda: a.unacknowledged(b.name) == 1)
+        await c.join(address_of(b))  # which has room for one
+        await eventually(lambda: a.members() == [a.name])
+        assert not a.table.is_connected(b.name)
+        assert sink.messages == []
+        await a.join(address_of(c))
+        await asyncio.wait_for(delivery, 20.0)
+        assert sink.messages == [b"kept"]
+        assert not a.table.is_connected(b.name)
+
+
+async def test_parts_of_a_node_take_no_kept_message_by_relays() -> None:
+    async with ring(*NAMES[:4]) as nodes:
+        one, other = far_pair(nodes)
+        rejected = Events(other, "partisan.frame.rejected")
+        sink = Sink(other)
+        wire_name = other._manager.wire_name
+        for number, target in enumerate(
+            (Atom(wire_name), f"partisan:name:{other.name}:{wire_name}".encode(), Atom("partisan_python"))
+        ):
+            term = message_to_term(Atom(one.name), FIRST_NUMBER + number, target, 1)
+            one._relaying.carry(other.name, kept_to_term(term), None)
+        one._relaying.carry(other.name, kept_to_term(message_to_term(Atom(one.name), 7, Atom("sink"), 1)), None)
+        await eventually(lambda: len(rejected.seen) == 4)
+        for number in (9, 10, 9):
+            term = message_to_term(Atom(one.name), FIRST_NUMBER + number, Atom("sink"), number)
+            one._relaying.carry(other.name, kept_to_term(term), None)
+        assert await sink.has(2) == [9, 10]
+        assert other._acknowledged._machine.seen._senders == {}, "it has no connection that could end"

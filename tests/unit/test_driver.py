@@ -68,3 +68,27 @@ def test_a_timer_that_is_stopped_or_replaced_does_not_fire(loop: asyncio.Abstrac
         fire()
     assert machine.fired == ["u"]
     driver.handle([StopTimer("u")])
+
+
+def test_an_event_that_comes_of_an_effect_behind_one_that_fails_is_taken_at_once(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    sent: list[object] = []
+    machine = Scripted()
+
+    def send(effect: Send) -> None:
+        sent.append(effect.message)
+        if effect.message == 1:
+            driver.handle([Send("b", 2)])
+
+    driver: Any = Driver(machine, loop, {Send: send, Notify: refuse})
+    with pytest.raises(LookupError):
+        driver.handle([Notify("no"), Send("b", 1)])
+    assert sent == [1, 2]
+
+
+def test_a_driver_that_an_effect_has_stopped_sets_no_timer(loop: asyncio.AbstractEventLoop) -> None:
+    waiting: list[Any] = []
+    driver: Any = Driver(Scripted(), loop, {Send: lambda effect: driver.stop()}, soon=waiting.append)
+    driver.handle([Send("b", 1), StartTimer("t", 0.0), StartTimer("u", 30.0)])
+    assert (waiting, driver._timers) == ([], {})
