@@ -142,10 +142,10 @@ class Acknowledged:
     Args:
         context: the node's.
     Attributes:
-        relays: what carries the messages of a neighbor that is none any more; set before the first event, or None.
+        relays: what carries the messages of a neighbor that is none any more; set before the first event.
     """
 
-    relays: Relays | None = None
+    relays: Relays
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -354,11 +354,11 @@ class Acknowledged:
 
     def _is_carried(self, peer: str) -> bool:
         """Whether what is kept for the peer can go by relays."""
-        return self.relays is not None and peer in self._carried and self.relays.may(peer, ack=True)
+        return peer in self._carried and self.relays.may(peer, ack=True)
 
     def _carry(self, peer: str, kept: Parcel | Written) -> bool:
         """Relay a message, if that can be done; what is causal, or has a clock of its own, waits for a connection."""
-        if self.relays is None or not (self._is_carried(peer) and self.relays.can_carry(peer, len(kept.frame))):
+        if not (self._is_carried(peer) and self.relays.can_carry(peer, len(kept.frame))):
             return False
         term = self._context.router.codec.decode(kept.frame)
         if not self._can_be_carried(term, self._me):
@@ -475,18 +475,17 @@ class Acknowledged:
         if not up and self._context.router.table.has_own(peer):
             return  # it lives on under another spec
         self._handle(Connected(peer, peer) if up else Disconnected(peer, "closed"))
-        if not up:
-            self.reconsider(peer)
 
     def reconsider(self, *peers: str) -> None:
         """What these have not acknowledged may go by relays from now on, or no longer; of all, if none is named.
 
-        It is looked at when whatever tells of this is over.
+        It is looked at when whatever tells of this is over: a connection that comes or goes, an agreement, which ends
+        when the peer is down, another way, or a change of the membership.
         """
-        added = set(peers) or self._carried
-        if added and not self._doubtful:
+        doubtful = self._machine.sent.lanes.keys() & (peers or self._carried)
+        if doubtful and not self._doubtful:
             self._context.loop.call_soon(self._reconsider)
-        self._doubtful |= added
+        self._doubtful |= doubtful
 
     def _reconsider(self) -> None:
         doubtful, self._doubtful = self._doubtful, set()

@@ -37,10 +37,6 @@ MOST = 64
 MOST_OWED = 1024
 """How many peers that offered too early are remembered, the latest (ours)."""
 
-AGAIN, LAST = 5.0, 80.0
-"""Seconds until it is offered again to a peer that is there by relays and has told nothing; twice as many each time, up
-to the last (ours)."""
-
 OVER_RELAYS = frozenset(("capabilities", "kept", "calls", "links", "spawn", "exit", "erpc"))
 """What nodes may use that are no neighbors; the other extras are about a connection."""
 

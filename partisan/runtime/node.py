@@ -327,7 +327,6 @@ class Node(
             self._monitors.edge(node, up)
             self._node_monitors.edge(node, up)
             self._remote.edge(node, up)
-            self._acknowledged.reconsider(node)
 
         broadcasts = self.broadcasts
         life = broadcasts.heartbeats.epoch

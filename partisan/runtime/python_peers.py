@@ -11,7 +11,7 @@ from partisan._core.connections import ConnectionTable
 from partisan.errors import NotConnected, Overloaded
 from partisan.etf import Atom
 from partisan.net.context import Context
-from partisan.runtime.extras import AGAIN, LAST, NAME, OVER_RELAYS, Extras
+from partisan.runtime.extras import NAME, OVER_RELAYS, Extras
 from partisan.runtime.payload import PayloadCodec
 from partisan.wire.acknowledged import CAPABILITY, KEPT
 from partisan.wire.atom import malformed
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 MSGPACK = "msgpack"
 """The capability, and the tag of `{msgpack, Target, Octets}`, in which Target stands as in a plain frame."""
+
+AGAIN, LAST = 5.0, 80.0
+"""Seconds until it is offered again to a peer that is there by relays and has told nothing; twice as many each time, up
+to the last (ours)."""
 
 _MSGPACK = Atom(MSGPACK)
 _NONE: frozenset[str] = frozenset()
