@@ -130,13 +130,20 @@ async def test_far_processes_are_sent_to_called_and_monitored_and_each_message_c
         assert all(node.relays()["given_up"] == 0 for node in nodes)
 
 
-async def test_who_was_heard_of_before_there_was_a_connection_is_agreed_with_when_there_is_one() -> None:
-    star = {"peer_service_manager": "client_server", **FAR, "relay": {"timeout": 0.3, "retry": 0.1}}
+@contextlib.asynccontextmanager
+async def star() -> AsyncIterator[list[Node]]:
+    """A server, a client that has joined it, and one that has not; what they relay is soon given up."""
+    options = {"peer_service_manager": "client_server", **FAR, "relay": {"timeout": 0.3, "retry": 0.1}}
     async with (
-        running("hub", **star, tag="server") as [hub],
-        running("a", "b", **star, tag="client") as [a, b],
+        running("hub", **options, tag="server") as [hub],
+        running("a", "b", **options, tag="client") as [a, b],
     ):
         await a.join(address_of(hub), timeout=30.0)
+        yield [hub, a, b]
+
+
+async def test_who_was_heard_of_before_there_was_a_connection_is_agreed_with_when_there_is_one() -> None:
+    async with star() as (hub, _, b):
         await eventually(lambda: hub._relaying.machine.can_send)
         hub._presence.heartbeat(Atom(b.name), b.broadcasts.heartbeats.epoch)  # as it comes before b is connected to
         await eventually(lambda: hub.relays()["given_up"] == 1)  # what it has offered, by way of a
@@ -145,12 +152,7 @@ async def test_who_was_heard_of_before_there_was_a_connection_is_agreed_with_whe
 
 
 async def test_far_nodes_whose_offers_were_lost_agree_all_the_same() -> None:
-    star = {"peer_service_manager": "client_server", **FAR, "relay": {"timeout": 0.3, "retry": 0.1}}
-    async with (
-        running("hub", **star, tag="server") as [hub],
-        running("a", "b", **star, tag="client") as [a, b],
-    ):
-        await a.join(address_of(hub), timeout=30.0)
+    async with star() as (hub, a, b):
         await eventually(lambda: a._relaying.machine.can_send)
         a._presence.heartbeat(Atom(b.name), b.broadcasts.heartbeats.epoch)  # both as if they had been far before
         b._presence.heartbeat(Atom(a.name), a.broadcasts.heartbeats.epoch)

@@ -23,7 +23,7 @@ def one_sided(views: Views) -> list[tuple[str, str]]:
     return [(one, other) for one, view in views.items() for other in view if one not in views.get(other, ())]
 
 
-def whom(views: Views) -> set[str]:
+def reachable(views: Views) -> set[str]:
     """Names of the nodes that can be reached from the first of them by their views."""
     first = next(iter(views))
     seen, waiting = {first}, [first]
@@ -37,7 +37,7 @@ def whom(views: Views) -> set[str]:
 
 def reached(views: Views) -> int:
     """How many nodes can be reached from the first of them by their views."""
-    return len(whom(views))
+    return len(reachable(views))
 
 
 def sound(views: Views) -> bool:
@@ -64,7 +64,7 @@ async def knit(nodes: Sequence[Node], attempts: int = 6) -> None:
         with contextlib.suppress(AssertionError):
             await settle(nodes, timeout=5.0)
             return
-        found = whom(views_of(nodes))
+        found = reachable(views_of(nodes))
         for apart in [node for node in nodes if node.name not in found][:1]:
             await nodes[0].join(address_of(apart), timeout=30.0)
     await settle(nodes)

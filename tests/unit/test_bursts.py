@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from typing import Any
 
@@ -12,8 +11,6 @@ from partisan._core.process import receive
 from partisan._core.sendqueue import SendQueue
 from partisan._core.stream import Stream
 from partisan.etf import Atom, Codec
-from partisan.machines.machine import Effect, StartTimer, TimedOut
-from partisan.net.driver import Driver
 from tests.unit.hollow import Core, framed
 
 PLAIN = Codec()
@@ -103,38 +100,3 @@ def test_one_readiness_of_a_socket_is_one_burst_however_large_its_messages(core:
         assert seen == [LARGE, 1]
         assert core.controlled == [PING]
         stream.close()
-
-
-class Soon:
-    """A machine that asks for a timer of no time, and one of some."""
-
-    myself = "soon"
-
-    def __init__(self) -> None:
-        self.fired: list[object] = []
-        self.later = asyncio.Event()
-
-    def handle(self, event: Any, now: float) -> list[Effect]:
-        if isinstance(event, TimedOut):
-            self.fired.append(event.timer)
-            if event.timer == "later":
-                self.later.set()
-            return []
-        return [StartTimer("soon", 0.0), StartTimer("later", 0.01)]
-
-
-def test_a_timer_of_no_time_may_wait_for_the_end_of_a_burst_instead() -> None:
-    async def run() -> None:
-        machine, waiting = Soon(), list[Any]()
-        driver = Driver(machine, asyncio.get_running_loop(), {}, soon=waiting.append)  # type: ignore[arg-type]
-        driver.handle("begin")  # type: ignore[arg-type]
-        assert (machine.fired, len(waiting)) == ([], 1)
-        waiting.pop()()
-        assert machine.fired == ["soon"]
-        await asyncio.wait_for(machine.later.wait(), 5)
-        driver.handle("begin")  # type: ignore[arg-type]
-        driver.stop()
-        waiting.pop()()
-        assert machine.fired == ["soon", "later"]
-
-    asyncio.run(run())

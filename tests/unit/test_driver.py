@@ -92,3 +92,38 @@ def test_a_driver_that_an_effect_has_stopped_sets_no_timer(loop: asyncio.Abstrac
     driver: Any = Driver(Scripted(), loop, {Send: lambda effect: driver.stop()}, soon=waiting.append)
     driver.handle([Send("b", 1), StartTimer("t", 0.0), StartTimer("u", 30.0)])
     assert (waiting, driver._timers) == ([], {})
+
+
+class Hasty:
+    """A machine that asks for a timer of no time, and one of some."""
+
+    myself = "soon"
+
+    def __init__(self) -> None:
+        self.fired: list[object] = []
+        self.later = asyncio.Event()
+
+    def handle(self, event: Any, now: float) -> list[Effect]:
+        if isinstance(event, TimedOut):
+            self.fired.append(event.timer)
+            if event.timer == "later":
+                self.later.set()
+            return []
+        return [StartTimer("soon", 0.0), StartTimer("later", 0.01)]
+
+
+def test_a_timer_of_no_time_may_wait_for_the_end_of_a_burst_instead() -> None:
+    async def run() -> None:
+        machine, waiting = Hasty(), list[Any]()
+        driver = Driver(machine, asyncio.get_running_loop(), {}, soon=waiting.append)  # type: ignore[arg-type]
+        driver.handle("begin")  # type: ignore[arg-type]
+        assert (machine.fired, len(waiting)) == ([], 1)
+        waiting.pop()()
+        assert machine.fired == ["soon"]
+        await asyncio.wait_for(machine.later.wait(), 5)
+        driver.handle("begin")  # type: ignore[arg-type]
+        driver.stop()
+        waiting.pop()()
+        assert machine.fired == ["soon", "later"]
+
+    asyncio.run(run())

@@ -52,6 +52,16 @@ def four(core: Core, barriers: Barriers | None = None) -> list[SendQueue]:
     return several(core, 4, barriers)
 
 
+def asked(core: Core, barriers: Barriers) -> list[SendQueue]:
+    """Four connections, of which two are full: 5 has sent much by the second, which asks whether that is handled."""
+    queues = four(core, barriers)
+    fill(queues[0])
+    say(core, 5)
+    fill(queues[1])
+    say_much(core, 5)
+    return queues
+
+
 def fill(*queues: SendQueue) -> None:
     for queue in queues:
         queue.written(blocked=True)
@@ -87,11 +97,7 @@ def test_a_slot_that_has_not_been_used_does_not_wait_behind_another_ones_message
 
 def test_a_slot_goes_elsewhere_once_all_that_it_has_sent_is_known_to_be_handled(core: Core) -> None:
     barriers = Barriers()
-    queues = four(core, barriers)
-    fill(queues[0])
-    say(core, 5)
-    fill(queues[1])
-    say_much(core, 5)
+    queues = asked(core, barriers)
     assert [len(barriers), look(core)] == [1, 2], "somebody waits, and much has gone: that is worth a probe"
     barriers.fire()
     say(core, 5)
@@ -385,11 +391,7 @@ def test_connections_that_come_up_while_slots_change_hands_do_not_have_them_do_i
 
 def test_what_is_sent_while_a_connection_that_drops_is_up_is_not_known_to_be_handled(core: Core) -> None:
     barriers = Barriers()
-    queues = four(core, barriers)
-    fill(queues[0])
-    say(core, 5)
-    fill(queues[1])
-    say_much(core, 5)
+    queues = asked(core, barriers)
     barriers.fire()
     core.connect(PEER, "data", kind=DroppingQueue)
     say(core, 5)
